@@ -1,0 +1,52 @@
+"""Array aliases with their shapes, and checks for arrays that come in from outside.
+
+Shape letters used as suffixes throughout: B batch, N people of one image, K = 17 keypoints,
+C channels, H height, W width. Frames used as suffixes: `_px` image pixels (x right, y down, the
+centre of the top-left pixel is (0, 0)), `_crop` 0..1 over the crop, `_cell` heatmap cells of 4 crop
+pixels.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from distilpose.model.errors import ArrayError
+
+ImageHWC: TypeAlias = npt.NDArray[np.uint8]
+"""One RGB image after EXIF orientation, uint8, shape (H, W, 3)."""
+
+CropsBHWC: TypeAlias = npt.NDArray[np.uint8]
+"""Network inputs before normalisation, RGB uint8, shape (B, 256, 192, 3)."""
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+"""float32 of a shape that the name's suffix tells."""
+
+
+def check_shape(array: npt.NDArray[Any], shape: tuple[int | None, ...], *, name: str) -> None:
+    """Return if `array` has `shape`, where None fits any length.
+
+    Raises:
+        ArrayError: naming the array, the shape expected and the shape got.
+
+    """
+    fits = array.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, array.shape, strict=False)
+    )
+    if not fits:
+        expected = tuple("any" if want is None else want for want in shape)
+        raise ArrayError(f"{name}: expected shape {expected}, got {array.shape}")
+
+
+def check_image(image: npt.NDArray[Any], *, name: str = "image") -> None:
+    """Return if `image` is uint8 of shape (H, W, 3) with at least one pixel.
+
+    Raises:
+        ArrayError: naming what is wrong.
+
+    """
+    check_shape(image, (None, None, 3), name=name)
+    if image.dtype != np.uint8:
+        raise ArrayError(f"{name}: expected uint8, got {image.dtype}")
+    if image.size == 0:
+        raise ArrayError(f"{name}: is empty, shape {image.shape}")

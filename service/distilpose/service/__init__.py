@@ -1,0 +1,1 @@
+"""The microservice around the student: REST, batching, settings, metrics; never trains."""

@@ -1,0 +1,105 @@
+"""The kinds of failure a caller can meet, as a small hierarchy that knows no transport.
+
+Data flow: bytes -> decoded image -> queued items -> poses. Each front end holds one table from
+these classes to its own codes.
+
+    ServiceError
+    ├── InvalidRequest        malformed body, unknown option, no image
+    ├── UndecodableImage      truncated, corrupt, not an image
+    ├── UnsupportedMediaType  the format is known and not accepted
+    ├── TooLarge              bytes, pixels or items over a limit
+    ├── Unauthenticated       keys are configured and none fits
+    ├── Overloaded            a queue is full; says when to come back
+    ├── NotReady              loading or warming
+    ├── Draining              shutting down
+    ├── DeadlineExceeded      the answer would come too late
+    └── Internal              a bug or a device fault; never says more
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Base of all failures that are told to a caller. `detail` is written for the caller to read."""
+
+    type: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequest(ServiceError):
+    """The request cannot be understood: malformed body, no image."""
+
+    type = "invalid-request"
+    title = "Invalid request"
+
+
+class InvalidOptions(InvalidRequest):
+    """The body is well formed, but an option is unknown or out of range."""
+
+
+class UndecodableImage(ServiceError):
+    """The bytes are truncated, corrupt, or not an image."""
+
+    type = "undecodable-image"
+    title = "The image cannot be decoded"
+
+
+class UnsupportedMediaType(ServiceError):
+    """The format is known and not accepted."""
+
+    type = "unsupported-media-type"
+    title = "Unsupported media type"
+
+
+class TooLarge(ServiceError):
+    """Bytes, pixels, images or people over a limit that the detail names."""
+
+    type = "too-large"
+    title = "Too large"
+
+
+class Unauthenticated(ServiceError):
+    """Keys are configured and none fits."""
+
+    type = "unauthenticated"
+    title = "Unauthenticated"
+
+
+class Overloaded(ServiceError):
+    """A queue is full; `retry_after_seconds` says when it should have room."""
+
+    type = "overloaded"
+    title = "Overloaded"
+
+
+class NotReady(ServiceError):
+    """The service is loading or warming up."""
+
+    type = "not-ready"
+    title = "Not ready"
+
+
+class Draining(ServiceError):
+    """The service is shutting down."""
+
+    type = "draining"
+    title = "Draining"
+
+
+class DeadlineExceeded(ServiceError):
+    """The work was dropped, or finished, after the caller's deadline."""
+
+    type = "deadline-exceeded"
+    title = "Deadline exceeded"
+
+
+class Internal(ServiceError):
+    """A bug or a device fault; the detail never leaks a path or a stack."""
+
+    type = "internal"
+    title = "Internal error"
