@@ -20,7 +20,7 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of all failures that are told to a caller. `detail` is written for the caller to read."""
+    """Base of all failures that are told to a caller, in whose words `detail` is."""
 
     type: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
