@@ -1,0 +1,117 @@
+"""The student on one device: uint8 crops in, arrays out. Knows no images, boxes or queues.
+
+One instance belongs to one thread. Inputs are padded to a fixed set of batch sizes (buckets), so that
+the device only ever meets shapes that `warm_up` has run.
+"""
+
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.crop import MEAN_RGB, STD_RGB
+from distilpose.model.errors import ConfigError
+from distilpose.model.networks.student import Student, StudentOut
+
+
+class PoseArrays(NamedTuple):
+    """What the student says of B crops."""
+
+    xy_crop: FloatArray
+    """(B, 17, 2), crop frame: 0..1 over the crop's width and height."""
+    raw_score: FloatArray
+    """(B, 17), unbounded."""
+    sigma_cell: FloatArray
+    """(B, 17, 2), heatmap cells."""
+
+
+def powers_of_two(largest: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and `largest` itself: the buckets of a stage."""
+    buckets = [1]
+    while buckets[-1] * 2 < largest:
+        buckets.append(buckets[-1] * 2)
+    return (*buckets, largest) if largest > 1 else (1,)
+
+
+class PoseEngine:
+    """A student network ready to answer crops on `device` in `dtype`.
+
+    Raises:
+        ConfigError: `buckets` is empty or does not rise.
+    """
+
+    def __init__(
+        self,
+        network: Student,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        buckets: Sequence[int],
+        compile_network: bool = False,
+    ) -> None:
+        if not buckets or buckets[0] < 1 or any(a >= b for a, b in pairwise(buckets)):
+            raise ConfigError(f"buckets must rise and start at 1 or more, got {tuple(buckets)}")
+        self.device = device
+        self.dtype = dtype
+        self.buckets = tuple(buckets)
+        self.network = cast_for_inference(network, device=device, dtype=dtype)
+        self._forward = torch.compile(self.network) if compile_network else self.network
+        self._mean = torch.tensor(MEAN_RGB, device=device).mul(255)
+        self._std = torch.tensor(STD_RGB, device=device).mul(255)
+
+    def warm_up(self) -> dict[int, float]:
+        """Run every bucket, twice. Returns the seconds of each bucket's second run."""
+        seconds = {}
+        for bucket in self.buckets:
+            crops = np.zeros((bucket, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
+            self.run(crops)
+            began = time.perf_counter()
+            self.run(crops)
+            seconds[bucket] = time.perf_counter() - began
+        return seconds
+
+    @torch.inference_mode()
+    def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+        """Answer any number of crops (B, 256, 192, 3), RGB uint8, in batches of at most the largest bucket.
+
+        Raises:
+            ArrayError: the crops have another shape.
+        """
+        check_shape(crops_BHWC, (None, CROP_HEIGHT, CROP_WIDTH, 3), name="crops")
+        largest = self.buckets[-1]
+        parts = [
+            self._run_bucket(crops_BHWC[start : start + largest])
+            for start in range(0, max(len(crops_BHWC), 1), largest)
+        ]
+        return PoseArrays(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _run_bucket(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+        count = len(crops_BHWC)
+        bucket = next(size for size in self.buckets if size >= count)
+        padding = [(0, bucket - count), (0, 0), (0, 0), (0, 0)]
+        padded = np.pad(crops_BHWC, padding) if bucket > count else crops_BHWC
+        out = cast(StudentOut, self._forward(self.normalise(torch.from_numpy(padded))))
+        columns = (out.xy_crop, out.raw_score, out.sigma_cell)
+        return PoseArrays(*(column[:count].float().cpu().numpy() for column in columns))
+
+    def normalise(self, crops_BHWC: torch.Tensor) -> torch.Tensor:
+        """uint8 RGB (B, 256, 192, 3) -> the network's input (B, 3, 256, 192), channels last in memory."""
+        crops = crops_BHWC.to(self.device, non_blocking=True).float()
+        return crops.sub_(self._mean).div_(self._std).permute(0, 3, 1, 2).to(self.dtype)
+
+
+def cast_for_inference(network: Student, *, device: torch.device, dtype: torch.dtype) -> Student:
+    """The network in evaluation mode on `device` in `dtype`, its last layer kept in float32.
+
+    Coordinates are 0..1: bfloat16 would resolve no more than 0.75 crop pixels of them.
+    """
+    network = network.eval().requires_grad_(False).to(device=device, dtype=dtype)
+    cast(nn.Module, network.backbone).to(memory_format=torch.channels_last)
+    network.output_layer.float()
+    return network

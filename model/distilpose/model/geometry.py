@@ -1,0 +1,97 @@
+"""Box to crop and back: the only place where coordinates change frame. Knows no images.
+
+A crop shows its box grown to 3:4 (width to height) and then by 1.25, centred on the box. Crop pixels
+and image pixels both have the centre of their top-left pixel at (0, 0).
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from distilpose.model.arrays import FloatArray
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, HEATMAP_WIDTH
+from distilpose.model.skeleton import MIRROR_ORDER
+
+CROP_ASPECT: Final = CROP_WIDTH / CROP_HEIGHT
+CROP_PADDING: Final = 1.25
+
+
+class CropRegions(NamedTuple):
+    """The parts of one image that N crops show."""
+
+    centers_xy_px: FloatArray
+    """(N, 2), image pixels."""
+    sizes_wh_px: FloatArray
+    """(N, 2), image pixels, always 3:4."""
+
+
+def xywh_to_xyxy(boxes_xywh_px: npt.ArrayLike) -> FloatArray:
+    """COCO boxes (N, 4) as x, y, width, height -> (N, 4) as x1, y1, x2, y2."""
+    boxes = np.asarray(boxes_xywh_px, np.float32).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+
+
+def clip_boxes(boxes_xyxy_px: FloatArray, image_size_wh: tuple[int, int]) -> FloatArray:
+    """Boxes (N, 4) with every corner moved into the image."""
+    limits = np.array([*image_size_wh, *image_size_wh], np.float32)
+    return np.clip(boxes_xyxy_px, 0, limits).astype(np.float32)
+
+
+def crop_regions(boxes_xyxy_px: FloatArray) -> CropRegions:
+    """Regions of N boxes (N, 4).
+
+    *Source:* facts of the published test pipeline, `_xywh2cs` of mmpose 0.22: the shorter side grows
+    until width / height = 3/4, then both by 1.25.
+    """
+    boxes = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4)
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    centers = boxes[:, :2] + sizes * np.float32(0.5)
+    width = np.maximum(sizes[:, 0], sizes[:, 1] * np.float32(CROP_ASPECT))
+    grown = np.stack([width, width / np.float32(CROP_ASPECT)], 1) * np.float32(CROP_PADDING)
+    return CropRegions(centers, grown)
+
+
+def image_to_crop_affine(
+    center_xy_px: npt.ArrayLike, width_px: float, *, rotation_degrees: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """The 2 x 3 map from image pixels to the 192 x 256 pixels of a crop.
+
+    The region's centre goes to (96, 128) and its width to 192 pixels; `rotation_degrees` turns the
+    region clockwise in the image.
+    """
+    angle = np.deg2rad(rotation_degrees)
+    scale = CROP_WIDTH / float(width_px)
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    linear = np.array([[cos, sin], [-sin, cos]])
+    shift = np.array([CROP_WIDTH, CROP_HEIGHT]) / 2 - linear @ np.asarray(center_xy_px, np.float64)
+    return np.concatenate([linear, shift[:, None]], 1)
+
+
+def crop_to_image(xy_crop: FloatArray, regions: CropRegions) -> FloatArray:
+    """Points (N, K, 2) in the crop frame (0..1) -> image pixels (N, K, 2)."""
+    corners = regions.centers_xy_px - regions.sizes_wh_px / 2
+    return (xy_crop * regions.sizes_wh_px[:, None] + corners[:, None]).astype(np.float32)
+
+
+def image_to_crop(xy_px: FloatArray, regions: CropRegions) -> FloatArray:
+    """Points (N, K, 2) in image pixels -> the crop frame (0..1), the inverse of `crop_to_image`."""
+    corners = regions.centers_xy_px - regions.sizes_wh_px / 2
+    return ((xy_px - corners[:, None]) / regions.sizes_wh_px[:, None]).astype(np.float32)
+
+
+def sigma_to_image(sigma_cell: FloatArray, regions: CropRegions) -> FloatArray:
+    """Spreads (N, K, 2) in heatmap cells -> image pixels. A cell is 1/48 of the crop's width."""
+    cell_px = regions.sizes_wh_px[:, :1] / HEATMAP_WIDTH
+    return (sigma_cell * cell_px[:, None]).astype(np.float32)
+
+
+def mirror_xy_crop(xy_crop: FloatArray, *, published: bool = False) -> FloatArray:
+    """Points (N, 17, 2) found in a mirrored crop -> where they are in the crop itself.
+
+    Left and right change places. A mirrored pixel grid maps x to 1 - 1/192 - x; `published` maps it
+    to 1 - x, half a pixel off, as the authors' code does.
+    """
+    far_edge = 1.0 if published else 1.0 - 1.0 / CROP_WIDTH
+    swapped = xy_crop[:, MIRROR_ORDER]
+    return np.stack([far_edge - swapped[..., 0], swapped[..., 1]], -1).astype(np.float32)

@@ -1,0 +1,44 @@
+"""Options and conversions that several commands share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML file of settings; DISTILPOSE_* variables outrank it.",
+)
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """What goes wrong on purpose becomes one line on standard error and exit code 1."""
+    from distilpose.model.errors import ModelError
+    from distilpose.service.errors import ServiceError
+    from distilpose.service.settings import SettingsError
+
+    try:
+        yield
+    except (ModelError, ServiceError, SettingsError) as err:
+        raise click.ClickException(str(err)) from err
+
+
+def model_options(function: Function) -> Function:
+    """Options of the commands that load models: which weights, on what."""
+    path = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for option in (
+        click.option("--weights", type=path, help="Student weights; packaged by default."),
+        click.option("--detector", type=path, help="Detection weights; packaged by default."),
+        click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."),
+        click.option(
+            "--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."
+        ),
+    ):
+        function = option(function)
+    return function

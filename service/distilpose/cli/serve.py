@@ -1,0 +1,24 @@
+"""`distilpose serve`: REST in one process over one pipeline."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from distilpose.cli.options import config_option, told_errors
+
+
+@click.command()
+@config_option
+def command(config: Path | None) -> None:
+    """Start the service; SIGTERM drains and ends it."""
+    with told_errors():
+        from distilpose.service import logs, server
+        from distilpose.service.settings import load_settings
+
+        settings = load_settings(config)
+        logs.configure(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format)
+        scheme = "https" if settings.security.tls_cert else "http"
+        host = "127.0.0.1" if settings.http.host in ("0.0.0.0", "::") else settings.http.host  # noqa: S104 - compared, not bound
+        click.echo(f"distilpose on {scheme}://{host}:{settings.http.port} (API: /docs)", err=True)
+        sys.exit(server.run(settings))

@@ -1,0 +1,74 @@
+"""API keys for the front ends, compared in constant time."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from distilpose.service.errors import Unauthenticated
+from distilpose.service.settings import SecuritySettings, SettingsError
+
+_HASHED = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class ApiKeys:
+    """The accepted keys, held as SHA-256 digests. Without keys everyone may call."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [_digest_of_configured(key) for key in keys]
+
+    @classmethod
+    def from_settings(cls, security: SecuritySettings) -> "ApiKeys":
+        """Keys from the settings and from the file they name.
+
+        Raises:
+            SettingsError: the file cannot be read, or holds no key.
+        """
+        keys = [key.get_secret_value() for key in security.api_keys]
+        if security.api_keys_file:
+            keys += _read_keys(security.api_keys_file)
+        if any(not key.strip() for key in keys):
+            raise SettingsError("security.api_keys: an empty key would let everyone in")
+        return cls(keys)
+
+    @property
+    def required(self) -> bool:
+        """Whether a caller needs a key."""
+        return bool(self._digests)
+
+    def check(self, *, api_key: str | None, authorization: str | None) -> None:
+        """Return if the caller may call, by `x-api-key` or by `Authorization: Bearer`.
+
+        Every key is compared, so that the time does not tell which one was close.
+
+        Raises:
+            Unauthenticated: keys are configured and none fits.
+        """
+        if not self.required:
+            return
+        scheme, _, bearer = (authorization or "").partition(" ")
+        offered = api_key or (bearer.strip() if scheme.lower() == "bearer" else "")
+        if not offered:
+            raise Unauthenticated("give a key as `x-api-key` or `Authorization: Bearer`")
+        digest = hashlib.sha256(offered.encode("utf-8", "surrogateescape")).digest()
+        fits = [hmac.compare_digest(digest, known) for known in self._digests]
+        if not any(fits):
+            raise Unauthenticated("this key is not accepted")
+
+
+def _digest_of_configured(key: str) -> bytes:
+    if hashed := _HASHED.fullmatch(key):
+        return bytes.fromhex(hashed[1])
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _read_keys(path: Path) -> list[str]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise SettingsError(f"security.api_keys_file: {path} cannot be read: {err}") from err
+    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not keys:
+        raise SettingsError(f"security.api_keys_file: {path} holds no key")
+    return keys

@@ -1,0 +1,78 @@
+"""What a request asks for and what it is answered, as both front ends see it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.predict import Pose
+from distilpose.service.errors import ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """One image as the caller sent it. `id` is the caller's own name for it."""
+
+    content: bytes
+    id: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to answer; the same for all images of a request."""
+
+    min_box_score: float
+    max_people: int
+    min_keypoint_score: float = 0.0
+    boxes: Sequence[FloatArray] | None = None
+    """For each image (N, 4) xyxy in image pixels; then the detector is skipped."""
+    whole_image: bool = False
+    flip_test: bool = False
+    format: Literal["poses", "coco"] = "poses"
+
+    @property
+    def skips_detector(self) -> bool:
+        """Whether the boxes are known without looking for people."""
+        return self.whole_image or self.boxes is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PoseRequest:
+    """One call: images, options, and when its answer is of no more use."""
+
+    images: Sequence[EncodedImage]
+    options: Options
+    deadline: float
+    """Instant of the monotonic clock, seconds."""
+    keep_pixels: bool = False
+    """Whether the answer carries the decoded images, to draw on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnswer:
+    """The poses of one image, or why there are none. Sizes are of the oriented image."""
+
+    id: str | int | None
+    size_wh: tuple[int, int] | None = None
+    poses: Sequence[Pose] = ()
+    error: ServiceError | None = None
+    image: ImageHWC | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of a request went, seconds; overlapping work of a stage is counted once."""
+
+    decode: float = 0.0
+    detect: float = 0.0
+    pose: float = 0.0
+    queue: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoseAnswer:
+    """One entry for each image, in the order of the request."""
+
+    images: Sequence[ImageAnswer]
+    timing: Timing = field(default_factory=Timing)

@@ -1,0 +1,77 @@
+"""Structured logs on standard error: one line an event, with the id of its request."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@contextmanager
+def request_context(identity: str) -> Iterator[None]:
+    """Within it, log lines carry this request id."""
+    token = request_id.set(identity)
+    try:
+        yield
+    finally:
+        request_id.reset(token)
+
+
+def configure(*, level: str, log_format: Literal["auto", "console", "json"]) -> None:
+    """Send all logs of the process to standard error, uvicorn's too. Called once, at start."""
+    on_terminal = sys.stderr.isatty()
+    as_json = log_format == "json" or (log_format == "auto" and not on_terminal)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else ConsoleFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = True
+    logging.getLogger("httptools").setLevel("WARNING")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    extra = {k: v for k, v in vars(record).items() if k not in _OWN_FIELDS and k != "color_message"}
+    if identity := request_id.get():
+        extra.setdefault("request_id", identity)
+    return extra
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON: time, level, logger, message, then its fields and the stack."""
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """A line for people: time, level, message, `name=value` fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one readable line, the stack below it."""
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        line = f"{time} {record.levelname.lower():<7} {record.getMessage()}{fields}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line

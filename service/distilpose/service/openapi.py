@@ -1,0 +1,123 @@
+"""The OpenAPI document's parts that the routes' signatures cannot tell: bodies, options, errors."""
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from distilpose.service.rest_body import IMAGE_MEDIA_TYPES
+from distilpose.service.rest_errors import PROBLEM_MEDIA_TYPE
+from distilpose.service.schemas_answer import AnswerOut, ProblemOut
+from distilpose.service.schemas_request import OptionsBody, PoseBody
+
+VERSION: Final = version("distilpose")
+_REF: Final = "#/components/schemas/{model}"
+
+_ERRORS: Final = {
+    400: "Malformed body, or no image.",
+    401: "Keys are configured and none fits.",
+    413: "Bytes, pixels or images over the limit.",
+    415: "A format that is not accepted.",
+    422: "An option unknown or out of range, or no image could be decoded.",
+    429: "A queue is full; `Retry-After` says when to come back.",
+    500: "A bug or a device fault.",
+    503: "Loading, warming up or shutting down.",
+    504: "The deadline passed.",
+}
+
+EXAMPLE_REQUEST: Final = {
+    "images": [{"content": "/9j/4AAQSkZJRgABAQAAAQABAAD...", "id": "bus.jpg"}],
+    "options": {"min_keypoint_score": 0.3, "flip_test": True},
+}
+
+
+def _problem_response(text: str) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model="ProblemOut")}
+    return {"description": text, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
+
+
+def _query_parameters() -> list[dict[str, Any]]:
+    """Options as query parameters, for bodies that are an image and nothing else."""
+    parameters = []
+    for name, field in OptionsBody.model_json_schema()["properties"].items():
+        schema = {key: value for key, value in field.items() if key not in ("description", "title")}
+        if name == "boxes":
+            schema = {"type": "string", "examples": ["[[[49, 398, 244, 903]]]"]}
+        text = f"{field['description']} Only with an image as the body."
+        parameters.append({"name": name, "in": "query", "description": text, "schema": schema})
+    return parameters
+
+
+def _request_body() -> dict[str, Any]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    multipart = {
+        "type": "object",
+        "required": ["images"],
+        "properties": {
+            "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
+            "options": {"type": "string", "description": "JSON, as `options` of the JSON body."},
+        },
+    }
+    json_body = {"schema": {"$ref": _REF.format(model="PoseBody")}, "example": EXAMPLE_REQUEST}
+    content = {
+        "application/json": json_body,
+        "multipart/form-data": {"schema": multipart},
+        **dict.fromkeys(IMAGE_MEDIA_TYPES, binary),
+    }
+    return {"required": True, "content": content}
+
+
+def _answer_response() -> dict[str, Any]:
+    picture = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "description": "At least one image was answered.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": _REF.format(model="AnswerOut")},
+                "example": EXAMPLE_ANSWER,
+            },
+            "image/jpeg": picture,
+            "image/png": picture,
+        },
+    }
+
+
+EXAMPLE_ANSWER: Final[dict[str, Any]] = {}
+
+POSE_ROUTE: Final[dict[str, Any]] = {
+    "responses": {
+        200: _answer_response(),
+        **{status: _problem_response(text) for status, text in _ERRORS.items()},
+    },
+    "openapi_extra": {"requestBody": _request_body(), "parameters": _query_parameters()},
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` describe itself with the schemas that only these routes' bodies mention."""
+
+    def describe() -> dict[str, Any]:
+        if not app.openapi_schema:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            _, extra = models_json_schema(
+                [
+                    (PoseBody, "validation"),
+                    (AnswerOut, "serialization"),
+                    (ProblemOut, "serialization"),
+                ],
+                ref_template=_REF,
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            document["components"]["schemas"] = extra["$defs"] | schemas
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign]  # FastAPI documents this way to extend it

@@ -1,0 +1,215 @@
+"""The HTTP routes: parse, call, map, nothing else."""
+
+import asyncio
+import time
+from typing import Annotated, Protocol
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.cors import CORSMiddleware
+
+from distilpose.model import draw
+from distilpose.service import images, logs, openapi
+from distilpose.service.auth import ApiKeys
+from distilpose.service.domain import Options, PoseAnswer, PoseRequest
+from distilpose.service.errors import InvalidRequest
+from distilpose.service.life import Life
+from distilpose.service.metrics import Metrics
+from distilpose.service.pipeline import Pipeline
+from distilpose.service.rest_body import read_body
+from distilpose.service.rest_errors import STATUSES, add_handlers, problem
+from distilpose.service.rest_middleware import RequestMiddleware
+from distilpose.service.schemas_answer import ModelCardOut, ModelOut, answer_out, images_out
+from distilpose.service.settings import Settings
+
+PICTURE_FORMATS = {"image/jpeg": "jpeg", "image/png": "png"}
+
+
+class Backend(Protocol):
+    """What the routes need of the running service."""
+
+    settings: Settings
+    life: Life
+    metrics: Metrics
+    keys: ApiKeys
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Raises NotReady until the models are loaded."""
+        ...
+
+    @property
+    def model(self) -> ModelCardOut:
+        """The student that answers. Raises NotReady until it is loaded."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process can still do its work."""
+        ...
+
+
+def create_app(backend: Backend) -> FastAPI:
+    """The ASGI application over a service that may still be loading."""
+    app = FastAPIOffline(
+        title="distilpose",
+        description="Human pose estimation: photos in, people with 17 keypoints each out.",
+        version=openapi.VERSION,
+        root_path=backend.settings.http.root_path,
+        redoc_url=None,
+    )
+    guard = Depends(_key_check(backend.keys))
+    app.include_router(_pose_routes(backend), prefix="/v1", dependencies=[guard])
+    app.include_router(_health_routes(backend))
+    if backend.settings.telemetry.metrics_port is None:
+        app.include_router(_metrics_route(backend), dependencies=[guard])
+    if origins := backend.settings.http.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    app.add_middleware(RequestMiddleware, metrics=backend.metrics)
+    add_handlers(app)
+    openapi.install(app)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse(f"{backend.settings.http.root_path}/docs")
+
+    return app
+
+
+def create_operations_app(backend: Backend) -> FastAPI:
+    """Health and metrics alone, for a port of their own that asks for no key."""
+    app = FastAPI(title="distilpose operations", openapi_url=None)
+    app.include_router(_health_routes(backend))
+    app.include_router(_metrics_route(backend))
+    add_handlers(app)
+    return app
+
+
+def _key_check(keys: ApiKeys):  # type: ignore[no-untyped-def]  # FastAPI reads the inner signature
+    api_key_header = APIKeyHeader(name="x-api-key", auto_error=False)
+    bearer = HTTPBearer(auto_error=False)
+
+    async def check(
+        request: Request,
+        api_key: Annotated[str | None, Depends(api_key_header)],
+        _: Annotated[object, Depends(bearer)],
+    ) -> None:
+        keys.check(api_key=api_key, authorization=request.headers.get("authorization"))
+
+    return check
+
+
+def _pose_routes(backend: Backend) -> APIRouter:
+    router = APIRouter(tags=["pose"])
+
+    @router.post("/pose", **openapi.POSE_ROUTE)
+    async def estimate_pose(
+        request: Request, accept: Annotated[str, Header(include_in_schema=False)] = "*/*"
+    ) -> Response:
+        """Find the people of one or several photos and the 17 COCO keypoints of each."""
+        settings = backend.settings
+        deadline = time.monotonic() + settings.limits.request_timeout_seconds
+        with backend.life.admitted():
+            sources, body_options = await read_body(
+                request,
+                max_bytes=settings.http.max_body_bytes,
+                max_images=settings.http.max_images,
+            )
+            options = body_options.resolve(settings, images=len(sources))
+            picture_format = _picture_format(accept, images=len(sources))
+            pose_request = PoseRequest(
+                sources, options, deadline, keep_pixels=picture_format is not None
+            )
+            answer = await backend.pipeline.estimate(pose_request)
+            if all(image.error for image in answer.images):
+                return _all_failed(answer, options)
+            if picture_format:
+                return await _picture(answer, options, picture_format)
+            out = answer_out(
+                answer,
+                options,
+                request_id=logs.request_id.get() or "",
+                model=ModelOut(name=backend.model.name, version=backend.model.version),
+                statuses=STATUSES,
+            )
+            return Response(out.model_dump_json(exclude_unset=True), media_type="application/json")
+
+    @router.get("/models", response_model_exclude_unset=True)
+    async def get_models() -> dict[str, list[ModelCardOut]]:
+        """The model that answers: where it comes from, what it reaches, on what it runs."""
+        return {"models": [backend.model]}
+
+    return router
+
+
+def _picture_format(accept: str, *, images: int) -> str | None:
+    """The picture asked for by `Accept`, or None for JSON. The first known media type wins."""
+    for entry in accept.lower().split(","):
+        media_type = entry.split(";")[0].strip()
+        if media_type in ("application/json", "*/*", "application/*"):
+            return None
+        if media_type in PICTURE_FORMATS:
+            if images != 1:
+                raise InvalidRequest(f"Accept {media_type}: takes one image, got {images}")
+            return PICTURE_FORMATS[media_type]
+    return None
+
+
+async def _picture(answer: PoseAnswer, options: Options, picture_format: str) -> Response:
+    [image] = answer.images
+    assert image.image is not None  # noqa: S101 - pixels were asked for
+    pixels = image.image
+
+    def render() -> bytes:
+        drawn = draw.draw_poses(pixels, image.poses, min_keypoint_score=options.min_keypoint_score)
+        return images.encode(drawn, picture_format)
+
+    body = await asyncio.to_thread(render)
+    return Response(body, media_type=f"image/{picture_format}")
+
+
+def _all_failed(answer: PoseAnswer, options: Options) -> Response:
+    first = answer.images[0].error
+    assert first is not None  # noqa: S101 - every image failed
+    several = images_out(answer.images, options, statuses=STATUSES)
+    return problem(first, images=several if len(several) > 1 else None)
+
+
+def _health_routes(backend: Backend) -> APIRouter:
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> Response:
+        """200 while the process and its device thread are alive, else 503."""
+        alive = backend.alive
+        return PlainTextResponse("alive" if alive else "dead", 200 if alive else 503)
+
+    @router.get("/readyz")
+    async def readyz() -> Response:
+        """200 when loaded, warmed up and not shutting down, else 503."""
+        ready = backend.life.ready and backend.alive
+        return JSONResponse({"state": backend.life.state}, 200 if ready else 503)
+
+    return router
+
+
+def _metrics_route(backend: Backend) -> APIRouter:
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        backend.metrics.ready.set(backend.life.ready and backend.alive)
+        body = generate_latest(backend.metrics.registry)
+        return Response(body, media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,209 @@
+"""What REST callers read: domain answers to JSON."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, Field
+
+from distilpose.model.predict import Pose
+from distilpose.model.skeleton import KEYPOINT_NAMES
+from distilpose.service.domain import ImageAnswer, Options, PoseAnswer
+from distilpose.service.errors import ServiceError
+
+PERSON_CATEGORY_ID = 1
+ImageId = str | int | None
+
+
+class KeypointOut(BaseModel):
+    """A keypoint in pixels of the oriented image; the centre of the top-left pixel is (0, 0)."""
+
+    name: str
+    x: float
+    y: float
+    score: float = Field(ge=0, le=1)
+    visible: bool = Field(description="score >= min_keypoint_score")
+    sigma_x: float = Field(description="Spread in x, pixels.")
+    sigma_y: float = Field(description="Spread in y, pixels.")
+
+
+class PoseOut(BaseModel):
+    """One person."""
+
+    box: list[float] = Field(description="[x1, y1, x2, y2], pixels.")
+    box_score: float
+    score: float = Field(description="Mean keypoint score times box score.")
+    keypoints: list[KeypointOut]
+
+
+class CocoOut(BaseModel):
+    """One entry of a COCO keypoint results file."""
+
+    image_id: int
+    category_id: int
+    keypoints: list[float] = Field(description="51 numbers: x, y, score of each keypoint.")
+    score: float
+    bbox: list[float] = Field(description="[x, y, width, height], pixels.")
+
+
+class ErrorOut(BaseModel):
+    """Why an image has no poses."""
+
+    type: str
+    status: int
+    detail: str
+
+
+class ImageOut(BaseModel):
+    """One image: `poses` (or `results` with format coco), or `error`."""
+
+    index: int
+    id: ImageId = None
+    width: int | None = None
+    height: int | None = None
+    poses: list[PoseOut] | None = None
+    results: list[CocoOut] | None = None
+    error: ErrorOut | None = None
+
+
+class ModelOut(BaseModel):
+    """The student that answered."""
+
+    name: str
+    version: str
+
+
+class TimingOut(BaseModel):
+    """Milliseconds; overlapping work of a stage is counted once."""
+
+    decode: float
+    detect: float
+    pose: float
+    queue: float
+    total: float
+
+
+class AnswerOut(BaseModel):
+    """The answer of `POST /v1/pose`, one entry an image, in the request's order."""
+
+    request_id: str
+    model: ModelOut
+    images: list[ImageOut]
+    timing_ms: TimingOut
+
+
+class ProblemOut(BaseModel):
+    """An RFC 9457 problem document. `images` says why each of several images failed."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    images: list[ImageOut] | None = None
+
+
+def answer_out(
+    answer: PoseAnswer,
+    options: Options,
+    *,
+    request_id: str,
+    model: ModelOut,
+    statuses: Mapping[type[ServiceError], int],
+) -> AnswerOut:
+    """A domain answer as the caller reads it."""
+    timing = answer.timing
+    return AnswerOut(
+        request_id=request_id,
+        model=model,
+        images=images_out(answer.images, options, statuses=statuses),
+        timing_ms=TimingOut(
+            decode=_ms(timing.decode),
+            detect=_ms(timing.detect),
+            pose=_ms(timing.pose),
+            queue=_ms(timing.queue),
+            total=_ms(timing.total),
+        ),
+    )
+
+
+def images_out(
+    images: Sequence[ImageAnswer], options: Options, *, statuses: Mapping[type[ServiceError], int]
+) -> list[ImageOut]:
+    """Each image's poses, COCO entries or error."""
+    return [_image_out(index, image, options, statuses) for index, image in enumerate(images)]
+
+
+def _image_out(
+    index: int, image: ImageAnswer, options: Options, statuses: Mapping[type[ServiceError], int]
+) -> ImageOut:
+    if image.error:
+        status = statuses[type(image.error)]
+        error = ErrorOut(type=image.error.type, status=status, detail=image.error.detail)
+        return ImageOut(index=index, id=image.id, error=error)
+    width, height = image.size_wh or (None, None)
+    out = ImageOut(index=index, id=image.id, width=width, height=height)
+    if options.format == "coco":
+        image_id = image.id if isinstance(image.id, int) else index
+        return out.model_copy(update={"results": [_coco_out(p, image_id) for p in image.poses]})
+    return out.model_copy(update={"poses": [_pose_out(pose, options) for pose in image.poses]})
+
+
+def _pose_out(pose: Pose, options: Options) -> PoseOut:
+    keypoints = [
+        KeypointOut(
+            name=name,
+            x=_px(x),
+            y=_px(y),
+            score=_score(score),
+            visible=bool(score >= options.min_keypoint_score),
+            sigma_x=_px(sigma_x),
+            sigma_y=_px(sigma_y),
+        )
+        for name, (x, y), score, (sigma_x, sigma_y) in zip(
+            KEYPOINT_NAMES, pose.keypoints_xy_px, pose.keypoint_score, pose.sigma_px, strict=True
+        )
+    ]
+    return PoseOut(
+        box=[_px(v) for v in pose.box_xyxy_px],
+        box_score=_score(pose.box_score),
+        score=_score(pose.score),
+        keypoints=keypoints,
+    )
+
+
+def _coco_out(pose: Pose, image_id: int) -> CocoOut:
+    x1, y1, x2, y2 = (float(v) for v in pose.box_xyxy_px)
+    rows = zip(pose.keypoints_xy_px, pose.keypoint_score, strict=True)
+    return CocoOut(
+        image_id=image_id,
+        category_id=PERSON_CATEGORY_ID,
+        keypoints=[v for (x, y), score in rows for v in (_px(x), _px(y), _score(score))],
+        score=_score(pose.score),
+        bbox=[_px(x1), _px(y1), _px(x2 - x1), _px(y2 - y1)],
+    )
+
+
+def _px(value: float) -> float:
+    return round(float(value), 2)
+
+
+def _score(value: float) -> float:
+    return round(float(value), 4)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)
+
+
+class ModelCardOut(BaseModel):
+    """The student that answers, and on what it runs."""
+
+    name: str
+    version: str
+    sha256: str
+    source: str = Field(description="How the weights were made.")
+    calibrated: bool = Field(description="Whether scores are calibrated probabilities.")
+    device: str
+    dtype: str
+    input_size: list[int] = Field(description="[height, width] of a crop, pixels.")
+    keypoints: list[str]
+    detector: str

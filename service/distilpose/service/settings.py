@@ -1,0 +1,275 @@
+"""Every setting of the service in one class, and the only reader of the environment.
+
+Values come from, strongest first: `DISTILPOSE_<GROUP>__<FIELD>` variables, the YAML file of
+`--config`, defaults. A name that does not exist stops the start.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_PREFIX = "DISTILPOSE_"
+MEBIBYTE = 1024 * 1024
+
+Auto = Literal["auto"]
+
+
+class SettingsError(Exception):
+    """A setting that does not exist or does not fit; the message names it."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpSettings(_Group):
+    """The REST front end."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 - a container's service
+    port: int = Field(8000, ge=0, le=65535, description="Port of REST and, by default, metrics.")
+    max_body_bytes: int = Field(
+        32 * MEBIBYTE, ge=1024, description="Largest request body; above it the answer is 413."
+    )
+    max_images: int = Field(32, ge=1, le=1024, description="Most images in one request.")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may call the API; none by default."
+    )
+    root_path: str = Field("", description="Path prefix that a proxy strips before us.")
+
+
+class GrpcSettings(_Group):
+    """The gRPC front end."""
+
+    port: int = Field(9000, ge=0, le=65535, description="Port of gRPC; 0 turns it off.")
+    max_message_bytes: int = Field(32 * MEBIBYTE, ge=1024, description="Largest message.")
+    max_connection_age_seconds: float = Field(
+        300, gt=0, description="After it a connection is closed, so that new pods get their share."
+    )
+    max_connection_age_grace_seconds: float = Field(
+        30, ge=0, description="Time for open calls to end after the connection's age is reached."
+    )
+    keepalive_seconds: float = Field(30, gt=0, description="Clients may ping as often as this.")
+    max_streams: int = Field(64, ge=1, description="Most open video streams in the process.")
+    stream_window: int = Field(8, ge=1, le=256, description="Most frames in flight of one stream.")
+
+
+class LimitsSettings(_Group):
+    """What one request may ask for."""
+
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="Most pixels of an image, read from its header."
+    )
+    max_people: int = Field(50, ge=1, le=1000, description="Most people answered for an image.")
+    max_decoded_bytes: int = Field(
+        1024 * MEBIBYTE, ge=MEBIBYTE, description="Decoded pixels in flight; past it images wait."
+    )
+    request_timeout_seconds: float = Field(
+        10, gt=0, le=3600, description="A request's deadline when the caller sets none."
+    )
+
+
+class ModelSettings(_Group):
+    """The student and the device."""
+
+    weights: Path | None = Field(
+        None, description="Student weights (safetensors); the packaged distilpose-s by default."
+    )
+    weights_sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Expected digest of `weights`, checked at start.",
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto", description="auto: cuda, else mps, else cpu."
+    )
+    engine: Literal["auto", "torch"] = Field("auto", description="Runtime of the student.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the hardware computes in it, else float32."
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile; auto: on CUDA where a C compiler is found."
+    )
+    calibrate: bool = Field(
+        True, description="Answer calibrated scores where the weights bring a calibration."
+    )
+
+
+class DetectorSettings(_Group):
+    """The person detector."""
+
+    weights: Path | None = Field(
+        None, description="Any ultralytics detection weights by path; packaged ones by default."
+    )
+    image_size: int = Field(
+        640, ge=160, le=2048, multiple_of=32, description="Side of its square input, pixels."
+    )
+    min_box_score: float = Field(0.25, ge=0, le=1, description="Default of `min_box_score`.")
+    iou: float = Field(
+        0.6, gt=0, le=1, description="Overlap above which the weaker box is dropped."
+    )
+
+
+class BatchingSettings(_Group):
+    """The two queues in front of the device."""
+
+    detect_max_batch: Auto | int = Field("auto", description="auto: 1 on a CPU, 32 on a GPU.")
+    pose_max_batch: Auto | int = Field("auto", description="auto: 8 on a CPU, 256 on a GPU.")
+    max_delay_seconds: float = Field(
+        0.005, ge=0, le=10, description="Longest wait of an item for company in its batch."
+    )
+    max_queue_seconds: float = Field(
+        2, gt=0, le=600, description="What a full queue stands for, at the speed of warm-up."
+    )
+    queue_capacity: Auto | int = Field("auto", description="Images (and crops) that may wait.")
+    decode_threads: Auto | int = Field("auto", description="auto: the container's CPU quota.")
+    scaled_decode: Literal["auto", "on", "off"] = Field(
+        "auto", description="Decode large JPEGs smaller; auto: on with a GPU."
+    )
+    buckets: Auto | tuple[int, ...] = Field(
+        "auto", description="Batch sizes that the device meets; auto: powers of two."
+    )
+
+
+class SecuritySettings(_Group):
+    """Who may call."""
+
+    api_keys: tuple[SecretStr, ...] = Field(
+        (), description="Accepted keys, plain or as `sha256:<hex digest>`; none: everyone may call."
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File with one key a line, in the same two forms."
+    )
+    tls_cert: Path | None = Field(None, description="Server certificate chain (PEM).")
+    tls_key: Path | None = Field(None, description="Its private key (PEM).")
+    tls_client_ca: Path | None = Field(None, description="CA that client certificates must have.")
+
+
+class LifeSettings(_Group):
+    """Shutting down."""
+
+    drain_delay_seconds: float = Field(
+        0, ge=0, le=3600, description="From SIGTERM until new work is refused."
+    )
+    drain_seconds: float = Field(
+        30, ge=0, le=3600, description="From then until accepted work must have finished."
+    )
+
+
+class TelemetrySettings(_Group):
+    """Logs and metrics."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json."
+    )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Own port for /metrics and health; none: the HTTP port."
+    )
+
+
+class DemoSettings(_Group):
+    """The page at `/`."""
+
+    enabled: bool = Field(True, description="Serve it.")
+
+
+class Settings(BaseSettings):
+    """All settings; frozen, built once by the command that needs them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    http: HttpSettings = HttpSettings()
+    grpc: GrpcSettings = GrpcSettings()
+    limits: LimitsSettings = LimitsSettings()
+    model: ModelSettings = ModelSettings()
+    detector: DetectorSettings = DetectorSettings()
+    batching: BatchingSettings = BatchingSettings()
+    security: SecuritySettings = SecuritySettings()
+    life: LifeSettings = LifeSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    demo: DemoSettings = DemoSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment outranks what the file says, which arrives as init values."""
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """The effective settings from the environment and, if given, a YAML file.
+
+    Raises:
+        SettingsError: an unknown name (with the nearest real one), or a value out of its bounds.
+    """
+    from_file = _read_yaml(config) if config else {}
+    known = set(field_names())
+    for name in _env_names(os.environ):
+        _refuse_unknown(name, known, f"variable {_variable(name)}", _variable)
+    for name in _yaml_names(from_file):
+        _refuse_unknown(name, known, f"`{name}` in {config}", str)
+    try:
+        return Settings(**from_file)
+    except ValidationError as err:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors()]
+        raise SettingsError("; ".join(lines)) from err
+
+
+def field_names() -> Iterator[str]:
+    """Every setting as `group.field`."""
+    for group, info in Settings.model_fields.items():
+        group_class = info.annotation
+        assert isinstance(group_class, type)  # noqa: S101 - narrows the type for the checker
+        assert issubclass(group_class, BaseModel)  # noqa: S101 - narrows the type for the checker
+        yield from (f"{group}.{field}" for field in group_class.model_fields)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise SettingsError(f"{path}: cannot be read as YAML: {err}") from err
+    if values is not None and not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected groups of settings, got {type(values).__name__}")
+    return values or {}
+
+
+def _env_names(environ: Mapping[str, str]) -> Iterator[str]:
+    for variable in environ:
+        if variable.upper().startswith(ENV_PREFIX):
+            yield variable[len(ENV_PREFIX) :].lower().replace("__", ".", 1)
+
+
+def _yaml_names(values: Mapping[str, Any]) -> Iterator[str]:
+    for group, fields in values.items():
+        if isinstance(fields, dict):
+            yield from (f"{group}.{field}" for field in fields)
+        else:
+            yield str(group)
+
+
+def _variable(name: str) -> str:
+    return ENV_PREFIX + name.replace(".", "__").upper()
+
+
+def _refuse_unknown(name: str, known: set[str], where: str, spelled: Any) -> None:
+    if name in known or name in Settings.model_fields:
+        return
+    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0)
+    raise SettingsError(f"unknown setting: {where}; did you mean {spelled(nearest[0])}?")

@@ -1,0 +1,101 @@
+"""The student on the CPU: buckets, normalisation, precision."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distilpose.model import crop, geometry
+from distilpose.model.engine import PoseEngine, powers_of_two
+from distilpose.model.errors import ArrayError, ConfigError
+from distilpose.model.networks import Student, build
+
+GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"
+CPU = torch.device("cpu")
+
+
+def student() -> Student:
+    torch.manual_seed(0)
+    network = build("distilpose-s")
+    assert isinstance(network, Student)
+    return network
+
+
+def engine(
+    *, buckets: tuple[int, ...] = (1, 2, 4), dtype: torch.dtype = torch.float32
+) -> PoseEngine:
+    return PoseEngine(student(), device=CPU, dtype=dtype, buckets=buckets)
+
+
+@pytest.fixture(scope="module")
+def crops_BHWC() -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (7, 8, 6, 3), np.uint8)
+    return noise.repeat(32, 1).repeat(32, 2)
+
+
+def test_buckets_are_powers_of_two_and_the_largest() -> None:
+    assert powers_of_two(1) == (1,)
+    assert powers_of_two(8) == (1, 2, 4, 8)
+    assert powers_of_two(12) == (1, 2, 4, 8, 12)
+
+
+def test_answers_have_the_promised_shapes(crops_BHWC: np.ndarray) -> None:
+    arrays = engine().run(crops_BHWC)
+    assert [a.shape for a in arrays] == [(7, 17, 2), (7, 17), (7, 17, 2)]
+    assert all(a.dtype == np.float32 for a in arrays)
+    assert ((arrays.xy_crop >= 0) & (arrays.xy_crop <= 1)).all()
+    assert (arrays.sigma_cell > 0).all()
+
+
+def test_no_crops_give_no_answers() -> None:
+    arrays = engine().run(np.zeros((0, 256, 192, 3), np.uint8))
+    assert [a.shape for a in arrays] == [(0, 17, 2), (0, 17), (0, 17, 2)]
+
+
+def test_a_crop_gets_the_same_answer_in_any_company(crops_BHWC: np.ndarray) -> None:
+    student_engine = engine(buckets=(1, 4))
+    together = student_engine.run(crops_BHWC)
+    for index in range(len(crops_BHWC)):
+        alone = student_engine.run(crops_BHWC[index : index + 1])
+        shift_px = np.abs(alone.xy_crop[0] - together.xy_crop[index]) * [192, 256]
+        assert shift_px.max() <= 0.02
+        np.testing.assert_allclose(alone.raw_score[0], together.raw_score[index], atol=1e-4)
+
+
+def test_bfloat16_stays_within_half_a_crop_pixel(crops_BHWC: np.ndarray) -> None:
+    exact = engine().run(crops_BHWC)
+    rough = engine(dtype=torch.bfloat16).run(crops_BHWC)
+    shift_px = np.abs(exact.xy_crop - rough.xy_crop) * [192, 256]
+    assert shift_px.max() <= 0.5
+
+
+def test_normalised_crops_are_the_published_tensor() -> None:
+    geometry_golden = np.load(GOLDEN_FOLDER / "geometry.npz")
+    warp = np.load(GOLDEN_FOLDER / "warp.npz")
+    y, x = np.mgrid[:180, :240]
+    squares = np.where((x // 12 + y // 12) % 2 == 1, 220, 20)
+    image = np.stack([x * 255 // 239, y * 255 // 179, squares], -1).astype(np.uint8)
+    box = geometry_golden["boxes"][warp["box_index"][0]]
+    crops = crop.cut(image, geometry.crop_regions(geometry.xywh_to_xyxy(box[None])))
+    tensor = engine().normalise(torch.from_numpy(crops)).numpy()
+    # Eight grey levels of OpenCV's rounding are 8 / 255 / 0.224 of the normalised scale.
+    np.testing.assert_allclose(tensor[0, :, ::8, ::8], warp["tensor_sub"][0], atol=0.15)
+    assert np.abs(tensor[0, :, ::8, ::8] - warp["tensor_sub"][0]).mean() < 0.005
+
+
+def test_warm_up_times_every_bucket() -> None:
+    seconds = engine(buckets=(1, 2)).warm_up()
+    assert list(seconds) == [1, 2]
+    assert all(value > 0 for value in seconds.values())
+
+
+def test_crops_of_another_size_are_refused() -> None:
+    with pytest.raises(ArrayError, match=r"crops: expected shape .* got \(1, 128, 96, 3\)"):
+        engine().run(np.zeros((1, 128, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize("buckets", [(), (0, 1), (2, 1), (1, 1)])
+def test_buckets_must_rise(buckets: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="buckets must rise"):
+        PoseEngine(student(), device=CPU, dtype=torch.float32, buckets=buckets)
