@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_rules import filled_state, image_batch
 
 from distilpose.model import geometry, predict
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import ArrayError, ConfigError
 from distilpose.model.networks import Student, build
+from golden_rules import filled_state, image_batch
 
 GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
@@ -45,8 +45,9 @@ def test_the_published_flip_test_is_the_published_one(
 
 
 def test_our_flip_test_swaps_the_scores_of_left_and_right() -> None:
-    plain = PoseArrays(np.zeros((1, 17, 2)), np.zeros((1, 17)), np.ones((1, 17, 2)))
-    mirrored_score = np.zeros((1, 17))
+    points, scores = np.zeros((1, 17, 2), np.float32), np.zeros((1, 17), np.float32)
+    plain = PoseArrays(points, scores, points)
+    mirrored_score = scores.copy()
     mirrored_score[0, 9] = 1.0  # the left wrist of the mirror image is the right one
     mirrored = plain._replace(raw_score=mirrored_score)
     merged = predict.merge_mirrored(plain, mirrored)
@@ -107,9 +108,12 @@ def test_moving_the_picture_moves_the_pose(predictor: predict.Predictor, flip_te
     moved[40:, 30:] = IMAGE
     inner = np.array([[80, 80, 200, 240], [150, 60, 260, 220]], np.float32)
     here = predictor.poses(IMAGE, inner, ones, flip_test=flip_test)
-    there = predictor.poses(moved, inner + np.float32([30, 40, 30, 40]), ones, flip_test=flip_test)
+    there = predictor.poses(
+        moved, inner + np.array([30, 40, 30, 40], np.float32), ones, flip_test=flip_test
+    )
     for a, b in zip(here, there, strict=True):
-        np.testing.assert_allclose(a.keypoints_xy_px + [30, 40], b.keypoints_xy_px, atol=0.02)
+        moved_px = a.keypoints_xy_px + np.array([30, 40], np.float32)
+        np.testing.assert_allclose(moved_px, b.keypoints_xy_px, atol=0.02)
 
 
 def test_without_a_detector_nothing_is_detected(predictor: predict.Predictor) -> None:

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
-from fakes import CountingObserver
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distilpose.service.batcher import Batcher
 from distilpose.service.device import Device
 from distilpose.service.errors import DeadlineExceeded, Draining, Internal, Overloaded
+from fakes import CountingObserver
 
 FOREVER = float("inf")
 
@@ -73,7 +73,7 @@ async def test_items_of_several_requests_share_a_batch(bench: Bench) -> None:
     both = asyncio.gather(results(batcher, [1, 2]), results(batcher, [3]))
     await asyncio.sleep(0)
     bench.device.start()
-    assert await both == [[2, 4], [6]]
+    assert list(await both) == [[2, 4], [6]]
     assert bench.batches == [[1, 2, 3]]
 
 

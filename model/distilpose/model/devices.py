@@ -45,8 +45,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def choose_compile(choice: Literal["auto", "on", "off"], device: torch.device) -> bool:

@@ -1,7 +1,7 @@
 """The student on one device: uint8 crops in, arrays out. Knows no images, boxes or queues.
 
-One instance belongs to one thread. Inputs are padded to a fixed set of batch sizes (buckets), so that
-the device only ever meets shapes that `warm_up` has run.
+One instance belongs to one thread. Inputs are padded to a fixed set of batch sizes (buckets), so
+that the device only ever meets shapes that `warm_up` has run.
 """
 
 import time
@@ -11,7 +11,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
@@ -78,7 +77,9 @@ class PoseEngine:
 
     @torch.inference_mode()
     def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
-        """Answer any number of crops (B, 256, 192, 3), RGB uint8, in batches of at most the largest bucket.
+        """What the student says of any number of crops (B, 256, 192, 3), RGB uint8.
+
+        More than the largest bucket are run as several batches.
 
         Raises:
             ArrayError: the crops have another shape.
@@ -96,12 +97,12 @@ class PoseEngine:
         bucket = next(size for size in self.buckets if size >= count)
         padding = [(0, bucket - count), (0, 0), (0, 0), (0, 0)]
         padded = np.pad(crops_BHWC, padding) if bucket > count else crops_BHWC
-        out = cast(StudentOut, self._forward(self.normalise(torch.from_numpy(padded))))
+        out = cast("StudentOut", self._forward(self.normalise(torch.from_numpy(padded))))
         columns = (out.xy_crop, out.raw_score, out.sigma_cell)
         return PoseArrays(*(column[:count].float().cpu().numpy() for column in columns))
 
     def normalise(self, crops_BHWC: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB (B, 256, 192, 3) -> the network's input (B, 3, 256, 192), channels last in memory."""
+        """uint8 RGB (B, 256, 192, 3) -> the network's input (B, 3, 256, 192)."""
         crops = crops_BHWC.to(self.device, non_blocking=True).float()
         return crops.sub_(self._mean).div_(self._std).permute(0, 3, 1, 2).to(self.dtype)
 
@@ -112,6 +113,6 @@ def cast_for_inference(network: Student, *, device: torch.device, dtype: torch.d
     Coordinates are 0..1: bfloat16 would resolve no more than 0.75 crop pixels of them.
     """
     network = network.eval().requires_grad_(False).to(device=device, dtype=dtype)
-    cast(nn.Module, network.backbone).to(memory_format=torch.channels_last)
+    network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     network.output_layer.float()
     return network

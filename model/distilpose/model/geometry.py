@@ -1,7 +1,7 @@
 """Box to crop and back: the only place where coordinates change frame. Knows no images.
 
-A crop shows its box grown to 3:4 (width to height) and then by 1.25, centred on the box. Crop pixels
-and image pixels both have the centre of their top-left pixel at (0, 0).
+A crop shows its box grown to 3:4 (width to height) and then by 1.25, centred on the box. Crop
+pixels and image pixels both have the centre of their top-left pixel at (0, 0).
 """
 
 from typing import Final, NamedTuple
@@ -41,8 +41,8 @@ def clip_boxes(boxes_xyxy_px: FloatArray, image_size_wh: tuple[int, int]) -> Flo
 def crop_regions(boxes_xyxy_px: FloatArray) -> CropRegions:
     """Regions of N boxes (N, 4).
 
-    *Source:* facts of the published test pipeline, `_xywh2cs` of mmpose 0.22: the shorter side grows
-    until width / height = 3/4, then both by 1.25.
+    *Source:* the published test pipeline (mmpose 0.22): the shorter side grows until
+    width / height = 3/4, then both by 1.25.
     """
     boxes = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4)
     sizes = boxes[:, 2:] - boxes[:, :2]

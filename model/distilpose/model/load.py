@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 import torch
-from distilpose.model.detector import PersonDetector
 
 from distilpose.model import devices
+from distilpose.model.detector import PersonDetector
 from distilpose.model.engine import PoseEngine, powers_of_two
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student

@@ -91,10 +91,14 @@ def merge_mirrored(
     order = np.arange(len(MIRROR_ORDER)) if published else MIRROR_ORDER
     xy_crop = geometry.mirror_xy_crop(mirrored.xy_crop, published=published)
     return PoseArrays(
-        (plain.xy_crop + xy_crop) / 2,
-        (plain.raw_score + mirrored.raw_score[:, order]) / 2,
-        (plain.sigma_cell + mirrored.sigma_cell[:, MIRROR_ORDER]) / 2,
+        _mean(plain.xy_crop, xy_crop),
+        _mean(plain.raw_score, mirrored.raw_score[:, order]),
+        _mean(plain.sigma_cell, mirrored.sigma_cell[:, MIRROR_ORDER]),
     )
+
+
+def _mean(some: FloatArray, other: FloatArray) -> FloatArray:
+    return (some + other) * np.float32(0.5)
 
 
 def assemble(

@@ -112,9 +112,9 @@ def _print(report: "Report", student: dict[str, str]) -> None:
 
 
 def _write_sheets(people: "PeopleFolder", report: "Report", folder: Path) -> None:
+    from distilpose.model.encode import encode
     from distilpose.model.evaluate import sheet
-    from distilpose.service import images
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, results in (("worst", report.worst(10)), ("random", report.at_random(10))):
-        (folder / f"{name}.png").write_bytes(images.encode(sheet(people, results), "png"))
+        (folder / f"{name}.png").write_bytes(encode(sheet(people, results), "png"))

@@ -86,6 +86,7 @@ def _predict(
     predictor: "Predictor", path: Path, options: Any, out: Path | None
 ) -> tuple[dict[str, Any], bool]:
     from distilpose.model.draw import draw_poses
+    from distilpose.model.encode import encode
     from distilpose.service import images
     from distilpose.service.errors import ServiceError
     from distilpose.service.settings import LimitsSettings
@@ -101,7 +102,7 @@ def _predict(
     poses = predictor.poses(image, *found, flip_test=options.flip_test)
     if out:
         drawn = draw_poses(image, poses, min_keypoint_score=options.min_keypoint_score)
-        (out / f"{path.stem}.jpg").write_bytes(images.encode(drawn, "jpeg"))
+        (out / f"{path.stem}.jpg").write_bytes(encode(drawn, "jpeg"))
     return _line(path, image.shape[1::-1], poses, options), True
 
 

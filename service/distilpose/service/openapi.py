@@ -1,6 +1,8 @@
 """The OpenAPI document's parts that the routes' signatures cannot tell: bodies, options, errors."""
 
+import json
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -74,17 +76,12 @@ def _answer_response() -> dict[str, Any]:
     return {
         "description": "At least one image was answered.",
         "content": {
-            "application/json": {
-                "schema": {"$ref": _REF.format(model="AnswerOut")},
-                "example": EXAMPLE_ANSWER,
-            },
+            "application/json": {"schema": {"$ref": _REF.format(model="AnswerOut")}},
             "image/jpeg": picture,
             "image/png": picture,
         },
     }
 
-
-EXAMPLE_ANSWER: Final[dict[str, Any]] = {}
 
 POSE_ROUTE: Final[dict[str, Any]] = {
     "responses": {
@@ -93,6 +90,13 @@ POSE_ROUTE: Final[dict[str, Any]] = {
     },
     "openapi_extra": {"requestBody": _request_body(), "parameters": _query_parameters()},
 }
+
+
+def _example_answer() -> dict[str, Any]:
+    """What the service answered to bus.jpg with `max_people` 1."""
+    text = files("distilpose.service").joinpath("example_answer.json").read_text("utf-8")
+    example: dict[str, Any] = json.loads(text)
+    return example
 
 
 def install(app: FastAPI) -> None:
@@ -117,6 +121,8 @@ def install(app: FastAPI) -> None:
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             document["components"]["schemas"] = extra["$defs"] | schemas
+            answer = document["paths"]["/v1/pose"]["post"]["responses"]["200"]["content"]
+            answer["application/json"]["example"] = _example_answer()
             app.openapi_schema = document
         return app.openapi_schema
 

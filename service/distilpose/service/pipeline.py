@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from distilpose.model import crop, geometry, predict
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
-from distilpose.model.detector import Detections, PersonDetector
+from distilpose.model.detector import Detections, PersonDetector, to_image
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.letterbox import letterbox
 from distilpose.service import images
@@ -157,13 +157,12 @@ class _Journey:
             boxes_xyxy_px = _given_boxes(options, index, _size_wh(image))
             return boxes_xyxy_px, np.ones(len(boxes_xyxy_px), np.float32)
         size_px = self.pipeline._image_size_px
-        square, mapping = await self._in_thread("detect", lambda: letterbox(image, size_px))
+        square, placed = await self._in_thread("detect", lambda: letterbox(image, size_px))
         item = DetectItem(square, options.min_box_score)
         [outcome] = await self.pipeline._detect.submit([item], **self._terms())
         self.spans.add_outcomes("detect", [outcome])
-        found = outcome.unwrap()
-        boxes_xyxy_px = mapping.to_image(found.boxes_xyxy_px[: options.max_people])
-        return boxes_xyxy_px, found.scores[: options.max_people]
+        boxes_xyxy_px, box_scores = to_image(outcome.unwrap(), placed)
+        return boxes_xyxy_px[: options.max_people], box_scores[: options.max_people]
 
     async def _cut(self, image: ImageHWC, regions: geometry.CropRegions) -> CropsBHWC:
         flip_test = self.request.options.flip_test

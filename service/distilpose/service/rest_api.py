@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -12,7 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
 from distilpose.model import draw
-from distilpose.service import images, logs, openapi
+from distilpose.model.encode import PictureFormat, encode
+from distilpose.service import logs, openapi
 from distilpose.service.auth import ApiKeys
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.errors import InvalidRequest
@@ -25,7 +26,7 @@ from distilpose.service.rest_middleware import RequestMiddleware
 from distilpose.service.schemas_answer import ModelCardOut, ModelOut, answer_out, images_out
 from distilpose.service.settings import Settings
 
-PICTURE_FORMATS = {"image/jpeg": "jpeg", "image/png": "png"}
+PICTURE_FORMATS: Final[dict[str, PictureFormat]] = {"image/jpeg": "jpeg", "image/png": "png"}
 
 
 class Backend(Protocol):
@@ -151,7 +152,7 @@ def _pose_routes(backend: Backend) -> APIRouter:
     return router
 
 
-def _picture_format(accept: str, *, images: int) -> str | None:
+def _picture_format(accept: str, *, images: int) -> PictureFormat | None:
     """The picture asked for by `Accept`, or None for JSON. The first known media type wins."""
     for entry in accept.lower().split(","):
         media_type = entry.split(";")[0].strip()
@@ -164,14 +165,14 @@ def _picture_format(accept: str, *, images: int) -> str | None:
     return None
 
 
-async def _picture(answer: PoseAnswer, options: Options, picture_format: str) -> Response:
+async def _picture(answer: PoseAnswer, options: Options, picture_format: PictureFormat) -> Response:
     [image] = answer.images
     assert image.image is not None  # noqa: S101 - pixels were asked for
     pixels = image.image
 
     def render() -> bytes:
         drawn = draw.draw_poses(pixels, image.poses, min_keypoint_score=options.min_keypoint_score)
-        return images.encode(drawn, picture_format)
+        return encode(drawn, picture_format)
 
     body = await asyncio.to_thread(render)
     return Response(body, media_type=f"image/{picture_format}")

@@ -14,6 +14,7 @@ import uvloop
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from distilpose.model.errors import ModelError
 from distilpose.service.app import Service
 from distilpose.service.rest_api import create_app, create_operations_app
 from distilpose.service.settings import Settings, SettingsError
@@ -50,15 +51,20 @@ async def _serve(settings: Settings) -> int:
     loading.cancel()
     await asyncio.gather(loading, return_exceptions=True)
     await service.close()
-    logger.info("stopped", extra={"exit_code": stopping.exit_code})
-    return stopping.exit_code
+    if stopping.failure:
+        # Last, so that whoever finds a dead process finds the reason at the end of its log.
+        stack = None if isinstance(stopping.failure, ModelError) else stopping.failure
+        logger.error("the service could not start: %s", stopping.failure, exc_info=stack)
+        return 1
+    logger.info("stopped")
+    return 0
 
 
 class _Stopping:
     """From a signal, or a failed start, to a server that has ended."""
 
     def __init__(self, service: Service, servers: Sequence[uvicorn.Server]) -> None:
-        self.exit_code = 0
+        self.failure: BaseException | None = None
         self._service = service
         self._servers = servers
         self._draining: asyncio.Task[None] | None = None
@@ -77,12 +83,10 @@ class _Stopping:
         self._draining = asyncio.create_task(self._drain(), name="drain")
 
     def on_loaded(self, loading: "asyncio.Task[None]") -> None:
-        """A service that could not start ends the process, with the reason as its last line."""
-        if loading.cancelled() or not (error := loading.exception()):
-            return
-        logger.error("the service could not start: %s", error, exc_info=error)
-        self.exit_code = 1
-        self._end()
+        """A service that could not start ends the process."""
+        if not loading.cancelled() and (failure := loading.exception()):
+            self.failure = failure
+            self._end()
 
     async def _drain(self) -> None:
         life = self._service.settings.life

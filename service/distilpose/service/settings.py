@@ -63,7 +63,10 @@ class LimitsSettings(_Group):
     """What one request may ask for."""
 
     max_pixels: int = Field(
-        50_000_000, ge=1, description="Most pixels of an image, read from its header."
+        50_000_000,
+        ge=1,
+        le=89_478_485,  # above it Pillow warns of, and soon refuses, what we have allowed
+        description="Most pixels of an image, read from its header.",
     )
     max_people: int = Field(50, ge=1, le=1000, description="Most people answered for an image.")
     max_decoded_bytes: int = Field(

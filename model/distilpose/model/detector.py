@@ -1,0 +1,204 @@
+"""Images in, person boxes out. Knows no people's poses, no queues and, itself, no ultralytics.
+
+Every image lies in the same square, so that its boxes do not depend on its company in the batch.
+One instance belongs to one thread.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from distilpose.model.arrays import FloatArray, ImageHWC, check_shape
+from distilpose.model.detector_network import DetectorNetwork, load_network
+from distilpose.model.errors import ConfigError
+from distilpose.model.letterbox import Letterbox, letterbox
+
+MAX_BOXES: Final = 300
+"""The most boxes of one image, as in ultralytics' own prediction."""
+MAX_CANDIDATES: Final = 2000
+"""The most that suppression looks at, best first: keeps a caller's low threshold within 30 ms."""
+BFLOAT16_LARGEST_PX: Final = 1024
+"""Cells of 8 pixels have their centres at n + 0.5, exact in bfloat16 up to n = 127."""
+
+logger = logging.getLogger(__name__)
+
+
+class Detections(NamedTuple):
+    """The people of one image, best score first."""
+
+    boxes_xyxy_px: FloatArray
+    """(N, 4)"""
+    scores: FloatArray
+    """(N,), 0..1"""
+
+
+class PersonDetector:
+    """A detection network, taken over, ready to find people in squares on one device.
+
+    Raises:
+        ConfigError: the size, the overlap, or the size in this `dtype`, does not work.
+    """
+
+    def __init__(
+        self,
+        network: DetectorNetwork,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        image_size_px: int = 640,
+        iou_threshold: float = 0.6,
+    ) -> None:
+        _check_options(network, dtype, image_size_px, iou_threshold)
+        self.name = network.name
+        self.sha256 = network.sha256
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.image_size_px = image_size_px
+        self._iou_threshold = iou_threshold
+        self._person_class = network.person_class
+        self._end2end = network.end2end
+        self._module = _cast_for_inference(network, self.device, dtype)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        image_size_px: int = 640,
+        iou_threshold: float = 0.6,
+    ) -> "PersonDetector":
+        """The detector in the file `path`, or the packaged one for None; its digest is logged.
+
+        Raises:
+            WeightsError: there is no such file, or it is no detector of people.
+            ConfigError: the size, the overlap, or the size in this `dtype`, does not work.
+        """
+        network = load_network(path)
+        logger.info("detector %s, sha256 %s", network.name, network.sha256)
+        return cls(
+            network,
+            device=device,
+            dtype=dtype,
+            image_size_px=image_size_px,
+            iou_threshold=iou_threshold,
+        )
+
+    def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
+        """The people of each image, in its pixels, with scores of at least `min_box_score`.
+
+        Raises:
+            ArrayError: an image is not uint8 of shape (H, W, 3), or is empty.
+        """
+        if not images:
+            return []
+        squares, letterboxes = zip(
+            *(letterbox(image, self.image_size_px) for image in images), strict=True
+        )
+        min_box_scores = np.full(len(images), min_box_score, np.float32)
+        found = self.run(np.stack(squares), min_box_scores)
+        return [to_image(*pair) for pair in zip(found, letterboxes, strict=True)]
+
+    @torch.inference_mode()
+    def run(
+        self, squares_BHWC: npt.NDArray[np.uint8], min_box_scores: FloatArray
+    ) -> list[Detections]:
+        """The people of each letterboxed square (B, size, size, 3), boxes in the square's pixels.
+
+        Each square has its own least score in `min_box_scores` (B,).
+
+        Raises:
+            ArrayError: the squares or their scores have another shape.
+        """
+        size = self.image_size_px
+        check_shape(squares_BHWC, (None, size, size, 3), name="squares")
+        check_shape(min_box_scores, (len(squares_BHWC),), name="min_box_scores")
+        output = self._module(self.normalise(torch.from_numpy(squares_BHWC)))[0]
+        boxes_BA4, scores_BA = self._people(output)
+        wanted = torch.from_numpy(min_box_scores).to(self.device)[:, None]
+        # A score that is not a number counts as wanted: it must be seen, not lost.
+        image, anchor = torch.nonzero(~(scores_BA < wanted), as_tuple=True)
+        columns = (image[:, None], boxes_BA4[image, anchor], scores_BA[image, anchor, None])
+        rows = torch.cat(columns, 1).cpu().numpy()
+        return [self._suppress(rows[rows[:, 0] == index, 1:]) for index in range(len(squares_BHWC))]
+
+    def normalise(self, squares_BHWC: torch.Tensor) -> torch.Tensor:
+        """uint8 RGB (B, H, W, 3) -> the network's input, RGB 0..1 (B, 3, H, W)."""
+        squares = squares_BHWC.to(self.device, non_blocking=True)
+        return squares.permute(0, 3, 1, 2).to(self.dtype).div_(255)
+
+    def _people(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network says of people: boxes (B, A, 4) as corners, and scores (B, A)."""
+        if self._end2end:  # (B, A, 6): corners, score, class
+            is_person = output[..., 5] == self._person_class
+            return output[..., :4], torch.where(is_person, output[..., 4], -1)
+        # (B, 4 + classes, A): centre, size, a score for each class
+        centers, sizes = output[:, :2].mT, output[:, 2:4].mT
+        corners = torch.cat([centers - sizes / 2, centers + sizes / 2], -1)
+        return corners, output[:, 4 + self._person_class]
+
+    def _suppress(self, candidates: FloatArray) -> Detections:
+        """The candidates (N, 5) of one image, best first, without those that overlap a better one.
+
+        Raises:
+            FloatingPointError: the network did not answer with numbers.
+        """
+        if not np.isfinite(candidates).all():
+            raise FloatingPointError("the detector's output is not finite")
+        boxes, scores = candidates[:, :4], candidates[:, 4]
+        if self._end2end:
+            kept = np.argsort(-scores, kind="stable")
+        else:
+            boxes_xywh: Any = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+            kept = np.asarray(
+                cv2.dnn.NMSBoxes(
+                    boxes_xywh, cast("Any", scores), 0.0, self._iou_threshold, top_k=MAX_CANDIDATES
+                ),
+                np.intp,
+            )
+        return Detections(boxes[kept[:MAX_BOXES]], scores[kept[:MAX_BOXES]])
+
+
+def to_image(found: Detections, placed: Letterbox) -> Detections:
+    """Boxes in a square's pixels -> in its image's, without those wholly outside the image."""
+    boxes_xyxy_px = placed.to_image(found.boxes_xyxy_px)
+    inside = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
+    return Detections(boxes_xyxy_px[inside], found.scores[inside])
+
+
+def _check_options(
+    network: DetectorNetwork, dtype: torch.dtype, image_size_px: int, iou_threshold: float
+) -> None:
+    if image_size_px < 1 or image_size_px % network.stride_px:
+        raise ConfigError(
+            f"detector image size {image_size_px} is not a multiple of {network.stride_px}"
+        )
+    if dtype == torch.bfloat16 and image_size_px > BFLOAT16_LARGEST_PX:
+        raise ConfigError(
+            f"detector image size {image_size_px} is over {BFLOAT16_LARGEST_PX}, "
+            "the largest at which bfloat16 places boxes exactly"
+        )
+    if not 0 <= iou_threshold <= 1:
+        raise ConfigError(f"detector iou {iou_threshold} is not within 0..1")
+
+
+def _cast_for_inference(network: DetectorNetwork, device: torch.device, dtype: torch.dtype) -> Any:
+    """The module on `device` in `dtype`, its last convolutions and the decoding in float32.
+
+    In bfloat16 a box at 500 pixels could move by no less than two.
+    """
+    module: Any = network.module
+    module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    head: Any = network.head
+    branches = head.one2one if head.end2end else head.one2many
+    last = [level[-1] for branch in branches.values() for level in branch]
+    for layer in (*last, head.dfl):
+        layer.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    return module

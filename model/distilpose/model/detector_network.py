@@ -1,0 +1,202 @@
+"""A detection network out of a weights file: the only file that knows ultralytics.
+
+Nothing is downloaded, installed or reported, and importing ultralytics leaves no trace in the
+settings of the process.
+"""
+
+import atexit
+import contextlib
+import hashlib
+import importlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from distilpose.model.errors import WeightsError
+from distilpose.model.weights import read_tensors
+
+PACKAGED: Final = Path(__file__).parent / "packaged" / "person-detector.safetensors"
+PACKAGED_ARCHITECTURE: Final = "yolov8n-person"
+_PERSON: Final = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorNetwork:
+    """A YOLO detection network and what it takes to read its output."""
+
+    module: nn.Module
+    """float32, in evaluation mode, convolutions and norms fused, on the CPU."""
+    head: nn.Module
+    """Its last layer."""
+    person_class: int
+    """The index of the class person among its classes."""
+    end2end: bool
+    """Whether it suppresses overlapping boxes by itself."""
+    stride_px: int
+    """What the input's side must be a multiple of."""
+    name: str
+    sha256: str
+    """The digest of the file that was loaded, lower-case hexadecimal."""
+
+
+def load_network(path: Path | None = None) -> DetectorNetwork:
+    """The network in `path`: ultralytics' `.pt`, or our `.safetensors`; the packaged one for None.
+
+    Raises:
+        WeightsError: there is no such file, or it holds no YOLO detection network with a class
+            called person.
+    """
+    path = PACKAGED if path is None else path
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such file; detector weights are given as the path of a file, because "
+            "nothing is downloaded at run time"
+        )
+    if path.suffix == ".safetensors":
+        module, name, sha256 = _from_safetensors(path)
+    elif path.suffix == ".pt":
+        module, name, sha256 = _from_checkpoint(path)
+    else:
+        raise WeightsError(f"{path}: detector weights are .pt or .safetensors files")
+    head, person_class = _check(module, path)
+    module.fuse(verbose=False).eval().requires_grad_(False)
+    return DetectorNetwork(
+        module=module,
+        head=head,
+        person_class=person_class,
+        end2end=bool(head.end2end),
+        stride_px=int(module.stride.max()),
+        name=name,
+        sha256=sha256,
+    )
+
+
+def _from_safetensors(path: Path) -> tuple[Any, str, str]:
+    tensors, card, sha256 = read_tensors(path)
+    if card.architecture != PACKAGED_ARCHITECTURE:
+        raise WeightsError(f"{path}: is {card.architecture}, not {PACKAGED_ARCHITECTURE}")
+    module = person_network()
+    state = {key: tensor.float() for key, tensor in tensors.items()}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as err:
+        raise WeightsError(f"{path}: does not fit {PACKAGED_ARCHITECTURE}: {err}") from err
+    return module, card.architecture, sha256
+
+
+def person_network() -> Any:
+    """YOLOv8n with random weights whose class branch ends in the one class person.
+
+    It is built for COCO's 80 classes and then cut: built for one class, its class branch would be
+    narrower than the published one.
+    """
+    utils = import_ultralytics("utils")
+    config = utils.YAML.load(utils.ROOT / "cfg" / "models" / "v8" / "yolov8.yaml")
+    with torch.random.fork_rng(devices=[]):
+        module = import_ultralytics("nn.tasks").DetectionModel(
+            {**config, "scale": "n"}, nc=80, verbose=False
+        )
+    cut_to_class(module, 0)
+    module.names = {0: _PERSON}
+    return module
+
+
+def cut_to_class(module: Any, index: int) -> None:
+    """Keep one class of a YOLO network's class branch, in place."""
+    head = module.model[-1]
+    for level in head.cv3:
+        last = level[-1]
+        last.weight = nn.Parameter(last.weight[index : index + 1].detach().clone())
+        last.bias = nn.Parameter(last.bias[index : index + 1].detach().clone())
+        last.out_channels = 1
+    head.nc = 1
+    head.no = 1 + 4 * head.reg_max
+
+
+def _from_checkpoint(path: Path) -> tuple[Any, str, str]:
+    """Load an ultralytics checkpoint, a pickle.
+
+    Only classes that ultralytics knows are built, and no other code in it is run, unless the
+    environment says ULTRALYTICS_SAFE_LOAD=false.
+    """
+    tasks = import_ultralytics("nn.tasks")
+    content = path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        # Ultralytics rewrites some file names, and downloads what it then does not find.
+        plainly_named = Path(folder) / "weights.pt"
+        plainly_named.write_bytes(content)
+        try:
+            module, _ = tasks.load_checkpoint(plainly_named)
+        except Exception as err:  # a damaged or foreign pickle can raise anything
+            raise WeightsError(f"{path}: not an ultralytics checkpoint: {err}") from err
+    return module, path.stem, hashlib.sha256(content).hexdigest()
+
+
+def _check(module: Any, path: Path) -> tuple[Any, int]:
+    """The detection head of `module` and the index of its class person."""
+    heads = import_ultralytics("nn.modules.head")
+    head = getattr(module, "model", [None])[-1]
+    # The heads for masks, keypoints and turned boxes are subclasses of Detect.
+    if type(head) not in (heads.Detect, heads.v10Detect):
+        raise WeightsError(
+            f"{path}: not a YOLO detection network, its head is {type(head).__name__}"
+        )
+    for index, name in dict(module.names).items():
+        if name.casefold() == _PERSON:
+            return head, index
+    raise WeightsError(f"{path}: has no class called {_PERSON!r} among its {len(module.names)}")
+
+
+def import_ultralytics(submodule: str) -> Any:
+    """A module of ultralytics, which is first imported offline and without its side effects."""
+    if "ultralytics" not in sys.modules:
+        _set_switches()
+        with _process_settings_kept():
+            importlib.import_module("ultralytics").settings.update(sync=False)
+        logger = logging.getLogger("ultralytics")
+        logger.handlers.clear()
+        logger.propagate = True
+    return importlib.import_module(f"ultralytics.{submodule}")
+
+
+def _set_switches() -> None:
+    """Set the environment variables that ultralytics reads when it is imported."""
+    os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="distilpose-ultralytics-")
+        atexit.register(partial(shutil.rmtree, folder, ignore_errors=True))
+        os.environ["YOLO_CONFIG_DIR"] = folder
+
+
+@contextlib.contextmanager
+def _process_settings_kept() -> Iterator[None]:
+    """Put back what importing ultralytics changes for everyone in the process."""
+    environment, cv2_threads = dict(os.environ), cv2.getNumThreads()
+    # Patched to install packages where a picture is of no known format, and to retry.
+    image_open, torch_save = Image.open, torch.save
+    try:
+        with np.printoptions(), warnings.catch_warnings():
+            yield
+    finally:
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        cv2.setNumThreads(cv2_threads)
+        Image.open, torch.save = image_open, torch_save
+        torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call] # torch's own

@@ -1,0 +1,266 @@
+"""Pictures with boxes, skeletons and sigma ellipses, and contact sheets of people.
+
+Left parts are orange, right ones blue, those between white; a keypoint below the threshold is a
+hollow ring on thin limbs. Every line has a dark edge, so that it shows on light photos too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from distilpose.model.arrays import FloatArray, ImageHWC, check_image
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.errors import ArrayError
+from distilpose.model.geometry import crop_regions, image_to_crop_affine
+from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES, LIMBS
+
+Point: TypeAlias = tuple[int, int]
+Colour: TypeAlias = tuple[int, int, int]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+LEFT_RGB: Final[Colour] = (255, 145, 30)
+RIGHT_RGB: Final[Colour] = (45, 160, 255)
+MIDDLE_RGB: Final[Colour] = (245, 245, 245)
+TRUTH_RGB: Final[Colour] = (90, 235, 90)
+_EDGE_RGB: Final[Colour] = (20, 20, 25)
+_SHEET_RGB: Final[Colour] = (32, 33, 38)
+
+_GLASS: Final = 0.45
+"""How much of a translucent thing is seen."""
+_SHIFT: Final = 4
+"""Bits after the point in the coordinates that OpenCV draws at."""
+_FAR_PX: Final = 100_000
+"""Coordinates are held within this, where OpenCV still counts right."""
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_TILE_SCALE: Final = 1.25
+_TILE_SIZE_WH: Final = (round(CROP_WIDTH * _TILE_SCALE), round(CROP_HEIGHT * _TILE_SCALE))
+_CAPTION_PX: Final = 22
+
+
+class DrawablePose(Protocol):
+    """What a drawing needs of a pose, all in pixels of the image drawn on."""
+
+    @property
+    def box_xyxy_px(self) -> FloatArray: ...  # noqa: D102 - (4,)
+    @property
+    def keypoints_xy_px(self) -> FloatArray: ...  # noqa: D102 - (17, 2)
+    @property
+    def keypoint_score(self) -> FloatArray: ...  # noqa: D102 - (17,), 0..1
+    @property
+    def sigma_px(self) -> FloatArray: ...  # noqa: D102 - (17, 2)
+    @property
+    def score(self) -> float: ...  # noqa: D102 - 0..1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a contact sheet with its caption."""
+
+    image: ImageHWC
+    caption: str
+
+
+class _Figure(NamedTuple):
+    """A person as OpenCV draws it."""
+
+    points: list[Point]
+    sigmas: list[Point]
+    sure: BoolArray
+    """(17,) keypoints that are drawn full."""
+    limb_px: int
+
+
+def draw_poses(
+    image: ImageHWC, poses: Sequence[DrawablePose], *, min_keypoint_score: float = 0.0
+) -> ImageHWC:
+    """A new image with each pose's box, score, skeleton and one-sigma ellipses.
+
+    Raises:
+        ArrayError: if `image` is not uint8 (H, W, 3).
+
+    """
+    check_image(image)
+    figures = [_figure_on(image, pose, min_keypoint_score) for pose in poses]
+    glass = image.copy()
+    for pose, figure in zip(poses, figures, strict=True):
+        _draw_glass(glass, figure)
+        _draw_box(glass, pose.box_xyxy_px, _EDGE_RGB, _box_width(figure) + 2)
+    canvas = _blend(glass, image)
+    for pose, figure in zip(poses, figures, strict=True):
+        _draw_box(canvas, pose.box_xyxy_px, MIDDLE_RGB, _box_width(figure))
+        _draw_figure(canvas, figure)
+    for pose in poses:
+        _draw_label(canvas, pose.box_xyxy_px, f"{pose.score:.2f}")
+    return canvas
+
+
+def person_tile(
+    image: ImageHWC,
+    pose: DrawablePose | None,
+    *,
+    box_xyxy_px: FloatArray,
+    truth_xy_px: FloatArray,
+    labelled: BoolArray,
+    caption: str,
+) -> Tile:
+    """One person cut out of `image`: the pose found, if any, and the labelled keypoints in green.
+
+    The box (4,) is grown as for the network; `truth_xy_px` is (17, 2), `labelled` (17,).
+    """
+    region = crop_regions(box_xyxy_px)
+    affine = _TILE_SCALE * image_to_crop_affine(region.centers_xy_px[0], region.sizes_wh_px[0, 0])
+    tile = np.asarray(cv2.warpAffine(image, affine, _TILE_SIZE_WH), dtype=np.uint8)
+    if pose is not None:
+        points = _points(_moved(pose.keypoints_xy_px, affine))
+        sigmas = _points(pose.sigma_px * np.float32(affine[0, 0]))
+        figure = _Figure(points, sigmas, np.ones_like(labelled), limb_px=2)
+        glass = tile.copy()
+        _draw_glass(glass, figure)
+        tile = _blend(glass, tile)
+        _draw_figure(tile, figure)
+    _draw_truth(tile, _points(_moved(truth_xy_px, affine)), labelled)
+    return Tile(tile, caption)
+
+
+def contact_sheet(tiles: Sequence[Tile], *, columns: int = 5, gap_px: int = 8) -> ImageHWC:
+    """One image of all tiles in rows, each on a place of the largest tile's size, captions below.
+
+    Raises:
+        ArrayError: if there is no tile.
+
+    """
+    if not tiles:
+        raise ArrayError("tiles: a contact sheet needs at least one")
+    place_h = max(tile.image.shape[0] for tile in tiles) + _CAPTION_PX + gap_px
+    place_w = max(tile.image.shape[1] for tile in tiles) + gap_px
+    rows = -(-len(tiles) // columns)
+    shape = (rows * place_h + gap_px, min(columns, len(tiles)) * place_w + gap_px, 3)
+    sheet = np.full(shape, _SHEET_RGB, dtype=np.uint8)
+    for index, tile in enumerate(tiles):
+        top = gap_px + index // columns * place_h
+        left = gap_px + index % columns * place_w
+        height, width = tile.image.shape[:2]
+        sheet[top : top + height, left : left + width] = tile.image
+        baseline = (left + 2, top + height + _CAPTION_PX - 6)
+        cv2.putText(sheet, tile.caption, baseline, _FONT, 0.45, MIDDLE_RGB, 1, cv2.LINE_AA)
+    return sheet
+
+
+def _figure_on(image: ImageHWC, pose: DrawablePose, min_keypoint_score: float) -> _Figure:
+    """Limbs are thicker for larger people, within bounds that the image's size sets."""
+    box_wh_px = np.maximum(pose.box_xyxy_px[2:] - pose.box_xyxy_px[:2], 1)
+    side_px = max(image.shape[:2])
+    thin_px, thick_px = max(1.0, side_px / 800), max(2.0, side_px / 160)
+    limb_px = float(np.clip(np.sqrt(box_wh_px.prod()) / 60, thin_px, thick_px))
+    sure = pose.keypoint_score >= min_keypoint_score
+    return _Figure(_points(pose.keypoints_xy_px), _points(pose.sigma_px), sure, round(limb_px))
+
+
+def _box_width(figure: _Figure) -> int:
+    return max(1, figure.limb_px // 3)
+
+
+def _blend(glass: ImageHWC, image: ImageHWC) -> ImageHWC:
+    return np.asarray(cv2.addWeighted(glass, _GLASS, image, 1 - _GLASS, 0), dtype=np.uint8)
+
+
+def _draw_glass(canvas: ImageHWC, figure: _Figure) -> None:
+    """What shows faintly: sigma ellipses and the limbs of unsure keypoints."""
+    for index in _indices(figure.sure):
+        _draw_sigma(canvas, figure, index, cv2.FILLED)
+    unsure = [(a, b) for a, b in LIMBS if not (figure.sure[a] and figure.sure[b])]
+    _draw_limbs(canvas, figure.points, unsure, limb_px=max(1, figure.limb_px // 2))
+
+
+def _draw_figure(canvas: ImageHWC, figure: _Figure) -> None:
+    for index in _indices(figure.sure):
+        _draw_sigma(canvas, figure, index, 1)
+    sure = [(a, b) for a, b in LIMBS if figure.sure[a] and figure.sure[b]]
+    _draw_limbs(canvas, figure.points, sure, limb_px=figure.limb_px)
+    for index in range(KEYPOINT_COUNT):
+        _draw_keypoint(canvas, figure, index)
+
+
+def _draw_limbs(
+    canvas: ImageHWC, points: list[Point], limbs: Sequence[tuple[int, int]], *, limb_px: int
+) -> None:
+    for a, b in limbs:
+        cv2.line(canvas, points[a], points[b], _EDGE_RGB, limb_px + 2, cv2.LINE_AA, _SHIFT)
+    for a, b in limbs:
+        cv2.line(canvas, points[a], points[b], _limb_colour(a, b), limb_px, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_keypoint(canvas: ImageHWC, figure: _Figure, index: int) -> None:
+    """A full disc where sure, else a ring."""
+    radius = round((1.25 * figure.limb_px + 0.5) * (1 << _SHIFT))
+    edge = radius + (1 << _SHIFT)
+    styles = ((_EDGE_RGB, edge, cv2.FILLED), (_keypoint_colour(index), radius, cv2.FILLED))
+    if not figure.sure[index]:
+        styles = ((_EDGE_RGB, radius, 3), (_keypoint_colour(index), radius, 1))
+    for colour, size, thickness in styles:
+        cv2.circle(canvas, figure.points[index], size, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_sigma(canvas: ImageHWC, figure: _Figure, index: int, thickness: int) -> None:
+    center, axes = figure.points[index], figure.sigmas[index]
+    colour = _keypoint_colour(index)
+    cv2.ellipse(canvas, center, axes, 0, 0, 360, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_box(canvas: ImageHWC, box_xyxy_px: FloatArray, colour: Colour, thickness: int) -> None:
+    top_left, bottom_right = _points(box_xyxy_px.reshape(2, 2))
+    cv2.rectangle(canvas, top_left, bottom_right, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_label(canvas: ImageHWC, box_xyxy_px: FloatArray, text: str) -> None:
+    """The text on a dark tab at the box's top left corner, inside the image."""
+    box_height_px = float(box_xyxy_px[3] - box_xyxy_px[1])
+    image_side_px = max(canvas.shape[:2])
+    scale = float(np.clip(box_height_px / 500, 0.35, max(0.45, image_side_px / 1600)))
+    (width, height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    pad = round(4 * scale) + 2
+    left = int(np.clip(box_xyxy_px[0], 0, max(0, canvas.shape[1] - width - 2 * pad)))
+    top = int(np.clip(box_xyxy_px[1] - height - 2 * pad, 0, canvas.shape[0]))
+    corner = (left + width + 2 * pad, top + height + 2 * pad)
+    cv2.rectangle(canvas, (left, top), corner, _EDGE_RGB, cv2.FILLED)
+    baseline = (left + pad, top + height + pad)
+    cv2.putText(canvas, text, baseline, _FONT, scale, MIDDLE_RGB, 1, cv2.LINE_AA)
+
+
+def _draw_truth(canvas: ImageHWC, points: list[Point], labelled: BoolArray) -> None:
+    limbs = [(points[a], points[b]) for a, b in LIMBS if labelled[a] and labelled[b]]
+    for colour, width_px in ((_EDGE_RGB, 3), (TRUTH_RGB, 1)):
+        for start, end in limbs:
+            cv2.line(canvas, start, end, colour, width_px, cv2.LINE_AA, _SHIFT)
+        for index in _indices(labelled):
+            cv2.circle(canvas, points[index], 3 << _SHIFT, colour, width_px, cv2.LINE_AA, _SHIFT)
+
+
+def _moved(xy_px: FloatArray, affine: npt.NDArray[np.float64]) -> FloatArray:
+    return np.asarray(xy_px @ affine[:, :2].T + affine[:, 2], dtype=np.float32)
+
+
+def _points(xy_px: FloatArray) -> list[Point]:
+    """Points (N, 2) as OpenCV takes them with `_SHIFT`."""
+    fixed = np.rint(np.clip(xy_px, -_FAR_PX, _FAR_PX) * (1 << _SHIFT)).astype(int)
+    return [(int(x), int(y)) for x, y in fixed]
+
+
+def _indices(mask: BoolArray) -> list[int]:
+    return [index for index, is_set in enumerate(mask) if is_set]
+
+
+def _keypoint_colour(index: int) -> Colour:
+    side = KEYPOINT_NAMES[index].split("_")[0]
+    return {"left": LEFT_RGB, "right": RIGHT_RGB}.get(side, MIDDLE_RGB)
+
+
+def _limb_colour(a: int, b: int) -> Colour:
+    colour_a, colour_b = _keypoint_colour(a), _keypoint_colour(b)
+    if MIDDLE_RGB in (colour_a, colour_b):
+        return colour_a if colour_b == MIDDLE_RGB else colour_b
+    return colour_a if colour_a == colour_b else MIDDLE_RGB

@@ -1,0 +1,20 @@
+"""Drawn pictures to files."""
+
+from typing import Literal, TypeAlias
+
+import cv2
+
+from distilpose.model.arrays import ImageHWC
+
+PictureFormat: TypeAlias = Literal["jpeg", "png"]
+
+
+def encode(image: ImageHWC, picture_format: PictureFormat) -> bytes:
+    """An RGB image as a JPEG of quality 90, or as a PNG."""
+    suffix, options = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if picture_format == "png":
+        suffix, options = ".png", []
+    ok, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not ok:
+        raise RuntimeError(f"OpenCV wrote no {picture_format}; this is a bug")
+    return data.tobytes()

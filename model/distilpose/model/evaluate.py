@@ -1,0 +1,283 @@
+"""Scores a predictor on labelled people: COCO's AP and AR, PCK and OKS, and the protocol of each.
+
+Each picture is predicted once and ranked twice. `published` ranks as the DistilPose authors do, by
+raw scores and after OKS suppression; `served` ranks the poses as the service answers them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from distilpose.model import draw, metrics
+from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.errors import DataError
+from distilpose.model.geometry import crop_regions
+from distilpose.model.metrics import CocoFigures
+from distilpose.model.people import (
+    PERSON_CATEGORY_ID,
+    PeopleFolder,
+    Person,
+    Picture,
+    coco_document,
+    coco_ids,
+)
+from distilpose.model.predict import Pose, Predictor
+from distilpose.model.skeleton import KEYPOINT_COUNT
+
+BoxesFrom: TypeAlias = Literal["ground-truth", "detector"]
+
+MIN_BOX_SCORE: Final = 0.01
+"""Detector boxes below are not evaluated: AP wants the unlikely people too."""
+_READER_THREADS: Final = 2
+_PICTURES_AHEAD: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class PersonResult:
+    """One person with labelled keypoints and what was found of them."""
+
+    picture: Picture
+    person: Person
+    pose: Pose | None
+    oks: float
+    """0 where nothing was found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Figures of one evaluation with the protocol that they were made by."""
+
+    boxes: BoxesFrom
+    flip_test: bool
+    pictures: tuple[Picture, ...]
+    results: tuple[PersonResult, ...]
+    published: CocoFigures
+    served: CocoFigures
+    mean_oks: float
+    pck: float | None
+
+    @property
+    def sources(self) -> list[str]:
+        """The annotation files that the pictures came from, by stem."""
+        return sorted({picture.source for picture in self.pictures})
+
+    def protocol(self) -> list[str]:
+        """How the figures came about, a sentence each, to be shown beside them."""
+        labelled = len(self.results)
+        ignored = sum(len(picture.people) for picture in self.pictures) - labelled
+        pictures = f"{len(self.pictures)} pictures of {', '.join(self.sources)}"
+        boxes = (
+            "ground truth, box score 1"
+            if self.boxes == "ground-truth"
+            else f"the detector's, from score {MIN_BOX_SCORE}"
+        )
+        published = (
+            f"box score x mean of raw keypoint scores above {metrics.SURE_RAW_SCORE}, "
+            f"without poses of OKS above {metrics.DUPLICATE_OKS} to a better one"
+        )
+        pck = "share of the distance from left shoulder to right hip, where both are labelled"
+        return [
+            f"People: {labelled} with keypoints in {pictures}; {ignored} others are ignored.",
+            f"Boxes: {boxes}.",
+            f"Flip test: {'on' if self.flip_test else 'off'}.",
+            f"Ranking published: {published}.",
+            "Ranking served: poses and scores as the service answers them.",
+            f"PCK@{metrics.PCK_FRACTION}: {pck}.",
+            "PCK and mean OKS count people who were not found as wrong.",
+        ]
+
+    def worst(self, count: int) -> list[PersonResult]:
+        """The people of least OKS, worst first."""
+        return sorted(self.results, key=lambda result: result.oks)[:count]
+
+    def at_random(self, count: int, *, seed: int = 0) -> list[PersonResult]:
+        """People drawn without preference, the same for the same seed."""
+        order = np.random.default_rng(seed).permutation(len(self.results))
+        return [self.results[index] for index in order[:count]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Protocol and figures as `json.dumps` takes them; figures 0..1, None where undefined."""
+        return {
+            "protocol": self.protocol(),
+            "boxes": self.boxes,
+            "flip_test": self.flip_test,
+            "sources": self.sources,
+            "pictures": len(self.pictures),
+            "people": len(self.results),
+            "published": asdict(self.published),
+            "served": asdict(self.served),
+            "mean_oks": self.mean_oks,
+            "pck": self.pck,
+            "coco_ids": coco_ids(self.pictures),
+        }
+
+
+def evaluate(
+    predictor: Predictor,
+    people_folder: PeopleFolder,
+    *,
+    boxes: BoxesFrom = "ground-truth",
+    flip_test: bool = False,
+    limit: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """The report on a folder's pictures, or its first `limit`.
+
+    `on_progress` is told pictures done and pictures in all after each one.
+
+    Raises:
+        DataError: if nobody has keypoints, a picture cannot be read, or faster-coco-eval is not
+            installed.
+        ConfigError: if boxes are the detector's and the predictor has none.
+
+    """
+    pictures = people_folder.pictures[:limit]
+    if not any(_labelled(picture) for picture in pictures):
+        raise DataError(f"{people_folder.folder}: nobody in {len(pictures)} pictures has keypoints")
+    poses_by_picture: list[list[Pose]] = []
+    results: list[PersonResult] = []
+    for picture, image in _read_ahead(people_folder, pictures):
+        box_array, box_scores = _boxes(predictor, picture, image, boxes)
+        poses = predictor.poses(image, box_array, box_scores, flip_test=flip_test)
+        poses_by_picture.append(poses)
+        results += _person_results(picture, poses, one_for_one=boxes == "ground-truth")
+        on_progress(len(poses_by_picture), len(pictures))
+    ground_truth = coco_document(pictures)
+    published, served = (
+        metrics.coco_figures(ground_truth, _entries(pictures, poses_by_picture, rank))
+        for rank in (_rank_published, _rank_served)
+    )
+    return Report(
+        boxes=boxes,
+        flip_test=flip_test,
+        pictures=tuple(pictures),
+        results=tuple(results),
+        published=published,
+        served=served,
+        mean_oks=float(np.mean([result.oks for result in results])),
+        pck=_pck(results),
+    )
+
+
+def sheet(people_folder: PeopleFolder, results: Sequence[PersonResult]) -> ImageHWC:
+    """A contact sheet of people as labelled and as found, each with its OKS.
+
+    Raises:
+        DataError: if a picture cannot be read.
+        ArrayError: if `results` is empty.
+
+    """
+    tiles = [
+        draw.person_tile(
+            people_folder.read(result.picture),
+            result.pose,
+            box_xyxy_px=result.person.box_xyxy_px,
+            truth_xy_px=result.person.keypoints_xy_px,
+            labelled=result.person.visibility > 0,
+            caption=f"OKS {result.oks:.2f}  picture {result.picture.id}",
+        )
+        for result in results
+    ]
+    return draw.contact_sheet(tiles)
+
+
+def _labelled(picture: Picture) -> list[Person]:
+    return [person for person in picture.people if person.has_keypoints and not person.is_crowd]
+
+
+def _read_ahead(
+    people_folder: PeopleFolder, pictures: Sequence[Picture]
+) -> Iterator[tuple[Picture, ImageHWC]]:
+    """Each picture with its pixels, while the next ones are being read."""
+    waiting: deque[tuple[Picture, Future[ImageHWC]]] = deque()
+    with ThreadPoolExecutor(_READER_THREADS) as readers:
+        for picture in pictures:
+            waiting.append((picture, readers.submit(people_folder.read, picture)))
+            if len(waiting) > _PICTURES_AHEAD:
+                ready, future = waiting.popleft()
+                yield ready, future.result()
+        for ready, future in waiting:
+            yield ready, future.result()
+
+
+def _boxes(
+    predictor: Predictor, picture: Picture, image: ImageHWC, boxes: BoxesFrom
+) -> tuple[FloatArray, FloatArray]:
+    if boxes == "detector":
+        (detections,) = predictor.detect([image], min_box_score=MIN_BOX_SCORE)
+        return detections.boxes_xyxy_px, detections.scores
+    people = _labelled(picture)
+    array = np.array([person.box_xyxy_px for person in people], np.float32).reshape(-1, 4)
+    return array, np.ones(len(people), np.float32)
+
+
+def _person_results(
+    picture: Picture, poses: Sequence[Pose], *, one_for_one: bool
+) -> list[PersonResult]:
+    people = _labelled(picture)
+    found_NK2 = np.array([pose.keypoints_xy_px for pose in poses]).reshape(-1, KEYPOINT_COUNT, 2)
+    similarity = np.zeros((len(people), len(poses)))
+    for row, person in enumerate(people):
+        similarity[row] = metrics.oks(
+            found_NK2,
+            person.keypoints_xy_px,
+            area_px2=person.area_px2,
+            counted=person.visibility > 0,
+        )
+    matches = list(range(len(people))) if one_for_one else metrics.match_people(similarity)
+    return [
+        PersonResult(picture, person, None, 0.0)
+        if match is None
+        else PersonResult(picture, person, poses[match], float(similarity[row, match]))
+        for row, (person, match) in enumerate(zip(people, matches, strict=True))
+    ]
+
+
+_Ranking: TypeAlias = Callable[[Sequence[Pose]], list[tuple[Pose, float]]]
+"""Poses of one picture -> those that count, each with the score it is ranked by."""
+
+
+def _rank_published(poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
+    if not poses:
+        return []
+    scores = [metrics.published_score(each.raw_score, box_score=each.box_score) for each in poses]
+    regions = crop_regions(np.array([pose.box_xyxy_px for pose in poses]))
+    kept = metrics.suppress_duplicates(
+        np.array([pose.keypoints_xy_px for pose in poses]),
+        np.array(scores),
+        regions.sizes_wh_px.prod(axis=1),
+    )
+    return [(poses[index], scores[index]) for index in kept]
+
+
+def _rank_served(poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
+    return [(pose, pose.score) for pose in poses]
+
+
+def _entries(
+    pictures: Sequence[Picture], poses_by_picture: Sequence[Sequence[Pose]], rank: _Ranking
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "image_id": picture.id,
+            "category_id": PERSON_CATEGORY_ID,
+            "keypoints": np.column_stack([pose.keypoints_xy_px, pose.raw_score]).ravel().tolist(),
+            "score": score,
+        }
+        for picture, poses in zip(pictures, poses_by_picture, strict=True)
+        for pose, score in rank(poses)
+    ]
+
+
+def _pck(results: Sequence[PersonResult]) -> float | None:
+    lost = np.full((KEYPOINT_COUNT, 2), np.nan, np.float32)
+    found = [result.pose.keypoints_xy_px if result.pose is not None else lost for result in results]
+    return metrics.pck(
+        np.array(found),
+        np.array([result.person.keypoints_xy_px for result in results]),
+        np.array([result.person.visibility > 0 for result in results]),
+    )

@@ -1,0 +1,62 @@
+"""DistilPose, the student: regresses 17 keypoints of a crop, each with a score and a spread.
+
+Notable: the head is a layer norm and one linear layer to five numbers a keypoint. Coordinates pass
+a sigmoid, spreads a softplus, the score nothing: it is unbounded and may be negative.
+
+Source: DistilPose, arXiv 2303.02455.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distilpose.model.configs import NetworkConfig
+from distilpose.model.networks.backbones import build_backbone
+from distilpose.model.networks.layers import TokenHead
+
+
+class StudentOut(NamedTuple):
+    """What a student says of B crops; V visual and K keypoint tokens of width D."""
+
+    vis_token: Tensor
+    """(B, V, D), V = 256 for crops of 256x192."""
+    kpt_token: Tensor
+    """(B, K, D)."""
+    xy_crop: Tensor
+    """(B, K, 2), 0..1 over the crop."""
+    raw_score: Tensor
+    """(B, K), unbounded."""
+    sigma_cell: Tensor
+    """(B, K, 2), spread in x and y, heatmap cells."""
+
+
+class Student(nn.Module):
+    """A DistilPose network."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.backbone = build_backbone(config.backbone)
+        mlp_head = nn.Sequential(nn.LayerNorm(config.token_width), nn.Linear(config.token_width, 5))
+        head = TokenHead(config, channels=self.backbone.channels, mlp_head=mlp_head)
+        self.keypoint_head = nn.ModuleDict({"tokenhead": head})
+
+    @property
+    def output_layer(self) -> nn.Module:
+        """The norm and linear layer to the five numbers, which may be kept in a wider type."""
+        return self.keypoint_head.get_submodule("tokenhead.mlp_head")
+
+    def forward(self, crops_BCHW: Tensor) -> StudentOut:
+        """Return the keypoints of normalised RGB crops, (B, 3, H, W), published at 256x192.
+
+        H must be a multiple of 16 and W of 12.
+        """
+        features_BCHW = self.backbone(crops_BCHW)
+        vis_token, kpt_token, values_BK5 = self.keypoint_head["tokenhead"](features_BCHW)
+        return StudentOut(
+            vis_token=vis_token,
+            kpt_token=kpt_token,
+            xy_crop=values_BK5[..., :2].sigmoid(),
+            raw_score=values_BK5[..., 2],
+            sigma_cell=functional.softplus(values_BK5[..., 3:]),
+        )

@@ -1,0 +1,53 @@
+"""TokenPose, the teacher: one heatmap for each of the 17 keypoints of a crop.
+
+Notable: the head is linear from the keypoint token to the whole heatmap, two layer norms between
+and no activation. Heatmaps are neither clipped nor normalised and may be negative.
+
+Source: TokenPose, arXiv 2104.03516, as the DistilPose authors use it.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH, NetworkConfig
+from distilpose.model.networks.backbones import build_backbone
+from distilpose.model.networks.layers import TokenHead
+
+
+class TeacherOut(NamedTuple):
+    """What a teacher says of B crops; V visual and K keypoint tokens of width D."""
+
+    vis_token: Tensor
+    """(B, V, D), V = 256 for crops of 256x192."""
+    kpt_token: Tensor
+    """(B, K, D)."""
+    heatmaps_BKHW: Tensor
+    """(B, K, 64, 48), whatever the size of the crops."""
+
+
+class Teacher(nn.Module):
+    """A TokenPose network."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.backbone = build_backbone(config.backbone)
+        width = config.token_width
+        mlp_head = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.LayerNorm(2 * width),
+            nn.Linear(2 * width, HEATMAP_HEIGHT * HEATMAP_WIDTH),
+        )
+        head = TokenHead(config, channels=self.backbone.channels, mlp_head=mlp_head)
+        self.keypoint_head = nn.ModuleDict({"tokenpose": head})
+
+    def forward(self, crops_BCHW: Tensor) -> TeacherOut:
+        """Return the heatmaps of normalised RGB crops, (B, 3, H, W), published at 256x192.
+
+        H must be a multiple of 16 and W of 12.
+        """
+        features_BCHW = self.backbone(crops_BCHW)
+        vis_token, kpt_token, values = self.keypoint_head["tokenpose"](features_BCHW)
+        heatmaps_BKHW = values.unflatten(-1, (HEATMAP_HEIGHT, HEATMAP_WIDTH))
+        return TeacherOut(vis_token, kpt_token, heatmaps_BKHW)

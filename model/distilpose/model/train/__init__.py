@@ -1,0 +1,1 @@
+"""Training: losses, data, steps and loops; the service never imports it."""

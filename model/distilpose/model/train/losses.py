@@ -1,0 +1,151 @@
+"""The published losses as pure functions, each named as the paper names it.
+
+Two published terms are odd, and ours differ unless asked for by the config:
+
+- The simulated-heatmap loss weights a keypoint by the whole batch's mean weight of it, so that an
+  unlabelled keypoint is still pulled. Ours weights each keypoint of each crop by its own.
+- The score loss skips unlabelled keypoints, whose scores then mean nothing. Ours covers every
+  keypoint of a person that has any label: the teacher has a value for all.
+
+Tensors are (B, K, ...): B crops, K keypoints; weights are (B, K) in 0..1.
+Source: DistilPose, arXiv 2303.02455, and the code that its authors published.
+"""
+
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH
+from distilpose.model.heatmaps import RegressionTarget, simulated_heatmaps
+from distilpose.model.networks import StudentOut, TeacherOut
+
+HeatmapWeighting: TypeAlias = Literal["per_sample", "published"]
+ScoreKeypoints: TypeAlias = Literal["all", "published"]
+
+
+class LossWeights(NamedTuple):
+    """What each term is multiplied with; the defaults are the published ones."""
+
+    reg: float = 1.0
+    vis_dist: float = 5e-4
+    kpt_dist: float = 5e-4
+    score: float = 0.01
+    reg2hm: float = 1.0
+
+
+PUBLISHED_WEIGHTS: Final = LossWeights()
+
+
+class Losses(NamedTuple):
+    """A student's loss by its terms, each already multiplied with its weight."""
+
+    reg: Tensor
+    vis_dist: Tensor
+    kpt_dist: Tensor
+    score: Tensor
+    reg2hm: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the terms, which is what training minimises."""
+        return torch.stack(self).sum()
+
+
+def distilpose_loss(
+    student_out: StudentOut,
+    teacher_out: TeacherOut,
+    target: RegressionTarget,
+    *,
+    weights: LossWeights = PUBLISHED_WEIGHTS,
+    heatmap_weighting: HeatmapWeighting = "per_sample",
+    score_keypoints: ScoreKeypoints = "all",
+) -> Losses:
+    """Return the five losses of a student; `teacher_out` must not require gradients."""
+    xy_crop, heatmaps_BKHW = student_out.xy_crop, teacher_out.heatmaps_BKHW
+    return Losses(
+        reg=weights.reg * regression_loss(xy_crop, target),
+        vis_dist=weights.vis_dist * token_loss(student_out.vis_token, teacher_out.vis_token),
+        kpt_dist=weights.kpt_dist * token_loss(student_out.kpt_token, teacher_out.kpt_token),
+        score=weights.score
+        * score_loss(
+            student_out.raw_score,
+            teacher_scores(heatmaps_BKHW, xy_crop),
+            target.weight,
+            keypoints=score_keypoints,
+        ),
+        reg2hm=weights.reg2hm
+        * simulated_heatmap_loss(
+            xy_crop,
+            student_out.sigma_cell,
+            heatmaps_BKHW,
+            target.weight,
+            weighting=heatmap_weighting,
+        ),
+    )
+
+
+def regression_loss(xy_crop: Tensor, target: RegressionTarget) -> Tensor:
+    """Return L_reg: the smooth L1 distance of weighted coordinates, its mean over all entries."""
+    weight_BK1 = target.weight[..., None]
+    return functional.smooth_l1_loss(xy_crop * weight_BK1, target.xy_crop * weight_BK1)
+
+
+def token_loss(student_token: Tensor, teacher_token: Tensor) -> Tensor:
+    """Return L_VT or L_KT: the mean squared distance of visual or keypoint tokens (B, T, D)."""
+    return functional.mse_loss(student_token, teacher_token)
+
+
+def teacher_scores(heatmaps_BKHW: Tensor, xy_crop: Tensor) -> Tensor:
+    """Return the teacher's value (B, K) at the cell where the student sees the keypoint.
+
+    As published, 0..1 is spread over the cells' centres here, and not over the map's width as in
+    the simulated heatmap: up to one cell off at the far edge. No gradient reaches `xy_crop`.
+    """
+    last_wh = xy_crop.new_tensor([HEATMAP_WIDTH - 1, HEATMAP_HEIGHT - 1])
+    cell_xy = (xy_crop.detach().clamp(0, 1) * last_wh).round().long()
+    index = cell_xy[..., 1] * HEATMAP_WIDTH + cell_xy[..., 0]
+    return heatmaps_BKHW.flatten(2).gather(2, index[..., None])[..., 0]
+
+
+def score_loss(
+    raw_score: Tensor,
+    teacher_score: Tensor,
+    weight: Tensor,
+    *,
+    keypoints: ScoreKeypoints = "all",
+) -> Tensor:
+    """Return L_CS: the mean absolute distance of the score from `teacher_score`, all (B, K)."""
+    if keypoints == "all":
+        weight = (weight > 0).any(dim=1, keepdim=True).to(raw_score.dtype)
+    return ((raw_score - teacher_score) * weight).abs().mean()
+
+
+def simulated_heatmap_loss(
+    xy_crop: Tensor,
+    sigma_cell: Tensor,
+    heatmaps_BKHW: Tensor,
+    weight: Tensor,
+    *,
+    weighting: HeatmapWeighting = "per_sample",
+) -> Tensor:
+    """Return L_SH: the mean squared distance of simulated from teacher's heatmaps, weighted.
+
+    The weight enters squared. `published` replaces weight and distance of a crop by the batch's
+    mean of each before they are multiplied.
+    """
+    simulated_BKHW, mask = simulated_heatmaps(xy_crop, sigma_cell)
+    distance = (simulated_BKHW - heatmaps_BKHW).square().mean(dim=(2, 3))  # (B, K)
+    weight = (weight * mask).square()
+    if weighting == "published":
+        return (weight.mean(dim=0) * distance.mean(dim=0)).mean()
+    return (weight * distance).mean()
+
+
+def teacher_loss(heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor) -> Tensor:
+    """Return a teacher's own loss: the mean squared distance of weighted heatmaps.
+
+    *Source:* TokenPose, arXiv 2104.03516, without the factor 1/2 of its authors' code.
+    """
+    return (weight[..., None, None] * (heatmaps_BKHW - target_BKHW)).square().mean()

@@ -1,0 +1,279 @@
+"""Weights files: safetensors with a card inside, written atomically, refused where they do not fit.
+
+The card is JSON under one key of the safetensors metadata, so that a file and what is known of it
+cannot be parted. Networks keep matrices in float16, vectors and the position code in float32. The
+functions that take tensors know no network: a detector's weights have the same form.
+"""
+
+import contextlib
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from distilpose.model.configs import network_config
+from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.networks import Student, Teacher, construct
+
+_CARD_KEY: Final = "card"
+_NAMED_AT_MOST: Final = 3
+
+
+class Figure(BaseModel):
+    """One measured number, with what it takes to measure it again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    value: float
+    protocol: str
+    """The data, the settings and, where there is one, the command."""
+
+
+class Card(BaseModel):
+    """What is known of a weights file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    """The network's name, such as `distilpose-s`."""
+    version: str
+    created: date
+    source: str
+    """How the weights were made, or where they come from."""
+    training_data: str
+    licences: tuple[str, ...]
+    accuracy: tuple[Figure, ...]
+    calibrated: bool
+    """Whether the scores are probabilities."""
+    limitations: tuple[str, ...]
+
+
+class Weights(NamedTuple):
+    """A network read from a file, with what the file says of it."""
+
+    network: Student | Teacher
+    """float32, in evaluation mode, on the CPU."""
+    card: Card
+    sha256: str
+    """The file's digest, lower-case hexadecimal."""
+
+
+def save(path: Path, network_state: Mapping[str, Tensor], card: Card) -> None:
+    """Write a network's state and card to `path`, replacing what was there.
+
+    Raises:
+        WeightsError: the state does not fit the card's architecture, or a matrix holds values that
+            float16 cannot.
+    """
+    _check_fit(network_state, _constructed(card.architecture, path), f"{path}: {card.architecture}")
+    stored = {key: _as_stored(key, tensor) for key, tensor in network_state.items()}
+    broken = [key for key, tensor in stored.items() if not tensor.isfinite().all()]
+    if broken:
+        raise WeightsError(f"{path}: not finite in float16: {_first_few(broken)}")
+    write_tensors(path, stored, card)
+
+
+def load(path: Path, *, sha256: str | None = None) -> Weights:
+    """Return the network in the file at `path`, which must have the digest `sha256` if given.
+
+    Raises:
+        WeightsError: the file is missing or no weights file, its architecture is unknown, or its
+            digest or tensors are not the expected ones.
+    """
+    tensors, card, digest = read_tensors(path, sha256=sha256)
+    network = _constructed(card.architecture, path)
+    _check_fit(tensors, network, f"{path}: {card.architecture}")
+    network.load_state_dict(tensors)
+    return Weights(network.eval(), card, digest)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Write `tensors`, as they are, and `card` to `path`.
+
+    A reader finds the file that was there or the new one, never a part of it.
+
+    Raises:
+        WeightsError: the file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
+    data = safetensors.torch.save(contiguous, metadata={_CARD_KEY: card.model_dump_json()})
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except OSError as err:
+        raise WeightsError(f"{path}: cannot be written: {err.strerror}") from err
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Tensor], Card, str]:
+    """Return the tensors by name, the card and the digest of the file at `path`.
+
+    Raises:
+        WeightsError: the file is missing or no weights file, or its digest is not `sha256`.
+    """
+    digest = _digest(path)
+    if sha256 is not None and digest != sha256.lower():
+        raise WeightsError(f"{path}: sha256 is {digest}, expected {sha256}")
+    with _opened(path) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        return tensors, _card_of(file, path), digest
+
+
+def read_card(path: Path) -> Card:
+    """Return the card of the file at `path`, without reading its tensors.
+
+    Raises:
+        WeightsError: the file is missing or no weights file.
+    """
+    with _opened(path) as file:
+        return _card_of(file, path)
+
+
+def card_markdown(card: Card) -> str:
+    """Return `card` as a Markdown page: where it is from, figures with protocols, licences."""
+    rows = [f"| {figure.name} | {figure.value:g} | {figure.protocol} |" for figure in card.accuracy]
+    scores = "calibrated probabilities" if card.calibrated else "raw scores, not calibrated"
+    lines = [
+        f"# {card.architecture}, version {card.version}",
+        "",
+        f"Created {card.created}. {card.source}",
+        "",
+        f"Training data: {card.training_data}",
+        "",
+        f"Scores: {scores}.",
+        "",
+        "## Accuracy",
+        "",
+        "| figure | value | how it was measured |",
+        "| --- | --- | --- |",
+        *(rows or ["| none | | not measured |"]),
+        "",
+        "## Licences",
+        "",
+        *(f"- {licence}" for licence in card.licences),
+        "",
+        "## Limitations",
+        "",
+        *(f"- {limitation}" for limitation in card.limitations),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def import_published(path: Path, name: str) -> dict[str, Tensor]:
+    """Return the state of network `name` from a checkpoint in the form its authors publish (mmcv).
+
+    A `module.` prefix and a teacher inside a student's checkpoint are dropped. Nothing in the file
+    is run: one that holds more than tensors, plain values and NumPy numbers is refused.
+
+    Raises:
+        WeightsError: the file is missing, unreadable or refused, or does not fit `name`.
+    """
+    checkpoint = _unpickle(path)
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise WeightsError(f"{path}: no checkpoint, it has no 'state_dict'")
+    stripped = {
+        key.removeprefix("module."): tensor for key, tensor in checkpoint["state_dict"].items()
+    }
+    state = {key: value for key, value in stripped.items() if not key.startswith("teacher_model.")}
+    _check_fit(state, _constructed(name, path), f"{path}: {name}")
+    return state
+
+
+def _unpickle(path: Path) -> Any:
+    # mmcv puts the best score so far, a NumPy number, beside the weights.
+    make_number: Any = np.float64(0).__reduce__()[0]
+    allowed = [
+        make_number,
+        (make_number, "numpy.core.multiarray.scalar"),  # its name before NumPy 2
+        np.dtype,
+        np.dtypes.Float64DType,
+    ]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as err:
+        raise WeightsError(f"{path}: no such file") from err
+    except pickle.UnpicklingError as err:
+        raise WeightsError(
+            f"{path}: refused, it is no checkpoint or holds Python objects besides tensors; "
+            "save it again with its 'state_dict' alone"
+        ) from err
+    except Exception as err:
+        raise WeightsError(f"{path}: not a readable checkpoint: {err}") from err
+
+
+def _constructed(name: str, path: Path) -> Student | Teacher:
+    try:
+        return construct(network_config(name))
+    except ConfigError as err:
+        raise WeightsError(f"{path}: {err}") from err
+
+
+def _check_fit(state: Mapping[str, Tensor], network: Student | Teacher, what: str) -> None:
+    own = network.state_dict()
+    problems = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of wrong shape": [
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ],
+    }
+    told = [f"{len(keys)} {kind}: {_first_few(keys)}" for kind, keys in problems.items() if keys]
+    if told:
+        raise WeightsError(f"{what} does not fit; " + "; ".join(told))
+
+
+def _first_few(names: list[str]) -> str:
+    rest = ["..."] if len(names) > _NAMED_AT_MOST else []
+    return ", ".join(names[:_NAMED_AT_MOST] + rest)
+
+
+def _as_stored(key: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    exact = tensor.ndim < 2 or key.endswith("pos_embedding")
+    return tensor.to(torch.float32 if exact else torch.float16)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as err:
+        raise WeightsError(f"{path}: no such file") from err
+    except OSError as err:
+        raise WeightsError(f"{path}: {err.strerror}") from err
+
+
+def _opened(path: Path) -> contextlib.AbstractContextManager[Any]:
+    try:
+        opened: contextlib.AbstractContextManager[Any] = safe_open(path, framework="pt")
+    except FileNotFoundError as err:
+        raise WeightsError(f"{path}: no such file") from err
+    except (OSError, SafetensorError) as err:
+        raise WeightsError(f"{path}: not a safetensors file: {err}") from err
+    return opened
+
+
+def _card_of(file: Any, path: Path) -> Card:
+    try:
+        return Card.model_validate_json((file.metadata() or {})[_CARD_KEY])
+    except KeyError as err:
+        raise WeightsError(f"{path}: a safetensors file without a card") from err
+    except ValidationError as err:
+        raise WeightsError(f"{path}: its card is not one of ours: {err}") from err

@@ -1,0 +1,253 @@
+"""Reads the containers around pixels: segments, chunks, tag directories; decodes no pixel.
+
+It also reduces PNG, TIFF and AVIF files to the parts that make pixels, so that the decoder meets no
+text, profile, animation or metadata that could be a bomb, be broken, or rotate the picture behind
+our back. Malformed bytes raise `ValueError` (or `struct.error` where a field is cut off). It knows
+no limits and no decoder.
+"""
+
+import math
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+_SHORT, _LONG = 3, 4
+_TIFF_TYPE_BYTES: Final = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+}
+
+_WIDTH, _LENGTH, _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 262, 274
+_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _PLANAR = 273, 277, 278, 284
+_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS = 322, 323, 324
+# Size, compression, photometry, strips, tiles and the tables of the compressions.
+_TIFF_SINGLE_TAGS: Final = frozenset(
+    {256, 257, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323, 332, 512, 513, 514, 515, 531}
+)
+_TIFF_LIST_TAGS: Final = frozenset(
+    {258, 273, 279, 320, 324, 325, 338, 339, 347, 519, 520, 521, 529, 530, 532}
+)
+_PNG_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_AVIF_EXIF_ITEM: Final = re.compile(rb"(infe(?:\x02.{3}.{4}|\x03.{3}.{6}))Exif", re.DOTALL)
+_LARGEST_SPARE_TILE: Final = 2048 * 2048
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each marker and its payload up to the first scan; ends silently where the markers do.
+
+    *Source:* ITU-T T.81, annex B.
+    """
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        if marker in {0xD9, 0xDA}:
+            return
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        yield marker, data[position + 4 : position + 2 + length]
+        position += 2 + length
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each chunk's kind and the whole chunk, up to and with IEND.
+
+    Raises:
+        ValueError: when the file ends before IEND.
+
+    *Source:* PNG specification, third edition, section 5.
+
+    """
+    position, kind = 8, b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise ValueError("the file is truncated")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise ValueError("the file is truncated")
+        yield kind, data[position:end]
+        position = end
+
+
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each chunk's kind and payload, the last one cut where the file is.
+
+    *Source:* RFC 9649, section 2.3.
+    """
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        yield kind, data[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+
+
+class TiffEntry(NamedTuple):
+    """One tag: its type, how many values it has, and the four bytes with value or offset."""
+
+    type: int
+    value_count: int
+    field: bytes
+
+
+@dataclass(frozen=True)
+class TiffDirectory:
+    """The first directory of a TIFF file or of EXIF: where it starts and its tags."""
+
+    order: str
+    offset: int
+    entries: dict[int, TiffEntry]
+
+    def number(self, tag: int, default: int) -> int:
+        """The value of a tag that holds one SHORT or LONG, else `default`."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.value_count != 1 or entry.type not in {_SHORT, _LONG}:
+            return default
+        kind = "H" if entry.type == _SHORT else "I"
+        value: int = struct.unpack_from(self.order + kind, entry.field)[0]
+        return value
+
+    @property
+    def orientation(self) -> int:
+        """The orientation 1..8, 1 where the tag is missing or senseless."""
+        orientation = self.number(_ORIENTATION, 1)
+        return orientation if 1 <= orientation <= 8 else 1
+
+
+def first_directory(tiff: bytes) -> TiffDirectory:
+    """The first directory of a TIFF structure.
+
+    Raises:
+        ValueError, struct.error: when it is not one, or cut off.
+
+    *Source:* TIFF 6.0, section 2.
+
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        raise ValueError("it does not start as TIFF does")
+    (offset,) = struct.unpack_from(order + "I", tiff, 4)
+    (count,) = struct.unpack_from(order + "H", tiff, offset)
+    table = tiff[offset + 2 : offset + 2 + 12 * count]
+    if len(table) < 12 * count:
+        raise ValueError("the file is truncated")
+    entries = {tag: TiffEntry(*entry) for tag, *entry in struct.iter_unpack(order + "HHI4s", table)}
+    return TiffDirectory(order, offset, entries)
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The orientation 1..8 that EXIF bytes state; 1 when they are missing or broken.
+
+    *Source:* Exif, tag 0x0112.
+    """
+    try:
+        return first_directory(exif.removeprefix(b"Exif\0\0")).orientation
+    except (ValueError, struct.error):
+        return 1
+
+
+def pixels_only_png(data: bytes) -> bytes:
+    """The same PNG with only the chunks that make its still picture.
+
+    Raises:
+        ValueError: when the file ends early or such a chunk has a wrong checksum.
+
+    """
+    kept = []
+    for kind, chunk in png_chunks(data):
+        if kind not in _PNG_PIXEL_CHUNKS:
+            continue
+        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+            raise ValueError(f"the checksum of its {kind.decode()} chunk is wrong")
+        kept.append(chunk)
+    return data[:8] + b"".join(kept)
+
+
+def pixels_only_avif(data: bytes) -> bytes:
+    """The same AVIF with its Exif item renamed, so that nobody parses it.
+
+    An AVIF is oriented by its `irot` and `imir` properties alone.
+    *Source:* ISO/IEC 14496-12, section 8.11.6 (item information box).
+    """
+    return _AVIF_EXIF_ITEM.sub(rb"\1skip", data)
+
+
+def pixels_only_tiff(data: bytes) -> bytes:
+    """The same TIFF with one page and only the tags that make its pixels, stored upright.
+
+    Raises:
+        ValueError: when such a tag is malformed, or the pixels would come out wrong.
+
+    """
+    directory = first_directory(data)
+    kept = {
+        tag: entry
+        for tag, entry in sorted(directory.entries.items())
+        if tag in _TIFF_SINGLE_TAGS | _TIFF_LIST_TAGS
+    }
+    _check_tiff_tags(kept, directory.order, len(data))
+    _check_tiff_pieces(directory)
+    _check_tiff_grey(directory)
+    table = b"".join(
+        struct.pack(directory.order + "HHI4s", tag, *entry) for tag, entry in kept.items()
+    )
+    page = struct.pack(directory.order + "H", len(kept)) + table + bytes(4)
+    # In place: bytes added at the end would pass for missing pixels of a truncated file.
+    return data[: directory.offset] + page + data[directory.offset + len(page) :]
+
+
+def _check_tiff_tags(entries: dict[int, TiffEntry], order: str, file_bytes: int) -> None:
+    outside_bytes = 0
+    for tag, entry in entries.items():
+        if tag in _TIFF_SINGLE_TAGS and entry.value_count != 1:
+            raise ValueError(f"its tag {tag} has {entry.value_count} values where one belongs")
+        value_bytes = entry.value_count * _TIFF_TYPE_BYTES.get(entry.type, file_bytes)
+        if value_bytes <= 4:
+            continue
+        (offset,) = struct.unpack(order + "I", entry.field)
+        outside_bytes += value_bytes
+        if offset + value_bytes > file_bytes or outside_bytes > file_bytes:
+            raise ValueError(f"the values of its tag {tag} lie outside the file")
+
+
+def _check_tiff_pieces(directory: TiffDirectory) -> None:
+    """Return if the strips or tiles cover the image, and none is a bomb of its own."""
+    number, entries = directory.number, directory.entries
+    width, height = number(_WIDTH, 0), number(_LENGTH, 0)
+    if _STRIP_OFFSETS in entries and _TILE_WIDTH in entries:
+        raise ValueError("it has both strips and tiles")
+    if _TILE_WIDTH in entries:
+        piece_wh = number(_TILE_WIDTH, 0), number(_TILE_LENGTH, 0)
+        pieces = entries[_TILE_OFFSETS].value_count
+    else:
+        piece_wh = width, min(number(_ROWS_PER_STRIP, height), height)
+        pieces = entries[_STRIP_OFFSETS].value_count
+    if 0 in piece_wh:
+        raise ValueError("its strips or tiles are empty")
+    planes = number(_SAMPLES, 1) if number(_PLANAR, 1) == 2 else 1
+    if pieces < math.ceil(width / piece_wh[0]) * math.ceil(height / piece_wh[1]) * planes:
+        raise ValueError("its strips or tiles do not cover the image")
+    if piece_wh[0] * piece_wh[1] > max(width * height, _LARGEST_SPARE_TILE):
+        raise ValueError(f"its tiles of {piece_wh[0]}x{piece_wh[1]} are far larger than the image")
+
+
+def _check_tiff_grey(directory: TiffDirectory) -> None:
+    """Return if the decoder would not show 12 bits too dark, or black for white."""
+    bits = directory.number(_BITS_PER_SAMPLE, 1)
+    white_is_zero = directory.number(_PHOTOMETRIC, 0) == 0
+    if bits == 12 or (bits == 16 and white_is_zero):
+        raise ValueError("grey of 12 bits, and 16-bit grey with white as zero, are not supported")

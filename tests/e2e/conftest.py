@@ -1,0 +1,110 @@
+"""Real servers, started as a user starts them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+import pytest
+
+from ports import free_port
+
+START_SECONDS = 120
+
+
+@dataclass
+class Server:
+    """A running `distilpose serve`."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    log: Path
+
+    def client(self, **options: object) -> httpx.Client:
+        """A client of this server."""
+        return httpx.Client(base_url=self.url, timeout=60, **options)  # type: ignore[arg-type]
+
+    def wait_until_ready(self) -> None:
+        """Return when `/readyz` says so; fail when the process ends or time is over."""
+        limit = time.monotonic() + START_SECONDS
+        with self.client() as client:
+            while time.monotonic() < limit:
+                assert self.process.poll() is None, self.log.read_text()
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.1)
+        pytest.fail(f"not ready after {START_SECONDS} s:\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+
+StartServer = Callable[..., Server]
+
+
+def start(folder: Path, number: int, settings: dict[str, str]) -> tuple[Server, IO[bytes]]:
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTILPOSE_")}
+    environment |= {"DISTILPOSE_HTTP__HOST": "127.0.0.1", "DISTILPOSE_HTTP__PORT": str(port)}
+    environment |= {f"DISTILPOSE_{name}": value for name, value in settings.items()}
+    log = folder / f"server-{number}.log"
+    stream = log.open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distilpose.cli", "serve"],
+        env=environment,
+        stdout=stream,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+    )
+    return Server(process, f"http://127.0.0.1:{port}", log), stream
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start servers with settings such as `HTTP__MAX_IMAGES="2"`; all end with the module."""
+    folder = tmp_path_factory.mktemp("servers")
+    started: list[tuple[Server, IO[bytes]]] = []
+
+    def begin(*, wait: bool = True, **settings: str) -> Server:
+        started.append(start(folder, len(started), settings))
+        server = started[-1][0]
+        if wait:
+            server.wait_until_ready()
+        return server
+
+    yield begin
+    for server, stream in started:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.wait()
+        stream.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server with default settings, for all tests that change nothing."""
+    running, stream = start(tmp_path_factory.mktemp("server"), 0, {})
+    try:
+        running.wait_until_ready()
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        stream.close()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    """A client of the default server."""
+    with server.client() as open_client:
+        yield open_client

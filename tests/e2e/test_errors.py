@@ -1,0 +1,180 @@
+"""What a caller is told when something is wrong."""
+
+import base64
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from odd_images import encode
+from photos import photo
+
+BUS = photo("bus.jpg")
+JPEG = {"content-type": "image/jpeg"}
+TINY = encode(np.zeros((8, 8, 3), np.uint8), "png")
+
+
+def assert_problem(response: httpx.Response, status: int, kind: str, *words: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert document["type"] == kind
+    assert document["status"] == status
+    assert document["request_id"] == response.headers["x-request-id"]
+    for word in words:
+        assert word in document["detail"]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("min_box_scor=0.5", ["min_box_scor"]),
+        ("min_box_score=1.5", ["min_box_score", "1"]),
+        ("max_people=0", ["max_people"]),
+        ("max_people=51", ["max_people", "50"]),
+        ("flip_test=1&flip_test=0", ["flip_test", "twice"]),
+        ("boxes=[[[1,2,3]]]", ["boxes.0.0"]),
+        ("boxes=[[[9,2,3,4]]]", ["x1 < x2"]),
+        ("boxes=[[[0,0,1,NaN]]]", ["boxes"]),
+        ("boxes=[[],[]]", ["expected 1 lists", "got 2"]),
+        ("boxes=[[[900,0,950,10]]]", ["does not touch the image of 810 x 1080"]),
+        ("boxes=[[]]&whole_image=true", ["one or the other"]),
+        ("format=xml", ["format"]),
+    ],
+)
+def test_a_wrong_option_is_422_and_named(
+    client: httpx.Client, query: str, words: list[str]
+) -> None:
+    response = client.post(f"/v1/pose?{query}", content=BUS, headers=JPEG)
+    assert_problem(response, 422, "invalid-request", *words)
+
+
+def test_more_boxes_than_people_are_answered_is_too_large(client: httpx.Client) -> None:
+    boxes = json.dumps([[[0, 0, 10, 10]] * 51])
+    response = client.post("/v1/pose", params={"boxes": boxes}, content=BUS, headers=JPEG)
+    assert_problem(response, 413, "too-large", "51 boxes", "50")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{", 400, []),
+        (b"[]", 400, []),
+        (b'{"images": []}', 400, ["images"]),
+        (b'{"images": [{"content": "not base64!"}]}', 400, ["images.0.content", "base64"]),
+        (b'{"images": [{"url": "http://x"}]}', 400, ["images.0"]),
+        (b'{"images": [{"content": ""}]}', 400, ["no image"]),
+        (b'{"images": [{"content": "AAAA"}], "options": {"x": 1}}', 422, ["options.x"]),
+    ],
+)
+def test_a_malformed_json_body_is_refused(
+    client: httpx.Client, body: bytes, status: int, words: list[str]
+) -> None:
+    headers = {"content-type": "application/json"}
+    response = client.post("/v1/pose", content=body, headers=headers)
+    assert_problem(response, status, "invalid-request", *words)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "words"),
+    [
+        (b"", "multipart/form-data; boundary=x", ["no image"]),
+        (b"abc", "multipart/form-data; boundary=x", ["multipart"]),
+        (b"abc", "multipart/form-data", ["multipart"]),
+        (
+            b'--x\r\ncontent-disposition: form-data; name="photo"; filename="a"\r\n\r\nA\r\n--x--',
+            "multipart/form-data; boundary=x",
+            ["'photo'", "images"],
+        ),
+        (
+            b'--x\r\ncontent-disposition: form-data; name="images"\r\n\r\nA\r\n--x--',
+            "multipart/form-data; boundary=x",
+            ["must be a file"],
+        ),
+    ],
+)
+def test_a_malformed_multipart_body_is_refused(
+    client: httpx.Client, body: bytes, content_type: str, words: list[str]
+) -> None:
+    headers = {"content-type": content_type}
+    response = client.post("/v1/pose", content=body, headers=headers)
+    assert_problem(response, 400, "invalid-request", *words)
+
+
+def test_another_content_type_is_415_and_the_accepted_ones_are_named(client: httpx.Client) -> None:
+    response = client.post("/v1/pose", content=BUS, headers={"content-type": "text/plain"})
+    assert_problem(response, 415, "unsupported-media-type", "text/plain", "image/jpeg")
+
+
+def test_the_bytes_decide_the_format(client: httpx.Client) -> None:
+    response = client.post("/v1/pose", content=TINY, headers=JPEG)
+    assert response.status_code == 200
+
+
+def test_a_gif_is_415(client: httpx.Client) -> None:
+    gif = encode(np.zeros((8, 8, 3), np.uint8), "gif")
+    response = client.post("/v1/pose", content=gif, headers=JPEG)
+    assert_problem(response, 415, "unsupported-media-type", "GIF")
+
+
+@pytest.mark.parametrize("data", [BUS[:-2000], b"\xff\xd8\xff\xe0 no photo", b"hello"])
+def test_broken_bytes_are_422(client: httpx.Client, data: bytes) -> None:
+    response = client.post("/v1/pose", content=data, headers=JPEG)
+    assert_problem(response, 422, "undecodable-image")
+
+
+def test_an_empty_body_is_400(client: httpx.Client) -> None:
+    response = client.post("/v1/pose", content=b"", headers=JPEG)
+    assert_problem(response, 400, "invalid-request", "no image")
+
+
+def test_several_failures_are_all_told_with_the_status_of_the_first(client: httpx.Client) -> None:
+    gif = encode(np.zeros((8, 8, 3), np.uint8), "gif")
+    contents = [{"content": base64.b64encode(d).decode()} for d in (b"hello", gif)]
+    response = client.post("/v1/pose", json={"images": contents})
+    document = assert_problem(response, 422, "undecodable-image")
+    assert [image["error"]["status"] for image in document["images"]] == [422, 415]
+
+
+def test_a_picture_answer_takes_one_image(client: httpx.Client) -> None:
+    contents = [{"content": base64.b64encode(TINY).decode()}] * 2
+    response = client.post("/v1/pose", json={"images": contents}, headers={"accept": "image/png"})
+    assert_problem(response, 400, "invalid-request", "one image")
+
+
+def test_options_in_the_query_of_a_json_body_are_refused(client: httpx.Client) -> None:
+    response = client.post("/v1/pose?flip_test=1", json={"images": [{"content": "AAAA"}]})
+    assert_problem(response, 400, "invalid-request", "flip_test")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v2", 404), ("GET", "/v1/pose", 405)]
+)
+def test_unknown_routes_answer_problem_documents(
+    client: httpx.Client, method: str, path: str, status: int
+) -> None:
+    response = client.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
+
+
+def test_limits_are_checked_before_decoding(start_server: Any) -> None:
+    server = start_server(
+        HTTP__MAX_BODY_BYTES="200000", HTTP__MAX_IMAGES="2", LIMITS__MAX_PIXELS="500000"
+    )
+    with server.client() as client:
+        pixels = client.post("/v1/pose", content=BUS, headers=JPEG)
+        assert_problem(pixels, 413, "too-large", "874800", "500000")
+        body = client.post("/v1/pose", content=bytes(200_001), headers=JPEG)
+        assert_problem(body, 413, "too-large", "200001", "200000")
+        chunked = client.post("/v1/pose", content=iter([bytes(150_000)] * 2), headers=JPEG)
+        assert_problem(chunked, 413, "too-large", "200000")
+        contents = [{"content": base64.b64encode(TINY).decode()}] * 3
+        several = client.post("/v1/pose", json={"images": contents})
+        assert_problem(several, 413, "too-large", "3 images", "2")
+        files = [("images", (f"{i}.png", TINY, "image/png")) for i in range(3)]
+        assert_problem(client.post("/v1/pose", files=files), 413, "too-large", "2")

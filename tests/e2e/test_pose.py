@@ -1,0 +1,238 @@
+"""`POST /v1/pose` over a socket: what it finds, in each form of request and answer."""
+
+import base64
+import io
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from odd_images import encode, exif
+from photos import BUS_BOXES_XYXY_PX, BUS_SIZE_WH, photo
+
+BUS = photo("bus.jpg")
+ZIDANE = photo("zidane.jpg")
+JPEG = {"content-type": "image/jpeg"}
+Json = dict[str, Any]
+
+
+def post_jpeg(client: httpx.Client, data: bytes = BUS, **query: object) -> httpx.Response:
+    params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in query.items()}
+    return client.post("/v1/pose", content=data, headers=JPEG, params=params)
+
+
+def post_json(client: httpx.Client, *images: bytes, **options: object) -> httpx.Response:
+    contents = [{"content": base64.b64encode(data).decode()} for data in images]
+    return client.post("/v1/pose", json={"images": contents, "options": options})
+
+
+def poses(response: httpx.Response, index: int = 0) -> list[Json]:
+    assert response.status_code == 200, response.text
+    found: list[Json] = response.json()["images"][index]["poses"]
+    return found
+
+
+def xy(pose: Json) -> np.ndarray:
+    return np.array([[k["x"], k["y"]] for k in pose["keypoints"]])
+
+
+def iou(a: Any, b: Any) -> float:
+    (x1, y1), (x2, y2) = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    shared = max(0, x2 - x1) * max(0, y2 - y1)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return float(shared / (sum(areas) - shared))
+
+
+def assert_same_poses(some: list[Json], others: list[Json], *, within_px: float) -> None:
+    assert len(some) == len(others)
+    for a, b in zip(some, others, strict=True):
+        np.testing.assert_allclose(a["box"], b["box"], atol=within_px)
+        np.testing.assert_allclose(xy(a), xy(b), atol=within_px)
+
+
+def test_all_four_people_of_the_bus_photo_are_found(client: httpx.Client) -> None:
+    found = poses(post_jpeg(client))
+    for person in BUS_BOXES_XYXY_PX:
+        assert max(iou(pose["box"], person) for pose in found) > 0.5
+
+
+def test_an_answer_has_the_documented_shape(client: httpx.Client) -> None:
+    answer = post_jpeg(client).json()
+    assert answer["model"]["name"] == "distilpose-s"
+    [image] = answer["images"]
+    assert (image["index"], image["width"], image["height"]) == (0, *BUS_SIZE_WH)
+    assert set(answer["timing_ms"]) == {"decode", "detect", "pose", "queue", "total"}
+    scores = [pose["box_score"] for pose in image["poses"]]
+    assert scores == sorted(scores, reverse=True)
+    for pose in image["poses"]:
+        assert len(pose["keypoints"]) == 17
+        assert pose["keypoints"][9]["name"] == "left_wrist"
+        for keypoint in pose["keypoints"]:
+            assert set(keypoint) == {"name", "x", "y", "score", "visible", "sigma_x", "sigma_y"}
+            assert 0 <= keypoint["score"] <= 1
+            assert keypoint["sigma_x"] > 0
+
+
+def test_the_service_equals_the_plain_predictor(client: httpx.Client) -> None:
+    from distilpose.model.load import load_models
+    from odd_images import read
+
+    predictor = load_models().predictor
+    image = read(BUS)
+    [found] = predictor.detect([image], min_box_score=0.25)
+    expected = predictor.poses(image, *found)
+    answered = poses(post_jpeg(client))
+    assert len(answered) == len(expected)
+    for pose, reference in zip(answered, expected, strict=True):
+        width_px = max(pose["box"][2] - pose["box"][0], 0.75 * (pose["box"][3] - pose["box"][1]))
+        # Half a crop pixel in bfloat16, 0.02 in float32; a crop pixel is 1/192 of the crop's width.
+        np.testing.assert_allclose(
+            xy(pose), reference.keypoints_xy_px, atol=0.5 * width_px * 1.25 / 192
+        )
+
+
+def test_raw_multipart_and_json_bodies_agree(client: httpx.Client) -> None:
+    raw = poses(post_jpeg(client))
+    files = [("images", ("bus.jpg", BUS, "image/jpeg"))]
+    multipart = client.post("/v1/pose", files=files)
+    assert_same_poses(raw, poses(multipart), within_px=0.02)
+    assert_same_poses(raw, poses(post_json(client, BUS)), within_px=0.02)
+    assert multipart.json()["images"][0]["id"] == "bus.jpg"
+
+
+def test_a_broken_image_beside_a_good_one_gives_one_error_and_one_result(
+    client: httpx.Client,
+) -> None:
+    answer = post_json(client, BUS[:5000], ZIDANE)
+    assert answer.status_code == 200
+    broken, good = answer.json()["images"]
+    assert broken["error"]["type"] == "undecodable-image"
+    assert broken["error"]["status"] == 422
+    assert len(good["poses"]) == 2
+
+
+def test_images_keep_their_order_and_ids(client: httpx.Client) -> None:
+    files: Any = [
+        ("images", ("b.jpg", ZIDANE, "image/jpeg")),
+        ("images", ("a.jpg", BUS, "image/jpeg")),
+        ("options", (None, json.dumps({"max_people": 1}), "application/json")),
+    ]
+    images = client.post("/v1/pose", files=files).json()["images"]
+    assert [(i["id"], i["width"], len(i["poses"])) for i in images] == [
+        ("b.jpg", 1280, 1),
+        ("a.jpg", 810, 1),
+    ]
+
+
+def test_the_same_photo_in_any_orientation_gives_the_same_poses(client: httpx.Client) -> None:
+    upright = Image.open(io.BytesIO(BUS))
+    # How to turn an upright picture so that each EXIF orientation turns it back.
+    turns = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    expected = poses(post_jpeg(client, encode(upright, "png"), min_box_score=0.5))
+    for orientation, turn in turns.items():
+        stored = upright.transpose(turn) if turn is not None else upright
+        response = post_jpeg(
+            client, encode(stored, "png", exif=exif(orientation)), min_box_score=0.5
+        )
+        assert response.json()["images"][0]["width"] == BUS_SIZE_WH[0]
+        assert_same_poses(expected, poses(response), within_px=0.02)
+
+
+def test_given_boxes_are_answered_one_for_one_in_their_order(client: httpx.Client) -> None:
+    boxes = [[222.0, 406.0, 344.0, 856.0], [49.0, 400.0, 245.0, 902.0]]
+    found = poses(post_jpeg(client, boxes=[boxes]))
+    assert [pose["box"] for pose in found] == boxes
+    assert [pose["box_score"] for pose in found] == [1, 1]
+
+
+def test_the_whole_image_can_be_the_box(client: httpx.Client) -> None:
+    [pose] = poses(post_jpeg(client, whole_image=True))
+    assert pose["box"] == [0, 0, 810, 1080]
+
+
+def test_nobody_found_is_a_result(client: httpx.Client) -> None:
+    black = encode(np.zeros((240, 320, 3), np.uint8), "png")
+    assert poses(post_jpeg(client, black)) == []
+    one_pixel = encode(np.zeros((1, 1, 3), np.uint8), "png")
+    assert poses(post_jpeg(client, one_pixel)) == []
+
+
+def test_the_flip_test_moves_keypoints_a_little(client: httpx.Client) -> None:
+    boxes = [[[49, 400, 245, 902]]]
+    [plain] = poses(post_jpeg(client, boxes=boxes))
+    [averaged] = poses(post_jpeg(client, boxes=boxes, flip_test=True))
+    shift_px = np.abs(xy(plain) - xy(averaged))
+    assert shift_px.max() > 0
+    assert np.median(shift_px) < 30
+
+
+def test_keypoints_below_the_threshold_are_flagged_and_still_answered(
+    client: httpx.Client,
+) -> None:
+    for pose in poses(post_jpeg(client, min_keypoint_score=0.5)):
+        assert len(pose["keypoints"]) == 17
+        for keypoint in pose["keypoints"]:
+            assert keypoint["visible"] == (keypoint["score"] >= 0.5)
+
+
+def test_coco_results_load_in_coco_tools(client: httpx.Client) -> None:
+    body = {
+        "images": [{"content": base64.b64encode(BUS).decode(), "id": 42}],
+        "options": {"format": "coco"},
+    }
+    [image] = client.post("/v1/pose", json=body).json()["images"]
+    assert "poses" not in image
+    from faster_coco_eval import COCO
+
+    coco = COCO(
+        {
+            "images": [{"id": 42, "width": 810, "height": 1080}],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "person"}],
+        }
+    )
+    loaded = coco.loadRes(image["results"])
+    assert len(loaded.anns) == len(image["results"]) >= 4
+    entry = image["results"][0]
+    assert (entry["image_id"], entry["category_id"], len(entry["keypoints"])) == (42, 1, 51)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_the_answer_can_be_a_drawn_picture(client: httpx.Client, kind: str) -> None:
+    headers = {**JPEG, "accept": f"image/{kind}"}
+    response = client.post("/v1/pose", content=BUS, headers=headers)
+    assert response.headers["content-type"] == f"image/{kind}"
+    drawn = Image.open(io.BytesIO(response.content))
+    assert (drawn.format, drawn.size) == (kind.upper(), BUS_SIZE_WH)
+    original = Image.open(io.BytesIO(BUS))
+    changed = np.abs(np.asarray(drawn).astype(int) - np.asarray(original)).max(-1) > 60
+    assert 0.01 < changed.mean() < 0.3
+
+
+def test_many_callers_at_once_each_get_their_own_answer(server: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    photos = {"bus": (BUS, 810), "zidane": (ZIDANE, 1280)}
+
+    def call(name: str) -> tuple[int, int]:
+        with server.client() as own:
+            response = post_jpeg(own, photos[name][0])
+            return response.json()["images"][0]["width"], len(poses(response))
+
+    names = ["bus", "zidane"] * 6
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(call, names))
+    people = {name: answers[names.index(name)][1] for name in photos}
+    assert answers == [(photos[name][1], people[name]) for name in names]

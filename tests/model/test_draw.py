@@ -1,0 +1,231 @@
+"""What is drawn where; how it looks is for eyes."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from distilpose.model import draw
+from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.draw import BoolArray
+from distilpose.model.errors import ArrayError
+
+NOSE, LEFT_WRIST, RIGHT_WRIST = 0, 9, 10
+
+
+def box(*corners_px: float) -> FloatArray:
+    return np.array(corners_px, np.float32)
+
+
+def grid_xy_px() -> FloatArray:
+    """17 keypoints well apart, nose at (40, 40)."""
+    index = np.arange(17)
+    return np.stack([40 + index % 4 * 40, 40 + index // 4 * 40], -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    box_xyxy_px: FloatArray = field(default_factory=lambda: box(20, 30, 220, 240))
+    keypoints_xy_px: FloatArray = field(default_factory=grid_xy_px)
+    keypoint_score: FloatArray = field(default_factory=lambda: np.full(17, 0.9, np.float32))
+    sigma_px: FloatArray = field(default_factory=lambda: np.full((17, 2), 1, np.float32))
+    score: float = 0.87
+
+
+def grey(height: int = 260, width: int = 240, level: int = 128) -> ImageHWC:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def changed(image: ImageHWC, before: ImageHWC) -> BoolArray:
+    return np.asarray((image != before).any(axis=-1))
+
+
+def of_colour(image: ImageHWC, colour: draw.Colour) -> BoolArray:
+    """Pixels of a colour, but for the softness of its edges."""
+    return np.asarray((np.abs(image.astype(int) - colour) <= 30).all(axis=-1))
+
+
+def test_drawing_gives_a_new_image_and_leaves_the_given_one() -> None:
+    image = grey()
+
+    drawn = draw.draw_poses(image, [Drawn()])
+
+    assert (image == 128).all()
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+    assert changed(drawn, image).any()
+
+
+def test_no_poses_leave_the_pixels_as_they_are() -> None:
+    assert (draw.draw_poses(grey(), []) == grey()).all()
+
+
+@pytest.mark.parametrize(
+    ("keypoint", "colour"),
+    [
+        (NOSE, draw.MIDDLE_RGB),
+        (LEFT_WRIST, draw.LEFT_RGB),
+        (RIGHT_WRIST, draw.RIGHT_RGB),
+    ],
+)
+def test_a_keypoint_has_the_colour_of_its_side(keypoint: int, colour: draw.Colour) -> None:
+    x, y = grid_xy_px()[keypoint].astype(int)
+
+    drawn = draw.draw_poses(grey(), [Drawn()])
+
+    assert drawn[y, x].tolist() == list(colour)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_skeleton_shows_on_black_and_on_white(level: int) -> None:
+    image = grey(level=level)
+
+    drawn = draw.draw_poses(image, [Drawn()]).astype(int)
+
+    contrast = np.abs(drawn - level).max(axis=-1)
+    assert (contrast > 100).sum() > 500
+
+
+def test_a_keypoint_below_the_threshold_is_hollow() -> None:
+    apart = grid_xy_px() + 1000
+    apart[NOSE] = [120, 120]
+    score = np.full(17, 0.9, np.float32)
+    score[NOSE] = 0.2
+    pose = Drawn(keypoints_xy_px=apart, keypoint_score=score)
+
+    solid = draw.draw_poses(grey(), [pose], min_keypoint_score=0.1)
+    hollow = draw.draw_poses(grey(), [pose], min_keypoint_score=0.5)
+
+    assert of_colour(solid, draw.MIDDLE_RGB)[120, 120]
+    assert not of_colour(hollow, draw.MIDDLE_RGB)[120, 120]
+    assert of_colour(hollow, draw.MIDDLE_RGB)[112:129, 112:129].any()
+
+
+def test_a_larger_sigma_tints_more_of_the_image() -> None:
+    image = grey()
+    small = draw.draw_poses(image, [Drawn()])
+    wide = draw.draw_poses(image, [Drawn(sigma_px=np.full((17, 2), 15, np.float32))])
+
+    assert changed(wide, image).sum() > changed(small, image).sum() + 2000
+
+
+def test_lines_are_thicker_on_larger_people() -> None:
+    image = grey(1000, 1000)
+    pose = Drawn()
+    large = replace(pose, box_xyxy_px=box(0, 0, 900, 900))
+
+    def limb_pixels(which: Drawn) -> int:
+        drawn = draw.draw_poses(image, [which])
+        return int(of_colour(drawn, draw.LEFT_RGB).sum())
+
+    assert limb_pixels(large) > 1.5 * limb_pixels(pose)
+
+
+def test_the_sides_of_the_box_are_drawn_where_they_are() -> None:
+    drawn = draw.draw_poses(grey(), [Drawn()])
+
+    light = of_colour(drawn, draw.MIDDLE_RGB)
+    assert light[210:235, 220].all()
+    assert light[240, 30:210].all()
+
+
+def test_the_score_tab_of_a_box_at_the_border_lies_inside_the_image() -> None:
+    image = grey(level=200)
+    pose = Drawn(box_xyxy_px=box(235, 0, 239, 200))
+
+    drawn = draw.draw_poses(image, [pose])
+
+    tab = changed(drawn, image)[:10, 200:]
+    assert tab.mean() > 0.5
+
+
+@pytest.mark.parametrize("shift_px", [-300.0, 5000.0, 1e9])
+def test_poses_far_outside_the_image_are_drawn_without_failing(shift_px: float) -> None:
+    pose = Drawn(
+        keypoints_xy_px=grid_xy_px() + np.float32(shift_px),
+        sigma_px=np.full((17, 2), 1e6, np.float32),
+    )
+
+    assert draw.draw_poses(grey(), [pose]).shape == grey().shape
+
+
+def test_a_one_pixel_image_is_drawn_on() -> None:
+    assert draw.draw_poses(grey(1, 1), [Drawn()]).shape == (1, 1, 3)
+
+
+def test_an_image_of_floats_is_refused() -> None:
+    with pytest.raises(ArrayError, match="expected uint8, got float64"):
+        draw.draw_poses(np.zeros((5, 5, 3)), [])  # type: ignore[arg-type] # what is refused
+
+
+def test_a_tile_shows_the_box_grown_to_the_network_shape() -> None:
+    image = grey(400, 400, level=0)
+    image[100:300, 125:275] = 250
+
+    tile = draw.person_tile(
+        image,
+        None,
+        box_xyxy_px=box(125, 100, 275, 300),
+        truth_xy_px=np.zeros((17, 2), np.float32),
+        labelled=np.zeros(17, bool),
+        caption="OKS 0.50",
+    )
+
+    assert tile.image.shape == (320, 240, 3)
+    assert tile.caption == "OKS 0.50"
+    row = np.flatnonzero(tile.image[160, :, 0] > 125)
+    column = np.flatnonzero(tile.image[:, 120, 0] > 125)
+    assert len(row) == pytest.approx(240 / 1.25, abs=2)
+    assert len(column) == pytest.approx(320 / 1.25, abs=2)
+
+
+def test_a_tile_has_labelled_keypoints_in_green_where_they_are() -> None:
+    truth_xy_px = np.zeros((17, 2), np.float32)
+    truth_xy_px[NOSE] = [200, 200]
+    labelled = np.zeros(17, bool)
+    labelled[NOSE] = True
+
+    tile = draw.person_tile(
+        grey(400, 400),
+        None,
+        box_xyxy_px=box(125, 100, 275, 300),
+        truth_xy_px=truth_xy_px,
+        labelled=labelled,
+        caption="",
+    )
+
+    green = np.argwhere(of_colour(tile.image, draw.TRUTH_RGB))
+    assert green.mean(axis=0) == pytest.approx([160, 120], abs=1)
+
+
+def test_a_tile_shows_the_pose_found() -> None:
+    labelled = np.zeros(17, bool)
+
+    tile = draw.person_tile(
+        grey(),
+        Drawn(),
+        box_xyxy_px=Drawn().box_xyxy_px,
+        truth_xy_px=grid_xy_px(),
+        labelled=labelled,
+        caption="",
+    )
+
+    assert of_colour(tile.image, draw.LEFT_RGB).sum() > 50
+    assert of_colour(tile.image, draw.RIGHT_RGB).sum() > 50
+
+
+def test_a_contact_sheet_has_tiles_in_rows_with_captions_below() -> None:
+    tiles = [draw.Tile(grey(30, 20, level=200), f"{number}") for number in range(3)]
+
+    sheet = draw.contact_sheet(tiles, columns=2, gap_px=10)
+
+    assert sheet.shape == (10 + 2 * (30 + 22 + 10), 10 + 2 * (20 + 10), 3)
+    assert (sheet[10:40, 10:30] == 200).all()
+    assert (sheet[10:40, 40:60] == 200).all()
+    assert (sheet[72:102, 10:30] == 200).all()
+    assert sheet[40:62, 10:30].max() > 200
+
+
+def test_a_contact_sheet_of_nothing_is_refused() -> None:
+    with pytest.raises(ArrayError, match="at least one"):
+        draw.contact_sheet([])

@@ -1,0 +1,296 @@
+"""Evaluation of a predictor that knows the answers, and of the real one on its own answers."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.detector import Detections
+from distilpose.model.errors import DataError
+from distilpose.model.evaluate import evaluate, sheet
+from distilpose.model.load import load_models
+from distilpose.model.people import PeopleFolder
+from distilpose.model.predict import Pose, Predictor
+from photos import photo_path
+
+SHAPE_XY = np.stack([np.arange(17) % 4 / 4, np.arange(17) / 17], -1).astype(np.float32)
+"""A pose as fractions of its box."""
+
+
+def in_box(box_xyxy_px: FloatArray) -> FloatArray:
+    return box_xyxy_px[:2] + SHAPE_XY * (box_xyxy_px[2:] - box_xyxy_px[:2])
+
+
+@dataclass
+class Knowing(Predictor):
+    """Finds the right pose in every box, and the boxes it was given."""
+
+    detections: list[tuple[list[float], float]] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+    raw_score: float = 0.8
+    shift_px: float = 0.0
+
+    def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
+        self.asked.append(min_box_score)
+        boxes = np.array([box for box, _ in self.detections], np.float32).reshape(-1, 4)
+        scores = np.array([score for _, score in self.detections], np.float32)
+        return [Detections(boxes, scores)]
+
+    def poses(
+        self,
+        image_HWC: ImageHWC,
+        boxes_xyxy_px: FloatArray,
+        box_scores: FloatArray,
+        *,
+        flip_test: bool = False,
+    ) -> list[Pose]:
+        self.asked.append((boxes_xyxy_px.tolist(), box_scores.tolist(), flip_test))
+        scores = np.full(17, self.raw_score, np.float32)
+        return [
+            Pose(
+                box,
+                float(score),
+                in_box(box) + np.float32(self.shift_px),
+                np.clip(scores, 0, 1),
+                scores,
+                np.ones((17, 2), np.float32),
+            )
+            for box, score in zip(boxes_xyxy_px, box_scores, strict=True)
+        ]
+
+
+def person(bbox: list[float], *, labelled: bool = True, **extra: Any) -> dict[str, Any]:
+    x, y, width, height = bbox
+    keypoints_xy_px = in_box(np.array([x, y, x + width, y + height], np.float32))
+    entry = {"category_id": 1, "bbox": bbox, "area": width * height * 0.53, "iscrowd": 0}
+    if labelled:
+        entry["keypoints"] = np.column_stack([keypoints_xy_px, np.full(17, 2)]).ravel().tolist()
+    return entry | extra
+
+
+def write_folder(folder: Path, *pictures: list[dict[str, Any]]) -> PeopleFolder:
+    images, annotations = [], []
+    for image_id, people in enumerate(pictures, start=1):
+        name = f"{image_id:012}.png"
+        Image.new("RGB", (200, 160), (90, 90, 90)).save(folder / name)
+        images.append({"id": image_id, "file_name": name, "width": 200, "height": 160})
+        annotations += [{"id": 1, "image_id": image_id} | each for each in people]
+    write_annotations(folder, images, annotations)
+    return PeopleFolder(folder)
+
+
+def write_annotations(
+    folder: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
+) -> None:
+    categories = [{"id": 1, "name": "person"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "coco.json").write_text(json.dumps(document))
+
+
+LEFT = [10.0, 20.0, 60.0, 120.0]
+RIGHT = [120.0, 20.0, 60.0, 120.0]
+LEFT_XYXY = [10.0, 20.0, 70.0, 140.0]
+RIGHT_XYXY = [120.0, 20.0, 180.0, 140.0]
+
+
+def test_right_poses_in_ground_truth_boxes_have_figures_of_one(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [person(LEFT), person(RIGHT)], [person(LEFT)])
+
+    report = evaluate(Knowing(), people_folder)
+
+    assert report.published.ap == pytest.approx(1)
+    assert report.served.ap == pytest.approx(1)
+    assert report.mean_oks == pytest.approx(1)
+    assert report.pck == 1
+
+
+def test_wrong_poses_have_figures_of_zero(tmp_path: Path) -> None:
+    report = evaluate(Knowing(shift_px=90.0), write_folder(tmp_path, [person(LEFT)]))
+
+    assert report.published.ap == 0
+    assert report.mean_oks < 0.1
+    assert report.pck == 0
+
+
+def test_ground_truth_boxes_are_those_of_labelled_people_with_score_one(tmp_path: Path) -> None:
+    crowd = person(LEFT, iscrowd=1)
+    people_folder = write_folder(tmp_path, [person(LEFT, labelled=False), person(RIGHT), crowd])
+    predictor = Knowing()
+
+    report = evaluate(predictor, people_folder)
+
+    assert predictor.asked == [([RIGHT_XYXY], [1.0], False)]
+    assert report.protocol()[0].startswith("People: 1 with keypoints in 1 pictures of coco; 2 ")
+
+
+def test_a_pose_on_a_person_without_keypoints_is_ignored(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [person(LEFT, labelled=False), person(RIGHT)])
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.9), (RIGHT_XYXY, 0.4)])
+
+    report = evaluate(predictor, people_folder, boxes="detector")
+
+    assert report.served.ap == pytest.approx(1)
+
+
+def test_detector_boxes_are_taken_from_one_hundredth_on(tmp_path: Path) -> None:
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.5)])
+
+    report = evaluate(predictor, write_folder(tmp_path, [person(LEFT)]), boxes="detector")
+
+    assert predictor.asked == [0.01, ([LEFT_XYXY], [0.5], False)]
+    assert "Boxes: the detector's, from score 0.01." in report.protocol()
+
+
+def test_people_whom_the_detector_misses_count_as_wrong(tmp_path: Path) -> None:
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.5)])
+    people_folder = write_folder(tmp_path, [person(RIGHT), person(LEFT)])
+
+    report = evaluate(predictor, people_folder, boxes="detector")
+
+    assert report.mean_oks == pytest.approx(0.5, abs=0.01)
+    assert report.pck == 0.5
+    assert report.served.ar == pytest.approx(0.5)
+
+
+def test_a_picture_where_nothing_is_found_is_evaluated(tmp_path: Path) -> None:
+    report = evaluate(Knowing(), write_folder(tmp_path, [person(LEFT)]), boxes="detector")
+
+    assert report.results[0].pose is None
+    assert report.published.ap == 0
+
+
+def test_the_published_ranking_drops_duplicates_and_the_served_one_keeps_them(
+    tmp_path: Path,
+) -> None:
+    people_folder = write_folder(tmp_path, [person(LEFT), person(RIGHT)])
+    found = [(LEFT_XYXY, 0.9), (LEFT_XYXY, 0.8), (RIGHT_XYXY, 0.7)]
+
+    report = evaluate(Knowing(detections=found), people_folder, boxes="detector")
+
+    assert report.published.ap == pytest.approx(1)
+    assert report.served.ap == pytest.approx((51 + 50 * 2 / 3) / 101)
+
+
+def test_the_flip_test_reaches_the_predictor(tmp_path: Path) -> None:
+    predictor = Knowing()
+
+    report = evaluate(predictor, write_folder(tmp_path, [person(LEFT)]), flip_test=True)
+
+    assert predictor.asked[0][2] is True
+    assert "Flip test: on." in report.protocol()
+
+
+def test_progress_is_told_after_each_picture(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, *[[person(LEFT)]] * 12)
+    told: list[tuple[int, int]] = []
+
+    evaluate(Knowing(), people_folder, on_progress=lambda done, total: told.append((done, total)))
+
+    assert told == [(done, 12) for done in range(1, 13)]
+
+
+def test_a_limit_takes_the_first_pictures(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [person(LEFT)], [person(RIGHT)], [person(LEFT)])
+
+    report = evaluate(Knowing(), people_folder, limit=2)
+
+    assert [picture.id for picture in report.pictures] == [1, 2]
+
+
+def test_a_folder_where_nobody_has_keypoints_is_refused(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [person(LEFT, labelled=False)])
+
+    with pytest.raises(DataError, match="nobody in 1 pictures has keypoints"):
+        evaluate(Knowing(), people_folder)
+
+
+def test_a_missing_picture_ends_the_evaluation_with_its_name(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [person(LEFT)])
+    (tmp_path / "000000000001.png").unlink()
+
+    with pytest.raises(DataError, match=r"000000000001\.png"):
+        evaluate(Knowing(), people_folder)
+
+
+def test_a_report_as_json_has_figures_and_protocol(tmp_path: Path) -> None:
+    report = evaluate(Knowing(), write_folder(tmp_path, [person(LEFT)], [person(RIGHT)]))
+
+    found = json.loads(json.dumps(report.to_json()))
+
+    assert found["protocol"] == report.protocol()
+    assert found["boxes"] == "ground-truth"
+    assert found["flip_test"] is False
+    assert found["sources"] == ["coco"]
+    assert (found["pictures"], found["people"]) == (2, 2)
+    assert set(found["published"]) == {"ap", "ap50", "ap75", "ap_medium", "ap_large", "ar"}
+    assert found["served"]["ap"] == pytest.approx(1)
+    assert found["served"]["ap_large"] is None
+    assert found["pck"] == 1
+    assert found["coco_ids"] == [1, 2]
+
+
+def test_the_worst_people_come_first(tmp_path: Path) -> None:
+    predictor = Knowing(detections=[(RIGHT_XYXY, 0.5)])
+    people_folder = write_folder(tmp_path, [person(RIGHT), person(LEFT)])
+
+    worst = evaluate(predictor, people_folder, boxes="detector").worst(1)
+
+    assert worst[0].person.box_xyxy_px.tolist() == LEFT_XYXY
+
+
+def test_people_at_random_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    report = evaluate(Knowing(), write_folder(tmp_path, *[[person(LEFT)]] * 20))
+
+    chosen = [result.picture.id for result in report.at_random(10, seed=3)]
+
+    assert chosen == [result.picture.id for result in report.at_random(10, seed=3)]
+    assert chosen != [result.picture.id for result in report.at_random(10, seed=4)]
+    assert len(set(chosen)) == 10
+
+
+def test_a_sheet_has_a_tile_for_each_person(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [person(LEFT), person(RIGHT)])
+    report = evaluate(Knowing(), people_folder, boxes="detector")
+
+    two_tiles = sheet(people_folder, report.worst(2))
+    one_tile = sheet(people_folder, report.worst(1))
+
+    assert two_tiles.shape[0] == one_tile.shape[0]
+    assert two_tiles.shape[1] > 1.9 * one_tile.shape[1]
+
+
+def bus_folder(folder: Path, predictor: Predictor) -> PeopleFolder:
+    """The people of a photo, labelled with the poses that `predictor` finds in their boxes."""
+    with Image.open(photo_path("bus.jpg")) as photo:
+        photo.save(folder / "bus.png")
+        pixels = np.array(photo)
+    (found,) = predictor.detect([pixels], min_box_score=0.5)
+    annotations = []
+    for pose in predictor.poses(pixels, found.boxes_xyxy_px, found.scores):
+        x1, y1, x2, y2 = pose.box_xyxy_px.tolist()
+        keypoints = np.column_stack([pose.keypoints_xy_px, np.full(17, 2)]).ravel().tolist()
+        entry = person([x1, y1, x2 - x1, y2 - y1], keypoints=keypoints)
+        annotations.append(entry | {"id": 1, "image_id": 7})
+    image = {"id": 7, "file_name": "bus.png", "width": photo.width, "height": photo.height}
+    write_annotations(folder, [image], annotations)
+    return PeopleFolder(folder)
+
+
+@pytest.mark.parametrize("boxes", ["ground-truth", "detector"])
+def test_the_packaged_models_are_right_about_their_own_answers(tmp_path: Path, boxes: Any) -> None:
+    predictor = load_models(device="cpu", dtype="float32").predictor
+    people_folder = bus_folder(tmp_path, predictor)
+
+    report = evaluate(predictor, people_folder, boxes=boxes)
+
+    assert len(report.results) >= 3
+    assert report.mean_oks == pytest.approx(1, abs=1e-3)
+    assert report.pck == 1
+    assert report.published.ar == pytest.approx(1)
+    assert report.served.ar == pytest.approx(1)

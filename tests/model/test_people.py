@@ -1,0 +1,299 @@
+"""Folders of COCO people: the forms that are read, and what is said of broken ones."""
+
+import gzip
+import json
+import tarfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilpose.model.errors import DataError
+from distilpose.model.people import PeopleFolder, coco_document, coco_ids
+
+NOSE_AND_LEFT_EYE = [10, 20, 2, 12, 18, 1] + [0] * 45
+
+
+def png(width: int = 8, height: int = 6) -> bytes:
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, :, 0] = 200
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def image(image_id: int = 1, name: str = "a.png", **extra: Any) -> dict[str, Any]:
+    return {"id": image_id, "file_name": name, "width": 8, "height": 6} | extra
+
+
+def annotation(image_id: int = 1, **extra: Any) -> dict[str, Any]:
+    person = {"id": 5, "image_id": image_id, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 7.5}
+    return person | extra
+
+
+def document(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> dict[str, Any]:
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps(content).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as shard:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            shard.addfile(info, BytesIO(content))
+
+
+def test_a_person_has_box_corners_area_and_keypoints(tmp_path: Path) -> None:
+    person_entry = annotation(keypoints=NOSE_AND_LEFT_EYE, num_keypoints=2, iscrowd=0)
+    write_json(tmp_path / "coco.json", document([image()], [person_entry]))
+
+    (picture,) = PeopleFolder(tmp_path).pictures
+    (person,) = picture.people
+
+    assert person.box_xyxy_px.tolist() == [1, 2, 4, 6]
+    assert person.area_px2 == 7.5
+    assert person.keypoints_xy_px[:3].tolist() == [[10, 20], [12, 18], [0, 0]]
+    assert person.visibility[:3].tolist() == [2, 1, 0]
+    assert person.has_keypoints
+
+
+def test_fields_beyond_coco_have_defaults_where_they_are_missing(tmp_path: Path) -> None:
+    people = [annotation(keypoints=NOSE_AND_LEFT_EYE), annotation()]
+    write_json(tmp_path / "coco.json", document([image()], people))
+
+    (picture,) = PeopleFolder(tmp_path).pictures
+    with_keypoints, box_only = picture.people
+
+    assert (with_keypoints.label, box_only.label) == ("human", "box")
+    assert with_keypoints.keypoint_weight[:3].tolist() == [1, 1, 0]
+    assert (box_only.has_keypoints, box_only.is_crowd) == (False, False)
+    assert picture.boxes_complete
+
+
+def test_fields_beyond_coco_are_kept(tmp_path: Path) -> None:
+    weights = [0.5, 0.25] + [0.0] * 15
+    person_entry = annotation(
+        keypoints=NOSE_AND_LEFT_EYE, label="mixed", keypoint_weight=weights, iscrowd=1
+    )
+    write_json(tmp_path / "coco.json", document([image(boxes_complete=False)], [person_entry]))
+
+    (picture,) = PeopleFolder(tmp_path).pictures
+
+    assert picture.people[0].label == "mixed"
+    assert picture.people[0].keypoint_weight.tolist() == weights
+    assert picture.people[0].is_crowd
+    assert not picture.boxes_complete
+
+
+def test_other_categories_than_person_are_left_out(tmp_path: Path) -> None:
+    write_json(tmp_path / "coco.json", document([image()], [annotation(category_id=2)]))
+
+    assert PeopleFolder(tmp_path).pictures[0].people == ()
+
+
+def test_every_annotation_file_of_the_folder_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "coco.json.gz", document([image(1)], []))
+    write_json(tmp_path / "lspet.json", document([image(2)], []))
+
+    pictures = PeopleFolder(tmp_path).pictures
+
+    assert [(picture.id, picture.source) for picture in pictures] == [(1, "coco"), (2, "lspet")]
+
+
+def test_sources_choose_annotation_files_by_stem(tmp_path: Path) -> None:
+    write_json(tmp_path / "coco.json.gz", document([image(1)], []))
+    write_json(tmp_path / "lspet.json", document([image(2)], []))
+
+    pictures = PeopleFolder(tmp_path, sources=["lspet"]).pictures
+
+    assert [picture.id for picture in pictures] == [2]
+
+
+def test_a_picture_is_read_out_of_its_shard(tmp_path: Path) -> None:
+    write_json(tmp_path / "coco.json.gz", document([image(shard="coco-00.tar")], []))
+    write_tar(tmp_path / "coco-00.tar", {"other.png": b"not a picture", "a.png": png()})
+    folder = PeopleFolder(tmp_path)
+
+    pixels = folder.read(folder.pictures[0])
+
+    assert pixels.shape == (6, 8, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels[0, 0].tolist() == [200, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "picture"),
+    [
+        ("mine.json", "a.png"),
+        ("mine.json", "mine/a.png"),
+        ("annotations/person_keypoints_val2017.json", "val2017/a.png"),
+    ],
+)
+def test_a_loose_picture_is_found(tmp_path: Path, annotations: str, picture: str) -> None:
+    write_json(tmp_path / annotations, document([image()], []))
+    (tmp_path / picture).parent.mkdir(exist_ok=True)
+    (tmp_path / picture).write_bytes(png())
+    folder = PeopleFolder(tmp_path)
+
+    assert folder.read(folder.pictures[0]).shape == (6, 8, 3)
+
+
+def test_other_files_of_a_coco_download_are_not_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "annotations/person_keypoints_val2017.json", document([image()], []))
+    write_json(tmp_path / "annotations/captions_val2017.json", {"captions": []})
+
+    assert len(PeopleFolder(tmp_path).pictures) == 1
+
+
+def test_a_picture_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+    lying = Image.new("RGB", (6, 8))
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "a.png", exif=exif)
+    write_json(tmp_path / "mine.json", document([image()], []))
+    folder = PeopleFolder(tmp_path)
+
+    assert folder.read(folder.pictures[0]).shape == (6, 8, 3)
+
+
+def test_a_picture_of_another_size_than_annotated_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(width=16, height=12))
+    write_json(tmp_path / "mine.json", document([image()], []))
+    folder = PeopleFolder(tmp_path)
+
+    with pytest.raises(DataError, match=r"a\.png: is 16x12, its annotations say 8x6"):
+        folder.read(folder.pictures[0])
+
+
+def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png()[:40])
+    write_json(tmp_path / "mine.json", document([image()], []))
+    folder = PeopleFolder(tmp_path)
+
+    with pytest.raises(DataError, match=r"a\.png: cannot be decoded"):
+        folder.read(folder.pictures[0])
+
+
+def test_a_missing_loose_picture_is_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "mine.json", document([image()], []))
+    folder = PeopleFolder(tmp_path)
+
+    with pytest.raises(DataError, match=r"has no picture a\.png"):
+        folder.read(folder.pictures[0])
+
+
+def test_a_missing_member_of_a_shard_is_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "coco.json", document([image(shard="coco-00.tar")], []))
+    write_tar(tmp_path / "coco-00.tar", {"b.png": png()})
+    folder = PeopleFolder(tmp_path)
+
+    with pytest.raises(DataError, match=r"coco-00\.tar: has no member a\.png"):
+        folder.read(folder.pictures[0])
+
+
+@pytest.mark.parametrize("content", [None, b"this is no tar file"])
+def test_a_missing_or_broken_shard_is_named(tmp_path: Path, content: bytes | None) -> None:
+    write_json(tmp_path / "coco.json", document([image(shard="coco-00.tar")], []))
+    if content is not None:
+        (tmp_path / "coco-00.tar").write_bytes(content)
+
+    with pytest.raises(DataError, match=r"coco-00\.tar: cannot be read as a tar file"):
+        PeopleFolder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["coco.json", "coco.json.gz"])
+def test_broken_json_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b'{"images": [')
+
+    with pytest.raises(DataError, match=rf"{name}: cannot be read as JSON"):
+        PeopleFolder(tmp_path)
+
+
+def test_truncated_gzip_is_named(tmp_path: Path) -> None:
+    (tmp_path / "coco.json.gz").write_bytes(gzip.compress(b'{"images": []}')[:-9])
+
+    with pytest.raises(DataError, match=r"coco\.json\.gz: cannot be read as JSON"):
+        PeopleFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"images": [], "annotations": []}, "no 'categories'"),
+        ({"images": [], "annotations": [], "categories": []}, "no category is called person"),
+        (document([image()], [annotation(image_id=9)]), "no 9"),
+        (document([image()], [annotation(keypoints=[1, 2, 2])]), "cannot reshape"),
+        (document([image()], [annotation(bbox=[1, 2, 3])]), "not enough values"),
+        (document([{"id": 1}], []), "no 'file_name'"),
+    ],
+)
+def test_json_that_is_not_coco_keypoints_is_named_with_the_reason(
+    tmp_path: Path, content: dict[str, Any], reason: str
+) -> None:
+    write_json(tmp_path / "coco.json", content)
+
+    with pytest.raises(DataError, match=rf"coco\.json: is not COCO keypoints: {reason}"):
+        PeopleFolder(tmp_path)
+
+
+def test_keypoints_in_another_order_than_coco_are_refused(tmp_path: Path) -> None:
+    content = document([image()], [])
+    content["categories"] = [{"id": 1, "name": "person", "keypoints": ["head", "neck"]}]
+    write_json(tmp_path / "mpii.json", content)
+
+    with pytest.raises(DataError, match="not COCO's 17 in COCO's order"):
+        PeopleFolder(tmp_path)
+
+
+def test_a_picture_id_in_two_files_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", document([image(3)], []))
+    write_json(tmp_path / "b.json", document([image(3)], []))
+
+    with pytest.raises(DataError, match="picture id 3 appears more than once"):
+        PeopleFolder(tmp_path)
+
+
+def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    write_json(tmp_path / "coco.json", document([image()], []))
+
+    with pytest.raises(DataError, match="has no source lsp, only coco"):
+        PeopleFolder(tmp_path, sources=["lsp"])
+
+
+@pytest.mark.parametrize(("name", "reason"), [("", "holds no"), ("nowhere", "is not a folder")])
+def test_a_folder_without_annotations_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        PeopleFolder(tmp_path / name)
+
+
+def test_a_coco_document_gives_people_without_keypoints_51_zeros(tmp_path: Path) -> None:
+    people = [annotation(keypoints=NOSE_AND_LEFT_EYE), annotation(iscrowd=1)]
+    write_json(tmp_path / "coco.json", document([image()], people))
+
+    found = coco_document(PeopleFolder(tmp_path).pictures)
+
+    assert found["images"] == [{"id": 1}]
+    assert [entry["id"] for entry in found["annotations"]] == [1, 2]
+    assert [entry["num_keypoints"] for entry in found["annotations"]] == [2, 0]
+    assert [entry["iscrowd"] for entry in found["annotations"]] == [0, 1]
+    assert found["annotations"][0]["keypoints"] == NOSE_AND_LEFT_EYE
+    assert found["annotations"][1]["keypoints"] == [0] * 51
+    assert found["annotations"][1]["bbox"] == [1, 2, 3, 4]
+
+
+def test_coco_ids_come_from_file_names(tmp_path: Path) -> None:
+    names = ["coco_000000022892.avif", "000000000139.jpg", "lspet_im00020.avif"]
+    images = [image(number, name) for number, name in enumerate(names)]
+    write_json(tmp_path / "coco.json", document(images, []))
+
+    assert coco_ids(PeopleFolder(tmp_path).pictures) == [139, 22892]

@@ -1,0 +1,26 @@
+"""The photos that tests use, from an installed package, and what is known of them."""
+
+import importlib.util
+from pathlib import Path
+
+BUS_SIZE_WH = (810, 1080)
+BUS_BOXES_XYXY_PX = (
+    (670.45, 380.56, 809.92, 879.65),
+    (221.68, 407.42, 343.78, 856.19),
+    (50.68, 397.30, 244.40, 905.38),
+    (0.45, 549.84, 57.77, 868.30),
+)
+"""The four people of bus.jpg as the detector's original, uncut weights find them."""
+
+
+def photo(name: str) -> bytes:
+    """One of the two photos in the ultralytics package, bus.jpg or zidane.jpg."""
+    return photo_path(name).read_bytes()
+
+
+def photo_path(name: str) -> Path:
+    """Where that photo lies."""
+    spec = importlib.util.find_spec("ultralytics")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "assets" / name

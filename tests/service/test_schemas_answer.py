@@ -1,0 +1,99 @@
+"""Domain answers as REST callers read them."""
+
+import json
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from distilpose.model.predict import Pose
+from distilpose.service.domain import ImageAnswer, Options
+from distilpose.service.errors import UndecodableImage
+from distilpose.service.rest_errors import STATUSES
+from distilpose.service.schemas_answer import ImageOut, images_out
+
+OPTIONS = Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.5)
+
+
+def pose(score: float = 0.75) -> Pose:
+    return Pose(
+        box_xyxy_px=np.array([10, 20, 40.004, 80], np.float32),
+        box_score=0.5,
+        keypoints_xy_px=np.full((17, 2), (12.345, 67.891), np.float32),
+        keypoint_score=np.full(17, score, np.float32),
+        raw_score=np.full(17, 9.0, np.float32),
+        sigma_px=np.full((17, 2), (1.5, 2.5), np.float32),
+    )
+
+
+def one(answer: ImageAnswer, options: Options = OPTIONS) -> ImageOut:
+    return images_out([answer], options, statuses=STATUSES)[0]
+
+
+def test_a_pose_is_rounded_to_what_a_caller_can_use() -> None:
+    out = one(ImageAnswer("a", (64, 48), [pose()])).model_dump(exclude_unset=True)
+    [person] = out["poses"]
+    assert person["box"] == [10, 20, 40, 80]
+    assert (person["box_score"], person["score"]) == (0.5, 0.375)
+    assert person["keypoints"][0] == {
+        "name": "nose",
+        "x": 12.35,
+        "y": 67.89,
+        "score": 0.75,
+        "visible": True,
+        "sigma_x": 1.5,
+        "sigma_y": 2.5,
+    }
+
+
+def test_the_raw_score_never_leaves() -> None:
+    assert "9.0" not in one(ImageAnswer("a", (64, 48), [pose()])).model_dump_json()
+
+
+def test_visibility_follows_the_threshold() -> None:
+    out = one(ImageAnswer(None, (64, 48), [pose(0.49)]))
+    assert out.poses is not None
+    assert not any(keypoint.visible for keypoint in out.poses[0].keypoints)
+
+
+def test_a_failed_image_has_its_error_and_nothing_else() -> None:
+    out = one(ImageAnswer("x", error=UndecodableImage("truncated")))
+    assert out.model_dump(exclude_unset=True) == {
+        "index": 0,
+        "id": "x",
+        "error": {"type": "undecodable-image", "status": 422, "detail": "truncated"},
+    }
+
+
+def test_coco_entries_carry_the_callers_integer_id_or_the_index() -> None:
+    coco = Options(min_box_score=0.25, max_people=50, format="coco")
+    answers = [ImageAnswer(7, (64, 48), [pose()]), ImageAnswer("b", (64, 48), [pose()])]
+    outs = images_out(answers, coco, statuses=STATUSES)
+    entries = [out.results[0] for out in outs if out.results]
+    assert [entry.image_id for entry in entries] == [7, 1]
+    assert entries[0].bbox == [10, 20, 30, 60]
+    assert entries[0].keypoints[:3] == [12.35, 67.89, 0.75]
+
+
+pixels = st.floats(-1e5, 1e5, width=32)
+shares = st.floats(0, 1, width=32)
+
+
+@given(
+    xy=hnp.arrays(np.float32, (17, 2), elements=pixels),
+    scores=hnp.arrays(np.float32, 17, elements=shares),
+    box_score=shares,
+)
+def test_every_answer_is_plain_json_within_its_bounds(
+    xy: np.ndarray, scores: np.ndarray, box_score: float
+) -> None:
+    box = np.array([0, 0, 1, 1], np.float32)
+    person = Pose(box, box_score, xy, scores, scores, np.abs(xy))
+    [found] = json.loads(one(ImageAnswer(None, (1, 1), [person])).model_dump_json())["poses"]
+    assert 0 <= found["score"] <= 1
+    for keypoint, score, (x, y) in zip(found["keypoints"], scores, xy, strict=True):
+        assert 0 <= keypoint["score"] <= 1
+        assert keypoint["visible"] == bool(score >= 0.5)
+        assert abs(keypoint["x"] - x) <= 0.01
+        assert abs(keypoint["y"] - y) <= 0.01

@@ -1,0 +1,86 @@
+"""Settings from the environment and a file; unknown names stop the start."""
+
+from pathlib import Path
+
+import pytest
+
+from distilpose.service.settings import Settings, SettingsError, field_names, load_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("DISTILPOSE_"):
+            monkeypatch.delenv(name)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings()
+    assert settings.http.port == 8000
+    assert settings.http.max_body_bytes == 32 * 1024 * 1024
+    assert settings.limits.max_pixels == 50_000_000
+    assert settings.detector.min_box_score == 0.25
+    assert settings.life.drain_seconds == 30
+
+
+def test_every_setting_has_a_description() -> None:
+    for name in field_names():
+        group, field = name.split(".")
+        annotation = Settings.model_fields[group].annotation
+        assert isinstance(annotation, type)
+        assert annotation.model_fields[field].description, name
+
+
+def test_the_environment_outranks_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = write(tmp_path, "http: {port: 1111, max_images: 4}\n")
+    monkeypatch.setenv("DISTILPOSE_HTTP__PORT", "2222")
+    settings = load_settings(path)
+    assert (settings.http.port, settings.http.max_images) == (2222, 4)
+
+
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DISTILPOSE_LIMIT__MAX_PIXEL", "3")
+    with pytest.raises(SettingsError, match=r"DISTILPOSE_LIMIT__MAX_PIXEL.*LIMITS__MAX_PIXELS"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("htp: {port: 1}", r"`htp\.port` in .*did you mean http\.port"),
+        ("http: {prot: 1}", r"`http\.prot` in .*did you mean http\.port"),
+        ("http: {port: 70000}", r"http\.port: .*65535"),
+        ("- 1", "expected groups of settings, got list"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(write(tmp_path, text))
+
+
+def test_keys_are_not_shown() -> None:
+    settings = Settings.model_validate({"security": {"api_keys": ["hunter2"]}})
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+
+
+def test_lists_come_from_variables_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILPOSE_BATCHING__BUCKETS", "[1, 4, 16]")
+    assert load_settings().batching.buckets == (1, 4, 16)
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.http.port = 1  # type: ignore[misc]  # the test is about it
