@@ -29,10 +29,10 @@ class Server:
         """A client of this server."""
         return httpx.Client(base_url=self.url, timeout=60, **options)  # type: ignore[arg-type]
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, url: str = "") -> None:
         """Return when `/readyz` says so; fail when the process ends or time is over."""
         limit = time.monotonic() + START_SECONDS
-        with self.client() as client:
+        with httpx.Client(base_url=url or self.url, timeout=60) as client:
             while time.monotonic() < limit:
                 assert self.process.poll() is None, self.log.read_text()
                 try:

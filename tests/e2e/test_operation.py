@@ -3,12 +3,15 @@
 import json
 import re
 import signal
+import ssl
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 from photos import photo
 from ports import free_port
@@ -109,6 +112,32 @@ def test_metrics_can_have_a_port_of_their_own(start_server: Any) -> None:
     assert httpx.get(f"{own}/readyz").status_code == 200
     with server.client(headers={"x-api-key": "key"}) as client:
         assert client.get("/metrics").status_code == 404
+
+
+def test_tls_and_client_certificates(start_server: Any, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    files = {name: str(tmp_path / f"{name}.pem") for name in ("cert", "key", "ca")}
+    certificate.cert_chain_pems[0].write_to_path(files["cert"])
+    certificate.private_key_pem.write_to_path(files["key"])
+    authority.cert_pem.write_to_path(files["ca"])
+    operations = free_port()
+    server = start_server(
+        wait=False,
+        SECURITY__TLS_CERT=files["cert"],
+        SECURITY__TLS_KEY=files["key"],
+        SECURITY__TLS_CLIENT_CA=files["ca"],
+        TELEMETRY__METRICS_PORT=str(operations),
+    )
+    # The port for health and metrics stays plain, whatever guards the public one.
+    server.wait_until_ready(f"http://127.0.0.1:{operations}")
+    context = ssl.create_default_context(cafile=files["ca"])
+    url = server.url.replace("http:", "https:")
+    with httpx.Client(base_url=url, verify=context) as nobody, pytest.raises(httpx.TransportError):
+        nobody.get("/readyz")
+    authority.issue_cert("caller@example.org").configure_cert(context)
+    with httpx.Client(base_url=url, verify=context) as known:
+        assert known.get("/readyz").status_code == 200
 
 
 def test_a_full_queue_refuses_with_a_time_to_come_back(start_server: Any) -> None:

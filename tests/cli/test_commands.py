@@ -1,0 +1,168 @@
+"""The commands, as a user calls them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from golden_rules import filled_state
+from photos import BUS_SIZE_WH, photo, photo_path
+
+
+def distilpose(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    import os
+
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("DISTILPOSE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "distilpose.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=clean | environment,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_help_lists_every_command_without_loading_torch() -> None:
+    program = (
+        "import sys; from click.testing import CliRunner; from distilpose.cli import main\n"
+        "print(CliRunner().invoke(main, ['--help']).output, 'torch' in sys.modules)"
+    )
+    output = subprocess.check_output([sys.executable, "-c", program], text=True)
+    for command in ("serve", "predict", "evaluate", "weights", "config", "doctor"):
+        assert f"\n  {command} " in output
+    assert output.rstrip().endswith("False")
+
+
+def test_an_unknown_command_is_refused() -> None:
+    refused = distilpose("serv")
+    assert refused.returncode == 2
+    assert "No such command 'serv'" in refused.stderr
+
+
+def test_predict_prints_a_line_a_photo_and_draws_it(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(photo("bus.jpg")[:9000])
+    (tmp_path / "bus.jpg").write_bytes(photo("bus.jpg"))
+    (tmp_path / "notes.txt").write_text("no photo")
+    done = distilpose("predict", tmp_path, "--out", tmp_path / "out", "--min-keypoint-score", 0.3)
+    assert done.returncode == 1  # one of the photos could not be read
+    broken, bus = (json.loads(line) for line in done.stdout.splitlines())
+    assert "Premature end of JPEG file" in broken["error"]
+    assert Path(bus["file"]).name == "bus.jpg"
+    assert (bus["width"], bus["height"]) == BUS_SIZE_WH
+    assert len(bus["poses"]) >= 4
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bus.jpg"]
+    assert Image.open(tmp_path / "out" / "bus.jpg").size == BUS_SIZE_WH
+
+
+def test_config_prints_the_effective_settings_without_secrets(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("http: {port: 8100}\nsecurity: {api_keys: [hunter2]}\n")
+    done = distilpose("config", "--config", tmp_path / "c.yaml", DISTILPOSE_HTTP__MAX_IMAGES="4")
+    settings = yaml.safe_load(done.stdout)
+    assert (settings["http"]["port"], settings["http"]["max_images"]) == (8100, 4)
+    assert "hunter2" not in done.stdout
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_1() -> None:
+    done = distilpose("config", DISTILPOSE_HTTP__PROT="1")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "Error: unknown setting: variable DISTILPOSE_HTTP__PROT; "
+        "did you mean DISTILPOSE_HTTP__PORT?"
+    )
+
+
+def test_doctor_names_device_threads_weights_and_decoders() -> None:
+    done = distilpose("doctor")
+    assert done.returncode == 0, done.stdout
+    for word in ("cpus", "torch", "device", "weights", "distilpose-s", "jpeg", "avif"):
+        assert word in done.stdout
+
+
+def test_doctor_reports_weights_that_are_missing() -> None:
+    done = distilpose("doctor", DISTILPOSE_MODEL__WEIGHTS="/nowhere.safetensors")
+    assert done.returncode == 1
+    assert "/nowhere.safetensors: no such file" in done.stdout
+
+
+def test_weights_show_prints_the_packaged_card() -> None:
+    done = distilpose("weights", "show")
+    assert done.stdout.startswith("# distilpose-s, version")
+    assert "## Licences" in done.stdout
+
+
+def test_a_published_checkpoint_is_imported_and_served(tmp_path: Path) -> None:
+    state = filled_state("distilpose-s") | {"teacher_model.x": torch.zeros(1)}
+    checkpoint, out = tmp_path / "published.pth", tmp_path / "own.safetensors"
+    torch.save({"meta": {"epoch": 300}, "state_dict": state}, checkpoint)
+    architecture = ("--architecture", "distilpose-s")
+    done = distilpose("weights", "import", checkpoint, out, *architecture)
+    assert done.returncode == 0, done.stderr
+    assert "230 tensors" in done.stdout
+    assert "published.pth" in distilpose("weights", "show", out).stdout
+    predicted = distilpose("predict", photo_path("zidane.jpg"), "--weights", out)
+    assert len(json.loads(predicted.stdout)["poses"]) == 2
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
+    state = filled_state("distilpose-s")
+    del state["backbone.conv1.weight"]
+    torch.save({"state_dict": state}, tmp_path / "x.pth")
+    architecture = ("--architecture", "distilpose-s")
+    done = distilpose("weights", "import", tmp_path / "x.pth", tmp_path / "o", *architecture)
+    assert done.returncode == 1
+    assert "1 missing: backbone.conv1.weight" in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def coco_folder(folder: Path) -> Path:
+    """The bus photo with one person labelled, by eye, and one without keypoints."""
+    folder.mkdir()
+    (folder / "000000000007.jpg").write_bytes(photo("bus.jpg"))
+    keypoints = np.zeros((17, 3))
+    by_eye = {0: (140, 440), 5: (160, 490), 6: (90, 495), 11: (160, 640), 12: (105, 640)}
+    for joint, xy in by_eye.items():
+        keypoints[joint] = *xy, 2
+    person: dict[str, Any] = {"category_id": 1, "image_id": 7, "iscrowd": 0}
+    annotations = [
+        person
+        | {"id": 1, "bbox": [50, 397, 195, 508], "area": 52000, "num_keypoints": 5}
+        | {"keypoints": keypoints.ravel().tolist()},
+        person | {"id": 2, "bbox": [0, 550, 58, 318], "area": 9000},
+    ]
+    document = {
+        "images": [{"id": 7, "file_name": "000000000007.jpg", "width": 810, "height": 1080}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (folder / "people.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize("boxes", ["ground-truth", "detector"])
+def test_evaluate_prints_figures_protocol_and_pictures(tmp_path: Path, boxes: str) -> None:
+    folder, report = coco_folder(tmp_path / "data"), tmp_path / "report.json"
+    options = ("--boxes", boxes, "--json", report, "--pictures", tmp_path / "sheets")
+    done = distilpose("evaluate", folder, *options)
+    assert done.returncode == 0, done.stderr
+    for word in ("published", "served", "AP50", "mean OKS", "PCK@0.2", "Flip test: on"):
+        assert word in done.stdout
+    figures = json.loads(report.read_text())
+    assert figures["student"]["architecture"] == "distilpose-s"
+    assert (figures["people"], figures["coco_ids"], figures["boxes"]) == (1, [7], boxes)
+    assert figures["mean_oks"] > 0.3
+    for sheet in ("worst", "random"):
+        assert Image.open(tmp_path / "sheets" / f"{sheet}.png").size[1] > 300
+
+
+def test_evaluate_says_why_a_folder_cannot_be_measured(tmp_path: Path) -> None:
+    done = distilpose("evaluate", tmp_path)
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr

@@ -1,0 +1,130 @@
+"""The README's code blocks run, in their order; `make test` is what runs this."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ports import free_port
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BASH = [text for language, text in BLOCKS if language == "bash"]
+INSTALLING = next(text for text in BASH if "pip install" in text)
+STARTING = next(text for text in BASH if text == "make serve\n")
+ASKING = [t for t in BASH if t not in (INSTALLING, STARTING) and "make test" not in t]
+START_SECONDS = 120
+
+
+class Served:
+    """A server started by a README block in `folder`, on a port of its own."""
+
+    def __init__(self, block: str, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.environment = os.environ | {"DISTILPOSE_HTTP__PORT": str(self.port)}
+        self.process = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=folder,
+            env=self.environment,
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            assert self.process.poll() is None, "the server has ended"
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.2)
+        pytest.fail(f"not ready after {seconds} s")
+
+    def run(self, block: str) -> str:
+        block = block.replace("localhost:8000", f"127.0.0.1:{self.port}")
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=self.folder,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def stop(self) -> int:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def here(block: str) -> str:
+    """The block on the environment that these tests run in, which installs nothing."""
+    return block.replace("make serve", f"make serve VENV={sys.prefix}").replace(
+        ".venv/", f"{sys.prefix}/"
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("Makefile", "README.md"):
+        shutil.copy(ROOT / name, folder)
+    server = Served(here(STARTING), folder)
+    try:
+        server.wait_until_ready(START_SECONDS)
+        yield server
+    finally:
+        server.stop()
+
+
+def test_the_readme_shows_how_to_start_and_ask() -> None:
+    assert len(ASKING) >= 5
+    assert sum("curl" in block for block in ASKING) == 3
+
+
+def test_every_block_runs(served: Served) -> None:
+    outputs = [served.run(here(block)) for block in ASKING]
+    answers = [json.loads(output) for output in outputs if output.startswith("{")]
+    assert len(answers[0]["images"][0]["poses"]) == 4
+    several = answers[1]["images"]
+    assert [("error" in image, image["id"]) for image in several] == [
+        (False, "bus.jpg"),
+        (True, "README.md"),
+    ]
+    assert (served.folder / "poses.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert (served.folder / "drawn" / "bus.jpg").exists()
+    assert "max_images: 8" in "".join(outputs)
+    python = next(text for language, text in BLOCKS if language == "python")
+    printed = subprocess.check_output([sys.executable, "-c", python], cwd=served.folder, text=True)
+    assert len(printed.splitlines()) == 4
+
+
+def test_the_answer_shown_has_the_shape_of_the_answer_given(served: Served) -> None:
+    def shape(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: shape(of_key) for key, of_key in value.items()}
+        return [shape(value[0])] if isinstance(value, list) else isinstance(value, str)
+
+    shown = json.loads(next(text for language, text in BLOCKS if language == "json"))
+    given = json.loads(served.run(here(ASKING[0])))
+    assert shape(shown) == shape(given)
+
+
+@pytest.mark.slow
+def test_the_installing_block_works_in_a_fresh_clone(tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    server = Served(INSTALLING, tmp_path / "clone")
+    try:
+        server.wait_until_ready(600)
+    finally:
+        assert server.stop() in (0, -signal.SIGTERM)
