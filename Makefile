@@ -41,7 +41,7 @@ e2e: $(INSTALLED)
 	$(BIN)/python -Im pytest tests/e2e
 
 bench: $(INSTALLED)
-	$(BIN)/python -Im pytest tests/bench
+	$(BIN)/python tests/bench/photo.py
 
 proto: $(INSTALLED)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --grpc_python_out=proto --mypy_out=proto --mypy_grpc_out=proto distilpose/v1/pose.proto

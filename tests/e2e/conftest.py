@@ -1,72 +1,14 @@
-"""Real servers, started as a user starts them."""
+"""Servers for end-to-end tests."""
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 import httpx
 import pytest
 
-from ports import free_port
-
-START_SECONDS = 120
-
-
-@dataclass
-class Server:
-    """A running `distilpose serve`."""
-
-    process: "subprocess.Popen[bytes]"
-    url: str
-    log: Path
-
-    def client(self, **options: object) -> httpx.Client:
-        """A client of this server."""
-        return httpx.Client(base_url=self.url, timeout=60, **options)  # type: ignore[arg-type]
-
-    def wait_until_ready(self, url: str = "") -> None:
-        """Return when `/readyz` says so; fail when the process ends or time is over."""
-        limit = time.monotonic() + START_SECONDS
-        with httpx.Client(base_url=url or self.url, timeout=60) as client:
-            while time.monotonic() < limit:
-                assert self.process.poll() is None, self.log.read_text()
-                try:
-                    if client.get("/readyz").status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
-                time.sleep(0.1)
-        pytest.fail(f"not ready after {START_SECONDS} s:\n{self.log.read_text()}")
-
-    def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        self.process.terminate()
-        return self.process.wait(60)
-
+from servers import Server, start
 
 StartServer = Callable[..., Server]
-
-
-def start(folder: Path, number: int, settings: dict[str, str]) -> tuple[Server, IO[bytes]]:
-    port = free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTILPOSE_")}
-    environment |= {"DISTILPOSE_HTTP__HOST": "127.0.0.1", "DISTILPOSE_HTTP__PORT": str(port)}
-    environment |= {f"DISTILPOSE_{name}": value for name, value in settings.items()}
-    log = folder / f"server-{number}.log"
-    stream = log.open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "distilpose.cli", "serve"],
-        env=environment,
-        stdout=stream,
-        stderr=subprocess.STDOUT,
-        cwd=folder,
-    )
-    return Server(process, f"http://127.0.0.1:{port}", log), stream
 
 
 @pytest.fixture(scope="module")

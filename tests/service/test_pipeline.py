@@ -1,0 +1,209 @@
+"""One request's journey over real queues and threads; what the device computes is arithmetic."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from distilpose.model.detector import Detections
+from distilpose.model.engine import PoseArrays
+from distilpose.service.batcher import Batcher
+from distilpose.service.budget import ByteBudget
+from distilpose.service.device import Device
+from distilpose.service.domain import EncodedImage, Options, PoseAnswer, PoseRequest
+from distilpose.service.errors import (
+    DeadlineExceeded,
+    Draining,
+    Internal,
+    InvalidOptions,
+    Overloaded,
+    TooLarge,
+    UndecodableImage,
+)
+from distilpose.service.metrics import Metrics
+from distilpose.service.pipeline import DetectItem, Pipeline
+from odd_images import encode
+
+WHITE = encode(np.full((100, 200, 3), 255, np.uint8), "png")
+RED = encode(np.full((100, 200, 3), (255, 0, 0), np.uint8), "png")
+TWO_BOXES = np.array([[0, 20, 32, 44], [32, 20, 64, 44]], np.float32)
+
+
+def find_two_people(items: Sequence[DetectItem]) -> list[Detections]:
+    """Two people in each square of 64 pixels, whose scores are 0.9 and 0.3."""
+    scores = np.array([0.9, 0.3], np.float32)
+    return [Detections(TWO_BOXES[scores >= i.min_box_score], scores) for i in items]
+
+
+def look_at_the_middle(crops: Sequence[np.ndarray]) -> list[PoseArrays]:
+    """Every keypoint in the crop's middle, its score how red that is; green breaks the device."""
+    if any(crop[128, 96].tolist() == [0, 255, 0] for crop in crops):
+        raise RuntimeError("/secret/path: green")
+    middle = np.full((17, 2), 0.5, np.float32)
+    return [
+        PoseArrays(middle, np.full(17, crop[128, 96, 0] / 255, np.float32), middle)
+        for crop in crops
+    ]
+
+
+class Bench:
+    def __init__(self, *, queue_capacity: int = 100, device_seconds: float = 0.0) -> None:
+        self.device = Device()
+        self.registry = CollectorRegistry()
+        self.pool = ThreadPoolExecutor(2)
+        self.batches: list[int] = []
+        metrics = Metrics(self.registry)
+
+        def pose_run(crops: Sequence[np.ndarray]) -> list[PoseArrays]:
+            time.sleep(device_seconds)
+            self.batches.append(len(crops))
+            return look_at_the_middle(crops)
+
+        shared = {"device": self.device, "queue_capacity": queue_capacity, "observer": metrics}
+        self.pipeline = Pipeline(
+            detect=Batcher(find_two_people, stage="detect", max_batch=1, **shared),  # type: ignore[arg-type]  # one dict for both
+            pose=Batcher(pose_run, stage="pose", max_batch=8, **shared),  # type: ignore[arg-type]  # the same
+            decode_pool=self.pool,
+            decoded_bytes=ByteBudget(1_000_000),
+            image_size_px=64,
+            max_pixels=50_000,
+            metrics=metrics,
+        )
+
+    async def ask(
+        self, *contents: bytes, options: Options | None = None, seconds: float = 30
+    ) -> PoseAnswer:
+        request = PoseRequest(
+            [EncodedImage(content, index) for index, content in enumerate(contents)],
+            options or Options(min_box_score=0.25, max_people=50),
+            deadline=time.monotonic() + seconds,
+        )
+        return await self.pipeline.estimate(request)
+
+    async def close(self) -> None:
+        await self.device.close(Draining("the test is over"))
+        self.pool.shutdown()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    made.device.start()
+    yield made
+    await made.close()
+
+
+def boxes_option(*boxes: Sequence[float], flip_test: bool = False) -> Options:
+    of_image = np.array(boxes, np.float32).reshape(-1, 4)
+    return Options(min_box_score=0.25, max_people=50, boxes=[of_image], flip_test=flip_test)
+
+
+async def test_boxes_and_keypoints_come_back_in_image_pixels(bench: Bench) -> None:
+    [image] = (await bench.ask(RED)).images
+    assert image.size_wh == (200, 100)
+    left, right = image.poses
+    # The 200 x 100 image lies in the 64-pixel square as 64 x 32, 16 pixels from the top.
+    np.testing.assert_allclose(left.box_xyxy_px, [0, 12.5, 100, 87.5], atol=0.01)
+    np.testing.assert_allclose(left.keypoints_xy_px[0], [50, 50], atol=0.01)
+    np.testing.assert_allclose(right.keypoints_xy_px[0], [150, 50], atol=0.01)
+    assert left.box_score == pytest.approx(0.9)
+
+
+async def test_the_best_people_are_kept(bench: Bench) -> None:
+    [image] = (await bench.ask(RED, options=Options(min_box_score=0.25, max_people=1))).images
+    assert [pose.box_score for pose in image.poses] == [pytest.approx(0.9)]
+
+
+async def test_images_keep_their_order_and_fail_alone(bench: Bench) -> None:
+    large = encode(np.zeros((300, 300, 3), np.uint8), "png")
+    answer = await bench.ask(RED, b"rubbish", WHITE, large)
+    assert [image.id for image in answer.images] == [0, 1, 2, 3]
+    kinds = [type(image.error) for image in answer.images]
+    assert kinds == [type(None), UndecodableImage, type(None), TooLarge]
+    assert [len(image.poses) for image in answer.images] == [2, 0, 2, 0]
+
+
+async def test_a_device_fault_concerns_one_image_and_leaks_nothing(bench: Bench) -> None:
+    green = encode(np.full((100, 200, 3), (0, 255, 0), np.uint8), "png")
+    answer = await bench.ask(RED, green, RED)
+    failed = answer.images[1].error
+    assert isinstance(failed, Internal)
+    assert "secret" not in failed.detail
+    assert [image.error for image in answer.images[::2]] == [None, None]
+    value = bench.registry.get_sample_value("distilpose_device_errors_total", {"kind": "fault"})
+    assert value is not None
+    assert value >= 1
+
+
+async def test_given_boxes_skip_the_detector_and_are_clipped(bench: Bench) -> None:
+    [image] = (await bench.ask(RED, options=boxes_option([-50, 0, 50, 400]))).images
+    np.testing.assert_array_equal(image.poses[0].box_xyxy_px, [0, 0, 50, 100])
+    name = "distilpose_stage_duration_seconds_count"
+    assert bench.registry.get_sample_value(name, {"stage": "detect"}) == 0
+
+
+async def test_a_box_beside_the_image_is_refused_by_its_place(bench: Bench) -> None:
+    [image] = (await bench.ask(RED, options=boxes_option([0, 0, 9, 9], [300, 0, 309, 9]))).images
+    assert isinstance(image.error, InvalidOptions)
+    assert image.error.detail == "boxes[0][1] does not touch the image of 200 x 100"
+
+
+async def test_no_boxes_are_no_poses(bench: Bench) -> None:
+    [image] = (await bench.ask(RED, options=boxes_option())).images
+    assert (image.error, image.poses) == (None, [])
+
+
+async def test_the_flip_test_averages_both_ways_round(bench: Bench) -> None:
+    [image] = (await bench.ask(RED, options=boxes_option([0, 0, 75, 100], flip_test=True))).images
+    assert sum(bench.batches) == 2
+    # The mirror of a pixel in the middle is one pixel of 192 to the left of it.
+    crop_px = 1.25 * 75 / 192
+    shift_px = image.poses[0].keypoints_xy_px[0, 0] - 37.5
+    assert shift_px == pytest.approx(-crop_px / 2, abs=0.01)
+
+
+async def test_a_request_that_does_not_fit_is_refused_before_decoding() -> None:
+    bench = Bench(queue_capacity=2)
+    first = asyncio.create_task(bench.ask(RED, RED))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="the detect queue holds 2 of 2 items, no room for 1 more"):
+        await bench.ask(b"rubbish")
+    bench.device.start()
+    assert len((await first).images) == 2
+    await bench.close()
+
+
+async def test_crops_are_what_counts_when_boxes_are_given() -> None:
+    bench = Bench(queue_capacity=3)
+    bench.device.start()
+    two = boxes_option([0, 0, 9, 9], [0, 0, 9, 9], flip_test=True)
+    with bench.pipeline._pose.reserve(1), pytest.raises(Overloaded, match="no room for 4 more"):
+        await bench.ask(RED, options=two)
+    await bench.close()
+
+
+async def test_what_takes_too_long_is_told_and_its_work_withdrawn() -> None:
+    bench = Bench(device_seconds=0.3)
+    bench.device.start()
+    slow = asyncio.create_task(bench.ask(RED))
+    await asyncio.sleep(0.1)
+    with pytest.raises(DeadlineExceeded):
+        await bench.ask(RED, seconds=0.05)
+    await slow
+    assert sum(bench.batches) == 2
+    assert bench.pipeline._detect.waiting == bench.pipeline._pose.waiting == 0
+    await bench.close()
+
+
+async def test_stages_and_waits_make_up_the_whole() -> None:
+    bench = Bench(device_seconds=0.2)
+    bench.device.start()
+    timing = (await bench.ask(RED)).timing
+    parts = timing.decode + timing.detect + timing.pose + timing.queue
+    assert timing.pose >= 0.2
+    assert parts == pytest.approx(timing.total, rel=0.05)
+    await bench.close()
