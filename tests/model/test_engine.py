@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from distilpose.model import crop, geometry
-from distilpose.model.engine import PoseEngine, powers_of_two
+from distilpose.model.engine import PoseEngine, cast_for_inference, powers_of_two
 from distilpose.model.errors import ArrayError, ConfigError
 from distilpose.model.networks import Student, build
+from golden_rules import filled_state, image_batch
 
 GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
@@ -61,6 +62,22 @@ def test_a_crop_gets_the_same_answer_in_any_company(crops_BHWC: np.ndarray) -> N
         shift_px = np.abs(alone.xy_crop[0] - together.xy_crop[index]) * [192, 256]
         assert shift_px.max() <= 0.02
         np.testing.assert_allclose(alone.raw_score[0], together.raw_score[index], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["distilpose-s", "distilpose-l"])
+def test_folding_the_norms_changes_nothing_but_rounding(name: str) -> None:
+    network = build(name)
+    assert isinstance(network, Student)
+    network.load_state_dict(filled_state(name))
+    network.eval()
+    batch = image_batch()
+    with torch.inference_mode():
+        expected = network(batch)
+        folded = cast_for_inference(network, device=CPU, dtype=torch.float32)
+        answered = folded(batch)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    for ours, theirs in ((answered.xy_crop, expected.xy_crop), (answered[3], expected[3])):
+        assert float(((ours - theirs).abs() / (1 + theirs.abs())).max()) < 1e-4
 
 
 def test_bfloat16_stays_within_half_a_crop_pixel(crops_BHWC: np.ndarray) -> None:
