@@ -30,6 +30,11 @@ def distilpose(*arguments: object, **environment: str) -> "subprocess.CompletedP
     )
 
 
+def picture_size_wh(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
 def test_help_lists_every_command_without_loading_torch() -> None:
     program = (
         "import sys; from click.testing import CliRunner; from distilpose.cli import main\n"
@@ -59,7 +64,7 @@ def test_predict_prints_a_line_a_photo_and_draws_it(tmp_path: Path) -> None:
     assert (bus["width"], bus["height"]) == BUS_SIZE_WH
     assert len(bus["poses"]) >= 4
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["bus.jpg"]
-    assert Image.open(tmp_path / "out" / "bus.jpg").size == BUS_SIZE_WH
+    assert picture_size_wh(tmp_path / "out" / "bus.jpg") == BUS_SIZE_WH
 
 
 def test_config_prints_the_effective_settings_without_secrets(tmp_path: Path) -> None:
@@ -159,7 +164,7 @@ def test_evaluate_prints_figures_protocol_and_pictures(tmp_path: Path, boxes: st
     assert (figures["people"], figures["coco_ids"], figures["boxes"]) == (1, [7], boxes)
     assert figures["mean_oks"] > 0.3
     for sheet in ("worst", "random"):
-        assert Image.open(tmp_path / "sheets" / f"{sheet}.png").size[1] > 300
+        assert picture_size_wh(tmp_path / "sheets" / f"{sheet}.png")[1] > 300
 
 
 def test_evaluate_says_why_a_folder_cannot_be_measured(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from calibrations import constant_calibration
 from distilpose.model import geometry, predict
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import ArrayError, ConfigError
@@ -76,6 +77,20 @@ def test_scores_are_clamped_and_raw_scores_kept() -> None:
     assert pose.score == pytest.approx(float(pose.keypoint_score.mean()) * 0.5)
     np.testing.assert_allclose(pose.keypoints_xy_px, np.full((17, 2), [19.2, 25.6]), atol=1e-4)
     np.testing.assert_allclose(pose.sigma_px, 1.0, rtol=1e-6)
+
+
+def test_a_calibration_answers_scores_and_spreads_and_leaves_the_places() -> None:
+    calibration = constant_calibration(score=0.75, sigma_cell=1.0)
+    middle = np.full((1, 17, 2), 0.5, np.float32)
+    arrays = PoseArrays(middle, np.full((1, 17), 0.2, np.float32), middle)
+    box = np.array([[0, 0, 76.8, 102.4]], np.float32)
+    regions, ones = geometry.crop_regions(box), np.ones(1, np.float32)
+    [plain] = predict.assemble(arrays, regions, box, ones)
+    [pose] = predict.assemble(arrays, regions, box, ones, calibration=calibration)
+    np.testing.assert_allclose(pose.keypoint_score, 0.75)
+    np.testing.assert_allclose(pose.sigma_px, 2.0, rtol=1e-6)  # a cell is 96 px / 48
+    np.testing.assert_array_equal(pose.keypoints_xy_px, plain.keypoints_xy_px)
+    np.testing.assert_array_equal(pose.raw_score, plain.raw_score)
 
 
 @pytest.fixture(scope="module")

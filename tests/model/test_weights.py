@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from calibrations import constant_calibration
 from distilpose.model import weights
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student
@@ -199,6 +200,42 @@ def test_writing_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) 
     weights.write_tensors(path, {"weight": torch.ones(1)}, _card())
     assert weights.read_tensors(path)[0]["weight"].tolist() == [1]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_calibration_comes_back_with_the_weights_and_the_card_says_so(
+    tmp_path: Path, saved: Path
+) -> None:
+    path = tmp_path / "calibrated.safetensors"
+    tensors, card, _ = weights.read_tensors(saved)
+    calibration = constant_calibration(score=0.75, sigma_cell=1.0)
+    weights.write_tensors(path, tensors, card, calibration=calibration)
+    loaded = weights.load(path)
+    assert loaded.calibration == calibration
+    assert loaded.card == card.model_copy(update={"calibrated": True})
+
+
+def test_weights_without_a_calibration_have_none(saved: Path) -> None:
+    assert weights.load(saved).calibration is None
+
+
+def test_weights_written_without_their_calibration_no_longer_say_that_they_have_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "student.safetensors"
+    card = _card().model_copy(update={"calibrated": True})
+    weights.write_tensors(path, {"weight": torch.ones(1)}, card)
+    assert not weights.read_card(path).calibrated
+
+
+@pytest.mark.parametrize("stored", [{}, {"calibration": '{"log_odds": {}}'}])
+def test_a_calibration_that_the_card_promises_must_be_there_and_whole(
+    tmp_path: Path, state: dict[str, Tensor], stored: dict[str, str]
+) -> None:
+    path = tmp_path / "student.safetensors"
+    card = _card().model_copy(update={"calibrated": True}).model_dump_json()
+    save_file(state, path, metadata={"card": card, **stored})
+    with pytest.raises(WeightsError, match="calibration is missing or not one of ours"):
+        weights.load(path)
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

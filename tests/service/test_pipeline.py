@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from calibrations import constant_calibration
+from distilpose.model.calibration import Calibration
 from distilpose.model.detector import Detections
 from distilpose.model.engine import PoseArrays
 from distilpose.service.batcher import Batcher
@@ -51,7 +53,13 @@ def look_at_the_middle(crops: Sequence[np.ndarray]) -> list[PoseArrays]:
 
 
 class Bench:
-    def __init__(self, *, queue_capacity: int = 100, device_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        queue_capacity: int = 100,
+        device_seconds: float = 0.0,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.device = Device()
         self.registry = CollectorRegistry()
         self.pool = ThreadPoolExecutor(2)
@@ -72,6 +80,7 @@ class Bench:
             image_size_px=64,
             max_pixels=50_000,
             metrics=metrics,
+            calibration=calibration,
         )
 
     async def ask(
@@ -111,6 +120,15 @@ async def test_boxes_and_keypoints_come_back_in_image_pixels(bench: Bench) -> No
     np.testing.assert_allclose(left.keypoints_xy_px[0], [50, 50], atol=0.01)
     np.testing.assert_allclose(right.keypoints_xy_px[0], [150, 50], atol=0.01)
     assert left.box_score == pytest.approx(0.9)
+
+
+async def test_a_calibration_answers_in_place_of_raw_scores() -> None:
+    bench = Bench(calibration=constant_calibration(score=0.75, sigma_cell=2.0))
+    bench.device.start()
+    [image] = (await bench.ask(RED, options=boxes_option([0, 0, 75, 100]))).images
+    np.testing.assert_allclose(image.poses[0].keypoint_score, 0.75)
+    np.testing.assert_allclose(image.poses[0].sigma_px, 2 * 1.25 * 75 / 48, rtol=1e-6)
+    await bench.close()
 
 
 async def test_the_best_people_are_kept(bench: Bench) -> None:

@@ -81,9 +81,13 @@ def image_to_crop(xy_px: FloatArray, regions: CropRegions) -> FloatArray:
 
 
 def sigma_to_image(sigma_cell: FloatArray, regions: CropRegions) -> FloatArray:
-    """Spreads (N, K, 2) in heatmap cells -> image pixels. A cell is 1/48 of the crop's width."""
-    cell_px = regions.sizes_wh_px[:, :1] / HEATMAP_WIDTH
-    return (sigma_cell * cell_px[:, None]).astype(np.float32)
+    """Spreads (N, K, 2) in heatmap cells -> image pixels."""
+    return (sigma_cell * cell_px(regions)[:, None, None]).astype(np.float32)
+
+
+def cell_px(regions: CropRegions) -> FloatArray:
+    """Sides (N,) of a heatmap cell in image pixels: 1/48 of each crop's width."""
+    return regions.sizes_wh_px[:, 0] / np.float32(HEATMAP_WIDTH)
 
 
 def mirror_xy_crop(xy_crop: FloatArray, *, published: bool = False) -> FloatArray:

@@ -49,8 +49,11 @@ def load_models(
     detector: Path | None = None,
     detector_image_size_px: int = 640,
     detector_iou: float = 0.6,
+    calibrate: bool = True,
 ) -> Models:
     """Student and detector on one device; None means the packaged weights and automatic sizes.
+
+    With `calibrate`, scores are calibrated where the weights bring a calibration.
 
     Raises:
         WeightsError: a file is missing, unreadable, of a network that is no student, or not the
@@ -76,4 +79,6 @@ def load_models(
         image_size_px=detector_image_size_px,
         iou_threshold=detector_iou,
     )
-    return Models(Predictor(engine, person_detector), loaded.card, loaded.sha256, chosen)
+    calibration = loaded.calibration if calibrate else None
+    predictor = Predictor(engine, person_detector, calibration=calibration)
+    return Models(predictor, loaded.card, loaded.sha256, chosen)

@@ -111,7 +111,7 @@ class PeopleFolder:
 
         """
         try:
-            with Image.open(BytesIO(self._encoded(picture))) as encoded:
+            with Image.open(BytesIO(self.encoded(picture))) as encoded:
                 image = np.array(ImageOps.exif_transpose(encoded).convert("RGB"))
         except (UnidentifiedImageError, OSError, SyntaxError) as err:
             raise DataError(f"{picture.file_name}: cannot be decoded: {err}") from err
@@ -123,7 +123,13 @@ class PeopleFolder:
             )
         return image
 
-    def _encoded(self, picture: Picture) -> bytes:
+    def encoded(self, picture: Picture) -> bytes:
+        """The file of a picture as it is stored.
+
+        Raises:
+            DataError: its shard does not hold it.
+            OSError: it cannot be read.
+        """
         if picture.shard is None:
             return self._loose_file(picture).read_bytes()
         span = self._spans[picture.shard].get(picture.file_name)

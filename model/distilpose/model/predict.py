@@ -7,6 +7,7 @@ import numpy as np
 
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import FloatArray, ImageHWC, check_image, check_shape
+from distilpose.model.calibration import Calibrated, Calibration
 from distilpose.model.detector import Detections, PersonDetector
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import ConfigError
@@ -23,7 +24,7 @@ class Pose:
     keypoints_xy_px: FloatArray
     """(17, 2)"""
     keypoint_score: FloatArray
-    """(17,), 0..1"""
+    """(17,), 0..1, the probability of being right where there is a calibration."""
     raw_score: FloatArray
     """(17,), what the student said before calibration, unbounded."""
     sigma_px: FloatArray
@@ -36,11 +37,21 @@ class Pose:
 
 
 class Predictor:
-    """Detector and student together. Without a detector, boxes must be given."""
+    """Detector and student together.
 
-    def __init__(self, engine: PoseEngine, detector: PersonDetector | None = None) -> None:
+    Without a detector, boxes must be given; without a calibration, scores are clamped raw scores.
+    """
+
+    def __init__(
+        self,
+        engine: PoseEngine,
+        detector: PersonDetector | None = None,
+        *,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.engine = engine
         self.detector = detector
+        self.calibration = calibration
 
     def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
         """The people of each image, best score first.
@@ -75,7 +86,7 @@ class Predictor:
         arrays = self.engine.run(crops)
         if flip_test:
             arrays = merge_mirrored(arrays, self.engine.run(crop.mirror(crops)))
-        return assemble(arrays, regions, boxes_xyxy_px, box_scores)
+        return assemble(arrays, regions, boxes_xyxy_px, box_scores, calibration=self.calibration)
 
 
 def merge_mirrored(
@@ -106,19 +117,25 @@ def assemble(
     regions: geometry.CropRegions,
     boxes_xyxy_px: FloatArray,
     box_scores: FloatArray,
+    *,
+    calibration: Calibration | None = None,
 ) -> list[Pose]:
     """The student's answers for the crops of one image, mapped back to image pixels.
 
-    Uncalibrated: the keypoint score is the raw score clamped to 0..1, sigma is the student's own.
+    Uncalibrated, the keypoint score is the raw score clamped to 0..1, and sigma the student's own.
     """
     keypoints_xy_px = geometry.crop_to_image(arrays.xy_crop, regions)
-    sigma_px = geometry.sigma_to_image(arrays.sigma_cell, regions)
-    keypoint_score = np.clip(arrays.raw_score, 0, 1)
+    calibrated = (
+        calibration.apply(arrays.raw_score, arrays.sigma_cell, regions.sizes_wh_px[:, 0])
+        if calibration
+        else Calibrated(np.clip(arrays.raw_score, 0, 1), arrays.sigma_cell)
+    )
+    sigma_px = geometry.sigma_to_image(calibrated.sigma_cell, regions)
     columns = zip(
         boxes_xyxy_px,
         box_scores,
         keypoints_xy_px,
-        keypoint_score,
+        calibrated.keypoint_score,
         arrays.raw_score,
         sigma_px,
         strict=True,

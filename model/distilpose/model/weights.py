@@ -1,6 +1,6 @@
 """Weights files: safetensors with a card inside, written atomically, refused where they do not fit.
 
-The card is JSON under one key of the safetensors metadata, so that a file and what is known of it
+Card and calibration are JSON in the safetensors metadata, so that a file and what is known of it
 cannot be parted. Networks keep matrices in float16, vectors and the position code in float32. The
 functions that take tensors know no network: a detector's weights have the same form.
 """
@@ -21,11 +21,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from distilpose.model.calibration import Calibration
 from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.networks import Student, Teacher, construct
 
 _CARD_KEY: Final = "card"
+_CALIBRATION_KEY: Final = "calibration"
 _NAMED_AT_MOST: Final = 3
 
 
@@ -55,7 +57,7 @@ class Card(BaseModel):
     licences: tuple[str, ...]
     accuracy: tuple[Figure, ...]
     calibrated: bool
-    """Whether the scores are probabilities."""
+    """Whether a calibration is stored with the tensors, which makes scores probabilities."""
     limitations: tuple[str, ...]
 
 
@@ -65,6 +67,7 @@ class Weights(NamedTuple):
     network: Student | Teacher
     """float32, in evaluation mode, on the CPU."""
     card: Card
+    calibration: Calibration | None
     sha256: str
     """The file's digest, lower-case hexadecimal."""
 
@@ -95,20 +98,27 @@ def load(path: Path, *, sha256: str | None = None) -> Weights:
     network = _constructed(card.architecture, path)
     _check_fit(tensors, network, f"{path}: {card.architecture}")
     network.load_state_dict(tensors)
-    return Weights(network.eval(), card, digest)
+    return Weights(network.eval(), card, _read_calibration(path, card), digest)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
-    """Write `tensors`, as they are, and `card` to `path`.
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], card: Card, *, calibration: Calibration | None = None
+) -> None:
+    """Write `tensors`, as they are, with `card` and `calibration` to `path`.
 
-    A reader finds the file that was there or the new one, never a part of it.
+    The card is made to say whether there is a calibration. A reader finds the file that was there
+    or the new one, never a part of it.
 
     Raises:
         WeightsError: the file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
-    data = safetensors.torch.save(contiguous, metadata={_CARD_KEY: card.model_dump_json()})
+    card = card.model_copy(update={"calibrated": calibration is not None})
+    metadata = {_CARD_KEY: card.model_dump_json()}
+    if calibration:
+        metadata[_CALIBRATION_KEY] = calibration.model_dump_json()
+    data = safetensors.torch.save(contiguous, metadata=metadata)
     try:
         unfinished.write_bytes(data)
         unfinished.replace(path)
@@ -277,3 +287,13 @@ def _card_of(file: Any, path: Path) -> Card:
         raise WeightsError(f"{path}: a safetensors file without a card") from err
     except ValidationError as err:
         raise WeightsError(f"{path}: its card is not one of ours: {err}") from err
+
+
+def _read_calibration(path: Path, card: Card) -> Calibration | None:
+    if not card.calibrated:
+        return None
+    try:
+        with _opened(path) as file:
+            return Calibration.model_validate_json(file.metadata()[_CALIBRATION_KEY])
+    except (KeyError, ValidationError) as err:
+        raise WeightsError(f"{path}: its calibration is missing or not one of ours: {err}") from err

@@ -29,12 +29,9 @@ def told_errors() -> Iterator[None]:
         raise click.ClickException(str(err)) from err
 
 
-def model_options(function: Function) -> Function:
-    """Options of the commands that load models: which weights, on what."""
-    path = click.Path(exists=True, dir_okay=False, path_type=Path)
+def device_options(function: Function) -> Function:
+    """Options of the commands that run a network: on what."""
     for option in (
-        click.option("--weights", type=path, help="Student weights; packaged by default."),
-        click.option("--detector", type=path, help="Detection weights; packaged by default."),
         click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."),
         click.option(
             "--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."
@@ -42,3 +39,14 @@ def model_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def model_options(function: Function) -> Function:
+    """Options of the commands that load models: which weights, on what."""
+    path = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for option in (
+        click.option("--weights", type=path, help="Student weights; packaged by default."),
+        click.option("--detector", type=path, help="Detection weights; packaged by default."),
+    ):
+        function = option(function)
+    return device_options(function)

@@ -131,6 +131,7 @@ class Service:
             detector=detector.weights,
             detector_image_size_px=detector.image_size,
             detector_iou=detector.iou,
+            calibrate=model.calibrate,
         )
 
     def _warm_up(self, models: Models) -> tuple[float, float]:
@@ -175,6 +176,7 @@ class Service:
             image_size_px=self.settings.detector.image_size,
             max_pixels=limits.max_pixels,
             metrics=self.metrics,
+            calibration=models.predictor.calibration,
         )
 
     def _detect_max_batch(self, models: Models) -> int:
@@ -196,7 +198,7 @@ class Service:
             version=models.card.version,
             sha256=models.sha256,
             source=models.card.source,
-            calibrated=models.card.calibrated and self.settings.model.calibrate,
+            calibrated=models.predictor.calibration is not None,
             device=devices.describe(models.device),
             dtype=str(engine.dtype).removeprefix("torch."),
             input_size=[CROP_HEIGHT, CROP_WIDTH],

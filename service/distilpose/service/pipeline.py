@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from distilpose.model import crop, geometry, predict
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
+from distilpose.model.calibration import Calibration
 from distilpose.model.detector import Detections, PersonDetector, to_image
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.letterbox import letterbox
@@ -67,6 +68,7 @@ class Pipeline:
         image_size_px: int,
         max_pixels: int,
         metrics: Metrics,
+        calibration: Calibration | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._detect = detect
@@ -76,6 +78,7 @@ class Pipeline:
         self._image_size_px = image_size_px
         self._max_pixels = max_pixels
         self._metrics = metrics
+        self._calibration = calibration
         self._clock = clock
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
@@ -147,7 +150,12 @@ class _Journey:
             regions = geometry.crop_regions(boxes_xyxy_px)
             crops = await self._cut(image, regions)
         arrays = await self._run_student(crops)
-        poses = predict.assemble(arrays, regions, boxes_xyxy_px, box_scores) if arrays else []
+        calibration = self.pipeline._calibration
+        poses = (
+            predict.assemble(arrays, regions, boxes_xyxy_px, box_scores, calibration=calibration)
+            if arrays
+            else []
+        )
         pixels = image if self.request.keep_pixels else None
         return ImageAnswer(source.id, _size_wh(image), poses, image=pixels)
 

@@ -149,3 +149,18 @@ def teacher_loss(heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor) -> 
     *Source:* TokenPose, arXiv 2104.03516, without the factor 1/2 of its authors' code.
     """
     return (weight[..., None, None] * (heatmaps_BKHW - target_BKHW)).square().mean()
+
+
+def spatial_cross_entropy(
+    heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor, *, sharpness: float = 10.0
+) -> Tensor:
+    """Return the cross-entropy of heatmaps, as distributions over their cells, with the target's.
+
+    A helper of ours: a mean squared error stays at the blank map for tens of thousands of people,
+    while this has a gradient everywhere. Keypoints outside the map must have weight 0.
+    """
+    log_share = functional.log_softmax(sharpness * heatmaps_BKHW.flatten(2), dim=2)
+    goal = target_BKHW.flatten(2)
+    goal = goal / goal.sum(dim=2, keepdim=True).clamp(min=1e-6)
+    entropy = -(goal * log_share).sum(dim=2)  # (B, K)
+    return (weight * entropy).sum() / weight.sum().clamp(min=1)

@@ -1,0 +1,171 @@
+"""Finds what is wrong with a data set; the rules are in `data_rules`, pictures in `data_sheet`."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from distilpose.model.data_rules import (
+    DUPLICATE,
+    MISSING,
+    RULES,
+    UNREADABLE,
+    Breach,
+    Rule,
+    person_breaches,
+)
+from distilpose.model.duplicates import Fingerprint, Twin, content_of, look_of, twins
+from distilpose.model.errors import DataError
+from distilpose.model.people import PeopleFolder, Person, Picture
+
+_READER_THREADS: Final = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A picture, or a person in it, that breaks a rule."""
+
+    breach: Breach
+    picture: Picture
+    person: Person | None = None
+    twin: Picture | None = None
+    """The same picture in the other folder."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Rule, picture and detail as `json.dumps` takes them; people by their place from 0."""
+        index = next((i for i, each in enumerate(self.picture.people) if each is self.person), None)
+        return {
+            "rule": self.breach.rule.name,
+            "source": self.picture.source,
+            "picture": self.picture.id,
+            "file_name": self.picture.file_name,
+            "person": index,
+            "detail": self.breach.detail,
+        }
+
+
+class RuleResult(NamedTuple):
+    """How often a rule is broken."""
+
+    rule: Rule
+    breaches: int
+    total: int
+    """Pictures or people that the rule is about."""
+
+    @property
+    def share(self) -> float:
+        """Of those that break the rule, each counted once; 0 where there are none."""
+        return self.breaches / max(self.total, 1)
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether a data set of so many is usable."""
+        return self.share <= self.rule.tolerated_share
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a check found."""
+
+    pictures: tuple[Picture, ...]
+    rules: tuple[Rule, ...]
+    """Those that were looked at."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def results(self) -> list[RuleResult]:
+        """Each rule that was looked at with its count."""
+        people = [person for picture in self.pictures for person in picture.people]
+        totals = {
+            "pictures": len(self.pictures),
+            "people": len(people),
+            "people with keypoints": sum(person.has_keypoints for person in people),
+        }
+        counts = Counter(finding.breach.rule for finding in self.findings)
+        return [RuleResult(rule, counts[rule], totals[rule.of]) for rule in self.rules]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether no rule is broken more often than it tolerates."""
+        return all(result.is_tolerated for result in self.results)
+
+    def of(self, rule: Rule) -> list[Finding]:
+        """Everything that breaks one rule."""
+        return [finding for finding in self.findings if finding.breach.rule is rule]
+
+    def people_by_label(self) -> Counter[tuple[str, str]]:
+        """People counted by source and label; crowds are their own label."""
+        return Counter(
+            (picture.source, "crowd" if person.is_crowd else person.label)
+            for picture in self.pictures
+            for person in picture.people
+        )
+
+
+def check(
+    people_folder: PeopleFolder,
+    *,
+    against: PeopleFolder | None = None,
+    decode: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """What is wrong with a folder, and which of its pictures are in `against` too.
+
+    Every picture's bytes are read. With `decode` they are also decoded, which finds broken ones and
+    tells by its look a picture that was scaled or compressed anew. `on_progress` is told pictures
+    done and pictures in all, of both folders.
+    """
+    folders = [people_folder] if against is None else [people_folder, against]
+    total = sum(len(folder.pictures) for folder in folders)
+    inspected: list[_Inspected] = []
+    with ThreadPoolExecutor(_READER_THREADS) as readers:
+        for folder in folders:
+            for each in readers.map(partial(_inspect, folder, decode), folder.pictures):
+                inspected.append(each)
+                on_progress(len(inspected), total)
+    ones, others = (
+        inspected[: len(people_folder.pictures)],
+        inspected[len(people_folder.pictures) :],
+    )
+    findings = [Finding(one.breach, one.fingerprint.picture) for one in ones if one.breach]
+    found = twins([one.fingerprint for one in ones], [other.fingerprint for other in others])
+    findings += [_duplicate(twin) for twin in found]
+    findings += _label_findings(people_folder.pictures)
+    skipped = {UNREADABLE: not decode, DUPLICATE: against is None}
+    rules = tuple(rule for rule in RULES if not skipped.get(rule))
+    return Report(tuple(people_folder.pictures), rules, tuple(findings))
+
+
+class _Inspected(NamedTuple):
+    fingerprint: Fingerprint
+    breach: Breach | None
+
+
+def _inspect(people_folder: PeopleFolder, decode: bool, picture: Picture) -> _Inspected:
+    try:
+        content = content_of(people_folder.encoded(picture))
+    except DataError as err:
+        return _Inspected(Fingerprint(picture), Breach(MISSING, str(err)))
+    if not decode:
+        return _Inspected(Fingerprint(picture, content), None)
+    try:
+        look = look_of(people_folder.read(picture))
+    except DataError as err:
+        return _Inspected(Fingerprint(picture, content), Breach(UNREADABLE, str(err)))
+    return _Inspected(Fingerprint(picture, content, look), None)
+
+
+def _duplicate(twin: Twin) -> Finding:
+    detail = f"{twin.by}: {twin.other.file_name}"
+    return Finding(Breach(DUPLICATE, detail), twin.picture, twin=twin.other)
+
+
+def _label_findings(pictures: Sequence[Picture]) -> list[Finding]:
+    return [
+        Finding(breach, picture, person)
+        for picture in pictures
+        for person in picture.people
+        for breach in person_breaches(person, picture.size_wh)
+    ]

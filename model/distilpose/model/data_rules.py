@@ -1,0 +1,165 @@
+"""What a data set must keep to, and which of a person's labels break it. Knows no files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+
+from distilpose.model.arrays import FloatArray
+from distilpose.model.people import Person
+from distilpose.model.skeleton import KEYPOINT_NAMES
+
+BOX_SLACK_PX: Final = 2.0
+"""How far a box may reach out of its picture: labels are rounded, pictures are scaled."""
+KEYPOINT_SLACK: Final = 0.25
+"""How far out of its box a keypoint may lie, of the box's longer side."""
+
+_OPPOSITE_COSINE: Final = -0.5
+"""Two directions more than 120 degrees apart are opposite."""
+_MIN_TORSO_SPAN: Final = 0.2
+"""Of the torso's length: narrower shoulders or hips are seen from the side, in either order."""
+_MIN_EYE_SPAN: Final = 0.02
+"""Of the box's longer side: nearer eyes may stand in either order by a slip of the hand."""
+_MIN_SHOULDER_SPAN: Final = 2.5
+"""Of the eyes' distance: a head turns far over a shoulder that is seen from the side."""
+_NOSE_BETWEEN: Final = (0.25, 0.75)
+_NOSE: Final = KEYPOINT_NAMES.index("nose")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be wrong, and how much of it a usable data set may have."""
+
+    name: str
+    meaning: str
+    """What breaks the rule, in words."""
+    of: Literal["pictures", "people", "people with keypoints"]
+    """What the share is taken of."""
+    tolerated_share: float
+
+
+class Breach(NamedTuple):
+    """A rule that something breaks, and how."""
+
+    rule: Rule
+    detail: str
+
+
+MISSING: Final = Rule("missing", "a picture that is not there", "pictures", 0)
+UNREADABLE: Final = Rule(
+    "unreadable", "a picture that is broken or has another size than labelled", "pictures", 0
+)
+DUPLICATE: Final = Rule(
+    "duplicate", "a picture that the other folder has too, by name, bytes or look", "pictures", 0
+)
+EMPTY_BOX: Final = Rule("empty box", "a box without width or height", "people", 0)
+BOX_OUTSIDE: Final = Rule(
+    "box outside", f"a box more than {BOX_SLACK_PX:g} px out of its picture", "people", 0.001
+)
+KEYPOINT_OUTSIDE: Final = Rule(
+    "keypoint outside",
+    f"a keypoint out of the box by more than {KEYPOINT_SLACK:g} of its longer side",
+    "people with keypoints",
+    0.05,
+)
+SWAP: Final = Rule(
+    "left/right swap",
+    "shoulders that point the other way than the hips or than the eyes of a frontal face",
+    "people with keypoints",
+    0.02,
+)
+RULES: Final = (
+    MISSING,
+    UNREADABLE,
+    DUPLICATE,
+    EMPTY_BOX,
+    BOX_OUTSIDE,
+    KEYPOINT_OUTSIDE,
+    SWAP,
+)
+
+
+def person_breaches(person: Person, size_wh: tuple[int, int]) -> Iterator[Breach]:
+    """Each rule that the labels of a person in a picture of `size_wh` break, at most once."""
+    box_wh_px = person.box_xyxy_px[2:] - person.box_xyxy_px[:2]
+    if box_wh_px.min() <= 0:
+        yield Breach(EMPTY_BOX, f"{box_wh_px[0]:g} x {box_wh_px[1]:g} px")
+        return
+    outside_px = _outside_px(
+        person.box_xyxy_px.reshape(2, 2), np.array([0, 0, *size_wh], np.float32)
+    )
+    if outside_px.max() > BOX_SLACK_PX:
+        yield Breach(BOX_OUTSIDE, f"by {outside_px.max():.1f} px")
+    if person.is_crowd or not person.has_keypoints:
+        return
+    far = _outside_px(person.keypoints_xy_px, person.box_xyxy_px) / box_wh_px.max()
+    far[person.visibility == 0] = 0
+    if far.max() > KEYPOINT_SLACK:
+        worst = KEYPOINT_NAMES[int(far.argmax())]
+        yield Breach(KEYPOINT_OUTSIDE, f"{worst} by {far.max():.2f} of the box")
+    against = suspected_swap(person)
+    if against:
+        yield Breach(SWAP, f"shoulders against {against}")
+
+
+def suspected_swap(person: Person) -> Literal["hips", "face"] | None:
+    """What a person's shoulders contradict, from right to left, or None.
+
+    Shoulders and hips point the same way, and so do shoulders and the eyes of a face seen from the
+    front, where both are wide enough to be told from their order: nobody turns by 120 degrees.
+    """
+    shoulders, hips, eyes = (_right_to_left(person, part) for part in ("shoulder", "hip", "eye"))
+    if shoulders is None:
+        return None
+    if hips is not None and _opposite(shoulders, hips):
+        min_span_px = _MIN_TORSO_SPAN * _torso_px(person)
+        if min(_norm(shoulders), _norm(hips)) >= min_span_px:
+            return "hips"
+    if eyes is not None and _opposite(shoulders, eyes) and _is_frontal(person, eyes):
+        box_px = float((person.box_xyxy_px[2:] - person.box_xyxy_px[:2]).max())
+        wide = _norm(shoulders) >= _MIN_SHOULDER_SPAN * _norm(eyes)
+        if wide and _norm(eyes) >= _MIN_EYE_SPAN * box_px:
+            return "face"
+    return None
+
+
+def _is_frontal(person: Person, eyes: FloatArray) -> bool:
+    """Whether the nose is seen between the eyes; in profile it is in front of both."""
+    if person.visibility[_NOSE] == 0:
+        return False
+    nose = person.keypoints_xy_px[_NOSE] - person.keypoints_xy_px[_pair("eye")[0]]
+    return _NOSE_BETWEEN[0] < float(nose @ eyes) / float(eyes @ eyes) < _NOSE_BETWEEN[1]
+
+
+def _right_to_left(person: Person, part: str) -> FloatArray | None:
+    right, left = _pair(part)
+    if not person.visibility[[right, left]].all():
+        return None
+    xy_px = person.keypoints_xy_px
+    return np.asarray(xy_px[left] - xy_px[right], np.float32)
+
+
+def _torso_px(person: Person) -> float:
+    shoulders, hips = (
+        person.keypoints_xy_px[list(_pair(part))].mean(axis=0) for part in ("shoulder", "hip")
+    )
+    return _norm(shoulders - hips)
+
+
+def _pair(part: str) -> tuple[int, int]:
+    return KEYPOINT_NAMES.index(f"right_{part}"), KEYPOINT_NAMES.index(f"left_{part}")
+
+
+def _opposite(one: FloatArray, other: FloatArray) -> bool:
+    return float(one @ other) < _OPPOSITE_COSINE * _norm(one) * _norm(other)
+
+
+def _norm(vector: FloatArray) -> float:
+    return float(np.linalg.norm(vector))
+
+
+def _outside_px(points_xy_px: FloatArray, box_xyxy_px: FloatArray) -> FloatArray:
+    """How far each of the points (N, 2) is out of the box, along x or along y: (N,), 0 inside."""
+    over = np.maximum(box_xyxy_px[:2] - points_xy_px, points_xy_px - box_xyxy_px[2:])
+    return np.asarray(np.maximum(over, 0).max(axis=1), np.float32)

@@ -1,0 +1,118 @@
+"""Shows what `data_check` found, and people drawn at random, on one sheet."""
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+import cv2
+import numpy as np
+
+from distilpose.model import draw
+from distilpose.model.arrays import ImageHWC
+from distilpose.model.configs import CROP_WIDTH
+from distilpose.model.data_check import Finding, Report
+from distilpose.model.draw import Tile
+from distilpose.model.errors import DataError
+from distilpose.model.geometry import crop_regions, image_to_crop_affine
+from distilpose.model.letterbox import letterbox
+from distilpose.model.people import PeopleFolder, Person, Picture
+from distilpose.model.skeleton import MIRROR_PAIRS
+
+_THUMBNAIL_PX: Final = 120
+_MARK_RADIUS_PX: Final = 4
+
+_Any = TypeVar("_Any")
+
+
+def sheet(
+    people_folder: PeopleFolder,
+    report: Report,
+    *,
+    against: PeopleFolder | None = None,
+    each_rule: int = 5,
+    at_random: int = 10,
+) -> ImageHWC:
+    """A contact sheet of some that break each rule, and of people drawn without preference.
+
+    Left keypoints are orange and right ones blue; a duplicate has its twin beside it. Pictures that
+    cannot be read are left out.
+
+    Raises:
+        ArrayError: if there is nothing to show.
+
+    """
+    tiles = [
+        _finding_tile(people_folder, against, finding)
+        for rule in report.rules
+        for finding in _some(report.of(rule), each_rule)
+    ]
+    tiles += [
+        _person_tile(people_folder, picture, person, f"random  {picture.id}")
+        for picture, person in _some(_labelled(report), at_random)
+    ]
+    return draw.contact_sheet([tile for tile in tiles if tile is not None])
+
+
+def _some(everything: Sequence[_Any], count: int) -> list[_Any]:
+    order = np.random.default_rng(0).permutation(len(everything))
+    return [everything[index] for index in order[:count]]
+
+
+def _labelled(report: Report) -> list[tuple[Picture, Person]]:
+    return [
+        (picture, person)
+        for picture in report.pictures
+        for person in picture.people
+        if person.has_keypoints
+    ]
+
+
+def _finding_tile(
+    people_folder: PeopleFolder, against: PeopleFolder | None, finding: Finding
+) -> Tile | None:
+    caption = f"{finding.breach.rule.name}  {finding.picture.id}"
+    if finding.person is not None:
+        return _person_tile(people_folder, finding.picture, finding.person, caption)
+    try:
+        thumbnails = [_thumbnail(people_folder, finding.picture)]
+        if against is not None and finding.twin is not None:
+            thumbnails.append(_thumbnail(against, finding.twin))
+    except DataError:
+        return None
+    return Tile(np.hstack(thumbnails), caption)
+
+
+def _thumbnail(people_folder: PeopleFolder, picture: Picture) -> ImageHWC:
+    return letterbox(people_folder.read(picture), _THUMBNAIL_PX)[0]
+
+
+def _person_tile(
+    people_folder: PeopleFolder, picture: Picture, person: Person, caption: str
+) -> Tile | None:
+    if (person.box_xyxy_px[2:] <= person.box_xyxy_px[:2]).any():
+        return None
+    try:
+        image_HWC = people_folder.read(picture)
+    except DataError:
+        return None
+    tile = draw.person_tile(
+        image_HWC,
+        None,
+        box_xyxy_px=person.box_xyxy_px,
+        truth_xy_px=person.keypoints_xy_px,
+        labelled=person.visibility > 0,
+        caption=caption,
+    )
+    _mark_sides(tile.image, person)
+    return tile
+
+
+def _mark_sides(tile_HWC: ImageHWC, person: Person) -> None:
+    """Paint the labelled left and right keypoints of a person's tile."""
+    [center], [size] = crop_regions(person.box_xyxy_px)
+    affine = image_to_crop_affine(center, size[0]) * (tile_HWC.shape[1] / CROP_WIDTH)
+    xy_tile_px = np.rint(person.keypoints_xy_px @ affine[:, :2].T + affine[:, 2]).astype(int)
+    for pair in MIRROR_PAIRS:
+        for index, colour in zip(pair, (draw.LEFT_RGB, draw.RIGHT_RGB), strict=True):
+            if person.visibility[index] > 0:
+                x, y = xy_tile_px[index].tolist()
+                cv2.circle(tile_HWC, (x, y), _MARK_RADIUS_PX, colour, cv2.FILLED, cv2.LINE_AA)

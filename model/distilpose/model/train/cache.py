@@ -1,0 +1,237 @@
+"""The people of a folder as crops of one size, decoded once and kept in a memory map.
+
+A stored crop shows more than the network will, so that rotation, shift and scale can be drawn later
+on the device. Knows no networks and no torch. A cache is a folder of two files:
+
+    OUT/crops.npy   uint8 RGB (N, height, width, 3), in the order of the table
+    OUT/people.npz  the columns of a `PeopleTable`; the last file to be written
+"""
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, fields
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.errors import DataError
+from distilpose.model.geometry import image_to_crop_affine
+from distilpose.model.people import PeopleFolder
+from distilpose.model.train.people_table import CropFormat, PeopleTable, PictureRows, tabulate
+
+STORE_HEIGHT: Final = 352
+STORE_WIDTH: Final = 264
+STORE_MARGIN: Final = 1.35
+"""Leaves one stored pixel at about one network pixel: 264 / 1.35 = 195.6 for the network's 192."""
+
+TRAINING: Final = CropFormat(STORE_HEIGHT, STORE_WIDTH, STORE_MARGIN)
+EVALUATION: Final = CropFormat(CROP_HEIGHT, CROP_WIDTH, margin=1.0)
+"""The network's own input, pixel for pixel as `crop.cut` gives it."""
+
+Holdout: TypeAlias = Literal["exclude", "only", "include"]
+HOLDOUT_EVERY: Final = 20
+"""Pictures whose id this divides are held out of training, for calibration."""
+
+_CROPS: Final = "crops.npy"
+_TABLE: Final = "people.npz"
+_PARTIAL_CROPS: Final = f"partial-{_CROPS}"
+_PARTIAL_TABLE: Final = f"partial-{_TABLE}"
+_VERSION: Final = 1
+"""Part of the digest: raised when crops are cut otherwise, so that older caches are not reused."""
+_PICTURES_A_MESSAGE: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class CropCache:
+    """An opened cache; its crops stay on the disk until they are read."""
+
+    crops_NHWC: npt.NDArray[np.uint8]
+    table: PeopleTable
+    digest: str
+    """SHA-256 of the labels, the pictures' names and the format."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def build_cache(
+    people_folder: PeopleFolder,
+    out: Path,
+    *,
+    crop_format: CropFormat = TRAINING,
+    workers: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> CropCache:
+    """The cache in `out` of everyone that `tabulate` finds: reused if it fits, else built anew.
+
+    `workers` processes cut at once, or this one alone for 1. Where several call this for one
+    folder, one builds and the others wait. `on_progress` is told pictures done and pictures in all.
+
+    Raises:
+        DataError: if there is nobody, a picture cannot be read, or the disk has too little space.
+
+    """
+    table, pictures = tabulate(people_folder, crop_format)
+    digest = _digest(table, pictures, crop_format)
+    if _holds(out, digest):
+        return open_cache(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with _building_in(out):
+        if not _holds(out, digest):  # another process may have built it meanwhile
+            for stale in (_TABLE, _CROPS):
+                (out / stale).unlink(missing_ok=True)
+            shape = (len(table), crop_format.height_px, crop_format.width_px, 3)
+            _create_crops(out / _PARTIAL_CROPS, shape)
+            cut = partial(_cut, out / _PARTIAL_CROPS, _reader(people_folder), crop_format)
+            for done, _ in enumerate(_each(cut, pictures, workers), start=1):
+                on_progress(done, len(pictures))
+            np.savez(out / _PARTIAL_TABLE, digest=np.array(digest), **vars(table))
+            (out / _PARTIAL_CROPS).replace(out / _CROPS)
+            (out / _PARTIAL_TABLE).replace(out / _TABLE)
+    return open_cache(out)
+
+
+def open_cache(folder: Path) -> CropCache:
+    """The finished cache in `folder`.
+
+    Raises:
+        DataError: naming the folder, if there is none or it is broken.
+
+    """
+    try:
+        with np.load(folder / _TABLE) as stored:
+            table = PeopleTable(**{field.name: stored[field.name] for field in fields(PeopleTable)})
+            digest = str(stored["digest"])
+        crops_NHWC = np.load(folder / _CROPS, mmap_mode="r")
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as err:
+        raise DataError(f"{folder}: is not a finished crop cache: {err}") from err
+    if len(crops_NHWC) != len(table):
+        raise DataError(f"{folder}: has {len(crops_NHWC)} crops for {len(table)} people")
+    return CropCache(crops_NHWC, table, digest)
+
+
+def select(
+    cache: CropCache,
+    *,
+    sources: Collection[str] | None = None,
+    labels: Collection[str] | None = None,
+    holdout: Holdout = "exclude",
+) -> npt.NDArray[np.intp]:
+    """Rows of the people that are wanted, ascending; None wants every source or every label.
+
+    `holdout` is about the people of pictures whose id `HOLDOUT_EVERY` divides.
+
+    Raises:
+        DataError: if nobody is wanted, or the cache has no such source.
+
+    """
+    table = cache.table
+    wanted = np.ones(len(table), np.bool_)
+    if sources is not None:
+        check_sources(cache, sources)
+        wanted &= np.isin(table.source, list(sources))
+    if labels is not None:
+        wanted &= np.isin(table.label, list(labels))
+    if holdout != "include":
+        wanted &= (table.picture_id % HOLDOUT_EVERY == 0) == (holdout == "only")
+    if not wanted.any():
+        there = ", ".join(np.unique(table.label))
+        raise DataError(
+            f"nobody is left of {len(table)} people: sources {sources}, labels {labels} of "
+            f"{there}, hold-out {holdout}"
+        )
+    return np.flatnonzero(wanted)
+
+
+def check_sources(cache: CropCache, sources: Iterable[str]) -> None:
+    """Return if the cache has people of every one of `sources`.
+
+    Raises:
+        DataError: naming one that it lacks and those that it has.
+
+    """
+    there = set(cache.table.source.tolist())
+    for source in sources:
+        if source not in there:
+            raise DataError(f"the cache has no source {source}, only {', '.join(sorted(there))}")
+
+
+def _digest(table: PeopleTable, pictures: list[PictureRows], crop_format: CropFormat) -> str:
+    names = [(rows.picture.file_name, rows.picture.shard) for rows in pictures]
+    digest = hashlib.sha256(repr((_VERSION, tuple(crop_format), names)).encode())
+    for name, column in vars(table).items():
+        digest.update(name.encode() + column.tobytes())
+    return digest.hexdigest()
+
+
+def _holds(out: Path, digest: str) -> bool:
+    try:
+        return open_cache(out).digest == digest
+    except DataError:
+        return False
+
+
+@contextmanager
+def _building_in(out: Path) -> Iterator[None]:
+    """Keep other processes from building there, and leave nothing half made."""
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it when a process dies
+        try:
+            yield
+        finally:
+            for part in (_PARTIAL_CROPS, _PARTIAL_TABLE):
+                (out / part).unlink(missing_ok=True)
+
+
+def _create_crops(path: Path, shape: tuple[int, ...]) -> None:
+    needed_bytes = int(np.prod(shape))
+    free_bytes = shutil.disk_usage(path.parent).free
+    if needed_bytes > free_bytes:
+        raise DataError(
+            f"{path.parent}: needs {needed_bytes / 1e9:.2f} GB for {shape[0]} people, "
+            f"and the disk has {free_bytes / 1e9:.2f} GB left"
+        )
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
+
+
+def _reader(people_folder: PeopleFolder) -> PeopleFolder:
+    """The folder without its annotations, which would be sent to every process again and again."""
+    reader = copy(people_folder)
+    reader.pictures = []
+    return reader
+
+
+def _each(
+    cut: Callable[[PictureRows], None], pictures: list[PictureRows], workers: int
+) -> Iterator[None]:
+    if workers == 1:
+        yield from map(cut, pictures)
+        return
+    # Spawned, as torch's and OpenCV's threads do not survive a fork.
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        yield from pool.map(cut, pictures, chunksize=_PICTURES_A_MESSAGE)
+
+
+def _cut(
+    path: Path, people_folder: PeopleFolder, crop_format: CropFormat, rows: PictureRows
+) -> None:
+    """Write the crops of one picture into the memory map at `path`."""
+    image_HWC = people_folder.read(rows.picture)
+    crops_NHWC = np.lib.format.open_memmap(path, mode="r+")
+    size_wh = (crop_format.width_px, crop_format.height_px)
+    for row, (center, region) in enumerate(zip(*rows.regions, strict=True), rows.first_row):
+        affine = image_to_crop_affine(center, region[0] * crop_format.margin)
+        affine *= crop_format.width_px / CROP_WIDTH
+        crops_NHWC[row] = cv2.warpAffine(image_HWC, affine, size_wh, flags=cv2.INTER_LINEAR)

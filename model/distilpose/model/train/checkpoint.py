@@ -1,0 +1,89 @@
+"""Everything that a run needs to go on exactly, in one file written beside and renamed."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distilpose.model.errors import WeightsError
+from distilpose.model.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after `step` steps."""
+
+    step: int
+    spent_seconds: float
+    network: dict[str, Tensor]
+    averaged: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    settings: str
+    """The run's settings as JSON."""
+    data_digest: str
+    code_version: str
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        step: int,
+        spent_seconds: float,
+        network: torch.nn.Module,
+        averaged: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        settings: TrainSettings,
+        data_digest: str,
+    ) -> "Checkpoint":
+        """The state of a run as it stands."""
+        return cls(
+            step=step,
+            spent_seconds=spent_seconds,
+            network=network.state_dict(),
+            averaged=averaged.state_dict(),
+            optimiser=optimiser.state_dict(),
+            settings=settings.model_dump_json(),
+            data_digest=data_digest,
+            code_version=version("distilpose"),
+        )
+
+    def check_belongs_to(self, settings: TrainSettings, data_digest: str, path: Path) -> None:
+        """Return if the run of `settings` on this data can go on from here.
+
+        Raises:
+            WeightsError: the checkpoint is of another network or of other data.
+        """
+        trained = TrainSettings.model_validate_json(self.settings)
+        if trained.network != settings.network:
+            raise WeightsError(f"{path}: is of {trained.network}, not of {settings.network}")
+        if self.data_digest != data_digest:
+            raise WeightsError(f"{path}: was trained on other data; start anew in another folder")
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint`; a reader finds the one that was there or this one, never a part."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(vars(checkpoint), unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path: Path, device: torch.device) -> Checkpoint:
+    """The checkpoint in `path`, its tensors on `device`. Nothing in the file is run.
+
+    Raises:
+        WeightsError: the file is missing or no checkpoint of ours.
+    """
+    try:
+        return Checkpoint(**torch.load(path, map_location=device, weights_only=True))
+    except FileNotFoundError as err:
+        raise WeightsError(f"{path}: no such file") from err
+    except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, OSError) as err:
+        raise WeightsError(f"{path}: not a checkpoint of a run: {err}") from err

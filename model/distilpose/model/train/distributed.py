@@ -1,0 +1,41 @@
+"""One entry for one process and for many: what differs under `torchrun`, and nothing else."""
+
+import os
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def join() -> tuple[int, int]:
+    """Rank of this process and how many there are; joins the others where torchrun started it."""
+    if "RANK" not in os.environ:
+        return 0, 1
+    if not distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if backend == "nccl":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group(backend)
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def leave() -> None:
+    """Part from the other processes, where there are any."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def shared_gradients(network: nn.Module) -> nn.Module:
+    """The network with its gradients averaged over all processes; BatchNorm stays per process."""
+    if not distributed.is_initialized():
+        return network
+    return DistributedDataParallel(network, broadcast_buffers=False)
+
+
+def agreed(value: float, device: torch.device) -> float:
+    """The first process's value on every process, so that all stop at the same step."""
+    if not distributed.is_initialized():
+        return value
+    tensor = torch.tensor(value, dtype=torch.float64, device=device)
+    distributed.broadcast(tensor, src=0)
+    return float(tensor)

@@ -1,0 +1,52 @@
+"""The averaged weights of a run as a weights file whose card says how it was made."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from distilpose.model.networks import Student, Teacher
+from distilpose.model.train.settings import TrainSettings
+from distilpose.model.train.validate import EarlyFigures
+from distilpose.model.weights import Card, Figure, save
+
+
+def write_weights(
+    path: Path,
+    network: Student | Teacher,
+    settings: TrainSettings,
+    *,
+    step: int,
+    data_digest: str,
+    figures: EarlyFigures | None,
+) -> None:
+    """Write the weights with what the run knows of them.
+
+    Raises:
+        WeightsError: a value is not finite in half precision.
+    """
+    teacher = f", taught by {settings.teacher.name}" if settings.teacher else ""
+    card = Card(
+        architecture=settings.network,
+        version=f"0+{datetime.now(UTC):%Y%m%d}",
+        created=datetime.now(UTC).date(),
+        source=(
+            f"Trained by distilpose {version('distilpose')} for {step} steps of "
+            f"{settings.run.batch_size} people a process{teacher}; averaged weights."
+        ),
+        training_data=f"People of {settings.data.people.name}, data digest {data_digest[:16]}.",
+        licences=("Those of the training data: ask whoever trained these weights.",),
+        accuracy=_early(figures),
+        calibrated=False,
+        limitations=("Early figures only: run `distilpose evaluate` before you rely on them.",),
+    )
+    save(path, network.state_dict(), card)
+
+
+def _early(figures: EarlyFigures | None) -> tuple[Figure, ...]:
+    if figures is None:
+        return ()
+    protocol = "early figure: labelled people of the held-out folder, ground-truth boxes, no flip"
+    return tuple(
+        Figure(name=name, value=round(value, 4), protocol=protocol)
+        for name, value in figures._asdict().items()
+    )

@@ -1,0 +1,105 @@
+"""What a student says of people that training does not see, beside what is true of them."""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from distilpose.model import crop, geometry
+from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.calibration import Samples, right_within_px
+from distilpose.model.engine import PoseEngine
+from distilpose.model.errors import DataError
+from distilpose.model.people import PeopleFolder, Person, Picture
+from distilpose.model.train.cache import HOLDOUT_EVERY
+
+TRUSTED_LABELS: Final = ("human", "mixed")
+"""Labels that people had a hand in; what a network said of a picture calibrates no other."""
+
+BOX_ERROR: Final = 0.04
+"""Scale of a side's error as a share of the box. The packaged detector's sides err by 3% of the
+width and 1% of the height in the median, with far more distant ones than a Gaussian has."""
+_LARGEST_BOX_ERROR: Final = 0.3
+
+
+def observe(
+    engine: PoseEngine,
+    people_folder: PeopleFolder,
+    *,
+    draws: int = 4,
+    seed: int = 0,
+    limit: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Samples:
+    """Samples of the held-out people of a folder, each in `draws` boxes that err as a detector's.
+
+    People are those whose labels are trusted, in the first `limit` of their pictures (all by
+    default). A keypoint's weight is the trust in its label, divided by `draws`. `on_progress` is
+    told pictures done and pictures in all after each one.
+
+    Raises:
+        DataError: nobody is held out, or a picture cannot be read.
+    """
+    pictures = held_out_pictures(people_folder)[:limit]
+    if not pictures:
+        raise DataError(
+            f"{people_folder.folder}: nobody labelled by people is in a picture whose id "
+            f"{HOLDOUT_EVERY} divides"
+        )
+    generator = np.random.default_rng(seed)
+    parts = []
+    for done, picture in enumerate(pictures, start=1):
+        people = _trusted(picture) * draws
+        boxes_xyxy_px = jittered(
+            np.array([person.box_xyxy_px for person in people]), picture.size_wh, generator
+        )
+        parts.append(_observe(engine, people_folder.read(picture), people, boxes_xyxy_px))
+        on_progress(done, len(pictures))
+    samples = Samples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return samples._replace(weight=samples.weight / np.float32(draws))
+
+
+def held_out_pictures(people_folder: PeopleFolder) -> list[Picture]:
+    """The pictures that are kept out of training and show someone whose labels are trusted."""
+    return [
+        picture
+        for picture in people_folder.pictures
+        if picture.id % HOLDOUT_EVERY == 0 and _trusted(picture)
+    ]
+
+
+def jittered(
+    boxes_xyxy_px: FloatArray, image_size_wh: tuple[int, int], generator: np.random.Generator
+) -> FloatArray:
+    """Boxes (N, 4) in the image whose sides lie a few percent of their size from the given ones."""
+    sizes_px = np.tile(boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2], 2)
+    errors = generator.laplace(scale=BOX_ERROR, size=boxes_xyxy_px.shape)
+    moved = boxes_xyxy_px + errors.clip(-_LARGEST_BOX_ERROR, _LARGEST_BOX_ERROR) * sizes_px
+    return geometry.clip_boxes(moved.astype(np.float32), image_size_wh)
+
+
+def _trusted(picture: Picture) -> list[Person]:
+    return [
+        person
+        for person in picture.people
+        if person.has_keypoints and not person.is_crowd and person.label in TRUSTED_LABELS
+    ]
+
+
+def _observe(
+    engine: PoseEngine, image_HWC: ImageHWC, people: list[Person], boxes_xyxy_px: FloatArray
+) -> Samples:
+    regions = geometry.crop_regions(boxes_xyxy_px)
+    arrays = engine.run(crop.cut(image_HWC, regions))
+    found_xy_px = geometry.crop_to_image(arrays.xy_crop, regions)
+    true_xy_px = np.array([person.keypoints_xy_px for person in people])
+    error_px = np.linalg.norm(found_xy_px - true_xy_px, axis=-1)
+    areas_px2 = np.array([person.area_px2 for person in people])
+    return Samples(
+        raw_score=arrays.raw_score,
+        sigma_cell=arrays.sigma_cell,
+        crop_widths_px=regions.sizes_wh_px[:, 0],
+        error_cell=error_px / geometry.cell_px(regions)[:, None],
+        right=error_px <= right_within_px(areas_px2),
+        weight=np.array([p.keypoint_weight * (p.visibility > 0) for p in people], np.float32),
+    )

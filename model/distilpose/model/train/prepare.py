@@ -1,0 +1,108 @@
+"""From a run's settings to a run: caches, loaders, observers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from distilpose.model import devices
+from distilpose.model.people import PeopleFolder
+from distilpose.model.train.cache import EVALUATION, TRAINING, CropCache, build_cache, select
+from distilpose.model.train.loader import Loader
+from distilpose.model.train.loop import Observer, Run
+from distilpose.model.train.people_table import CropFormat
+from distilpose.model.train.record import Record
+from distilpose.model.train.settings import TrainSettings
+from distilpose.model.train.validate import EarlyFigures, HeldOut
+
+
+class Observers:
+    """Tells several observers."""
+
+    def __init__(self, each: Sequence[Observer]) -> None:
+        self._each = each
+
+    def on_log(self, entry: dict[str, float]) -> None:
+        """Means since the last entry."""
+        for observer in self._each:
+            observer.on_log(entry)
+
+    def on_figures(self, step: int, figures: EarlyFigures) -> None:
+        """Early figures of the averaged weights."""
+        for observer in self._each:
+            observer.on_figures(step, figures)
+
+    def on_saved(self, step: int) -> None:
+        """A checkpoint was written."""
+        for observer in self._each:
+            observer.on_saved(step)
+
+    def close(self) -> None:
+        """The run is over."""
+        for observer in self._each:
+            observer.close()
+
+
+def prepare(
+    settings: TrainSettings,
+    out: Path,
+    *,
+    observer: Observer,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Run:
+    """A run ready to fit or to be resumed; cuts the caches that are not there yet.
+
+    Raises:
+        ModelError: data, weights or device are not as the settings say.
+    """
+    data = settings.data
+    device = devices.choose_device(settings.run.device)
+
+    def cut(folder: Path, name: str, crop_format: CropFormat) -> CropCache:
+        people = PeopleFolder(folder, sources=data.sources or None)
+        return build_cache(
+            people,
+            data.cache / name,
+            crop_format=crop_format,
+            workers=workers,
+            on_progress=on_progress,
+        )
+
+    training = cut(data.people, "train", TRAINING)
+    rows = _labelled(training, select(training, holdout="exclude"))[: data.limit]
+    loader = Loader(
+        training,
+        rows,
+        batch_size=settings.run.batch_size,
+        seed=settings.run.seed,
+        device=device,
+        resident=data.resident,
+        rank=rank,
+        world_size=world_size,
+        repeat=data.repeat,
+        label_weight=data.label_weight,
+        min_keypoint_weight=data.min_keypoint_weight,
+    )
+    held_out = None
+    if data.evaluate_on and rank == 0:
+        held_out = _held_out(
+            cut(data.evaluate_on, "evaluate", EVALUATION), data.evaluate_limit, device
+        )
+    observers = [observer, Record(out)] if rank == 0 else [observer]
+    return Run(settings, out, loader, training.digest, held_out, Observers(observers), rank=rank)
+
+
+def _held_out(cache: CropCache, limit: int | None, device: torch.device) -> HeldOut:
+    rows = _labelled(cache, select(cache, holdout="include"))[:limit]
+    people = Loader(cache, rows, batch_size=64, seed=0, device=device, resident=False)
+    return HeldOut(people, cache.table.take(rows))
+
+
+def _labelled(cache: CropCache, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    has_keypoints = np.any(cache.table.weight[rows] > 0, axis=1)
+    return np.asarray(rows[has_keypoints])

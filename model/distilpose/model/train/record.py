@@ -1,0 +1,67 @@
+"""What a run leaves to read: a line of JSON an event, TensorBoard's events, curves as a picture."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+from distilpose.model.train.validate import EarlyFigures
+
+
+class Record:
+    """Writes `log.jsonl`, TensorBoard events and `curves.png` into a run's folder."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._board: SummaryWriter | None = None
+
+    def on_log(self, entry: dict[str, float]) -> None:
+        """Means since the last entry."""
+        self._write("train", entry, step=int(entry["step"]))
+
+    def on_figures(self, step: int, figures: EarlyFigures) -> None:
+        """Early figures of the averaged weights; the curves are drawn anew."""
+        self._write("figures", {"step": step, **figures._asdict()}, step=step)
+        draw_curves(self._out / "log.jsonl", self._out / "curves.png")
+
+    def on_saved(self, step: int) -> None:
+        """A checkpoint was written."""
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self._board:
+            self._board.close()
+
+    def _write(self, kind: str, values: dict[str, Any], *, step: int) -> None:
+        with (self._out / "log.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"kind": kind, **values}) + "\n")
+        self._board = self._board or SummaryWriter(str(self._out / "tensorboard"))
+        for name, value in values.items():
+            if name != "step":
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+def draw_curves(log: Path, out: Path) -> None:
+    """One panel for each logged number over the steps, as a PNG."""
+    series: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    for line in log.read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        step = entry.pop("step")
+        kind = entry.pop("kind")
+        for name, value in entry.items():
+            if name != "share":
+                series[f"{kind}: {name}"].append((step, value))
+    columns = 4
+    rows = -(-len(series) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (name, points) in enumerate(sorted(series.items()), start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None)
+        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.grid(alpha=0.3)
+    figure.savefig(out, dpi=90)

@@ -1,0 +1,31 @@
+"""Checkpoints that cannot be gone on from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from distilpose.model.errors import WeightsError
+from distilpose.model.train import checkpoint
+
+CPU = torch.device("cpu")
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"none\.pt: no such file"):
+        checkpoint.load(tmp_path / "none.pt", CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a file"])
+def test_a_broken_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="not a checkpoint of a run"):
+        checkpoint.load(path, CPU)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(WeightsError, match="not a checkpoint of a run"):
+        checkpoint.load(path, CPU)

@@ -1,0 +1,63 @@
+"""Several processes give the gradients of one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from distilpose.model.train import distributed
+
+PROGRAM = """
+import sys
+import torch
+from distilpose.model.networks import build
+from distilpose.model.train import distributed
+from distilpose.model.train.batch import TrainBatch
+from distilpose.model.train.settings import LossSettings
+from distilpose.model.train.step import teacher_objective
+
+torch.set_num_threads(1)
+rank, world_size = distributed.join()
+torch.manual_seed(0)
+network = build("tokenpose-s").eval()  # BatchNorm by its averages, which all processes share
+crops = torch.randn(4, 3, 64, 48)
+xy = torch.rand(4, 17, 2) * torch.tensor([190.0, 254.0])
+share = slice(rank, None, world_size)
+batch = TrainBatch(crops[share], xy[share], torch.ones(4, 17)[share])
+objective = teacher_objective(distributed.shared_gradients(network), LossSettings())
+sum(objective(batch).values()).backward()
+agreed = distributed.agreed(float(rank + 1), torch.device("cpu"))
+if rank == 0:
+    gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+    torch.save({"gradients": gradients, "agreed": agreed}, sys.argv[1])
+distributed.leave()
+"""
+
+
+def run(folder: Path, processes: int) -> dict[str, object]:
+    program, out = folder / "program.py", folder / f"{processes}.pt"
+    program.write_text(PROGRAM)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, f"--nproc-per-node={processes}"] if processes > 1 else [sys.executable]
+    subprocess.run([*command, str(program), str(out)], check=True, capture_output=True, timeout=300)
+    saved: dict[str, object] = torch.load(out, weights_only=True)
+    return saved
+
+
+def test_alone_there_is_one_process_and_nothing_to_agree_on() -> None:
+    assert distributed.join() == (0, 1)
+    assert distributed.agreed(0.25, torch.device("cpu")) == 0.25
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_gradients_of_one_over_the_whole_batch(tmp_path: Path) -> None:
+    one, two = run(tmp_path, 1), run(tmp_path, 2)
+    assert two["agreed"] == 1.0
+    expected, got = one["gradients"], two["gradients"]
+    assert isinstance(expected, dict)
+    assert isinstance(got, dict)
+    assert expected.keys() == got.keys()
+    for name, gradient in expected.items():
+        assert (got[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
