@@ -93,7 +93,7 @@ class ModelSettings(_Group):
     )
     engine: Literal["auto", "torch"] = Field("auto", description="Runtime of the student.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 where the hardware computes in it, else float32."
+        "auto", description="auto: bfloat16 on a GPU that computes in it, else float32."
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="torch.compile; auto: on CUDA where a C compiler is found."
