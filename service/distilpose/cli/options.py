@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+
+TRAIN_EXTRA: Final = {"faster_coco_eval", "matplotlib", "tensorboard"}
+"""Packages that only training and measuring need."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,6 +30,11 @@ def told_errors() -> Iterator[None]:
         yield
     except (ModelError, ServiceError, SettingsError) as err:
         raise click.ClickException(str(err)) from err
+    except ModuleNotFoundError as err:
+        if (err.name or "").partition(".")[0] not in TRAIN_EXTRA:
+            raise
+        text = f"this command needs {err.name}: pip install 'distilpose[train]'"
+        raise click.ClickException(text) from err
 
 
 def device_options(function: Function) -> Function:

@@ -1,0 +1,25 @@
+"""What commands tell of errors made on purpose, and of extras that are missing."""
+
+import click
+import pytest
+
+from distilpose.cli.options import told_errors
+from distilpose.model.errors import WeightsError
+
+
+def test_an_error_made_on_purpose_is_one_line() -> None:
+    with pytest.raises(click.ClickException, match=r"x\.pt: no such file"), told_errors():
+        raise WeightsError("x.pt: no such file")
+
+
+def test_a_missing_extra_is_named_with_what_installs_it() -> None:
+    missing = ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard")
+    install = r"pip install 'distilpose\[train\]'"
+    with pytest.raises(click.ClickException, match=install), told_errors():
+        raise missing
+
+
+def test_a_bug_is_not_dressed_up() -> None:
+    missing = ModuleNotFoundError("No module named 'ours'", name="ours")
+    with pytest.raises(ModuleNotFoundError), told_errors():
+        raise missing
