@@ -163,7 +163,7 @@ def test_a_few_people_are_learned_by_heart(people: Path, tmp_path: Path) -> None
     changes = {
         "run.steps": 500,
         "run.batch_size": 6,
-        "run.log_every_steps": 50,
+        "run.log_every_steps": 100,
         "augment_strength": 0.0,
         "augment.flip": 0.0,
         "loss.cross_entropy": 0.1,

@@ -71,6 +71,11 @@ def test_a_small_input_comes_first_where_it_is_asked_for() -> None:
     assert input_size_hw(RunSettings(steps=1), 0.0) == (256, 192)
 
 
+def test_a_run_that_is_small_to_its_end_is_measured_small() -> None:
+    run = RunSettings(steps=1, small_first=SizeSettings(until=1, height=64))
+    assert input_size_hw(run, 1.0) == (64, 48)
+
+
 def test_the_end_of_a_run_is_calmer() -> None:
     data = DataSettings(people=Path("a"), cache=Path("b"))
     settings = TrainSettings(

@@ -60,9 +60,9 @@ def learning_rate(settings: OptimiserSettings, share: float, step: int) -> float
 
 
 def input_size_hw(settings: RunSettings, share: float) -> tuple[int, int]:
-    """Height and width of the network's input at `share` of the run."""
+    """Height and width of the network's input at `share` of the run, its end included."""
     small = settings.small_first
-    if small and share < small.until:
+    if small and (share < small.until or small.until == 1):
         return small.height, small.height * 3 // 4
     return CROP_HEIGHT, CROP_WIDTH
 
