@@ -229,6 +229,7 @@ class Run:
 
     def measure(self, share: float = 1.0) -> None:
         """Tell the observer early figures of the averaged weights, where people are held out."""
+        self._log()
         if self.held_out and self.rank == 0:
             found = validate.predict(
                 self.averaged,
