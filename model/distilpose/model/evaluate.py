@@ -186,7 +186,7 @@ def sheet(people_folder: PeopleFolder, results: Sequence[PersonResult]) -> Image
 
 
 def _labelled(picture: Picture) -> list[Person]:
-    return [person for person in picture.people if person.has_keypoints and not person.is_crowd]
+    return [person for person in picture.people if person.can_be_measured]
 
 
 def _read_ahead(

@@ -6,8 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal
 
-import torch
-
 from distilpose.model import devices
 from distilpose.model.detector import PersonDetector
 from distilpose.model.engine import PoseEngine, powers_of_two
@@ -26,10 +24,11 @@ class Models:
     """A predictor, and where its student comes from."""
 
     predictor: Predictor
+    detector: PersonDetector
+    """The predictor's own, which is always there."""
     card: Card
     sha256: str
     """Digest of the student's file."""
-    device: torch.device
 
 
 def packaged_student() -> Path:
@@ -81,4 +80,4 @@ def load_models(
     )
     calibration = loaded.calibration if calibrate else None
     predictor = Predictor(engine, person_detector, calibration=calibration)
-    return Models(predictor, loaded.card, loaded.sha256, chosen)
+    return Models(predictor, person_detector, loaded.card, loaded.sha256)

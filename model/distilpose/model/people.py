@@ -26,6 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.errors import DataError
+from distilpose.model.geometry import xywh_to_xyxy
 from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES
 
 PERSON_CATEGORY_ID: Final = 1
@@ -59,6 +60,11 @@ class Person:
     def has_keypoints(self) -> bool:
         """Whether at least one keypoint is labelled."""
         return bool(self.visibility.any())
+
+    @property
+    def can_be_measured(self) -> bool:
+        """Whether there is one person with something to compare a pose with."""
+        return self.has_keypoints and not self.is_crowd
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +247,7 @@ def _person(annotation: dict[str, Any]) -> Person:
     labelled = visibility > 0
     weight = annotation.get("keypoint_weight", labelled)
     return Person(
-        box_xyxy_px=np.array([x, y, x + width, y + height], dtype=np.float32),
+        box_xyxy_px=xywh_to_xyxy([x, y, width, height])[0],
         area_px2=float(annotation["area"]),
         keypoints_xy_px=keypoints[:, :2] * labelled[:, None],
         visibility=visibility,

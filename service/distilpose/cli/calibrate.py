@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from distilpose.cli.options import device_options, told_errors
+from distilpose.cli.options import device_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -89,21 +89,13 @@ def command(
 
 
 def _fit(engine: "PoseEngine", folder: Path, draws: int, limit: int | None) -> "Calibration":
-    from rich.console import Console
-    from rich.progress import Progress
-
     from distilpose.model.calibration import fit
     from distilpose.model.people import PeopleFolder
     from distilpose.model.train.held_out import observe
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("held-out pictures", total=None)
+    with picture_progress() as on_progress:
         samples = observe(
-            engine,
-            PeopleFolder(folder),
-            draws=draws,
-            limit=limit,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            engine, PeopleFolder(folder), draws=draws, limit=limit, on_progress=on_progress
         )
     click.echo(
         f"fitted on {len(samples.raw_score)} crops of {len(samples.raw_score) // draws} people"

@@ -2,14 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import picture_progress, told_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,7 +50,7 @@ def check(
     with told_errors():
         people = PeopleFolder(folder)
         other = PeopleFolder(against) if against else None
-        with _progress() as on_progress:
+        with picture_progress() as on_progress:
             report = data_check.check(people, against=other, decode=decode, on_progress=on_progress)
         _print(report, decode=decode, against=against)
         if json_path:
@@ -83,23 +81,12 @@ def cache(folder: Path, out: Path, source: tuple[str, ...], workers: int | None)
 
     with told_errors():
         people = PeopleFolder(folder, sources=source or None)
-        with _progress() as on_progress:
+        with picture_progress() as on_progress:
             built = build_cache(
                 people, out, workers=workers or usable_cpus(), on_progress=on_progress
             )
     size_gb = built.crops_NHWC.nbytes / 1e9
     click.echo(f"{out}: {len(built)} people, {size_gb:.2f} GB, digest {built.digest[:12]}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, to be told what is done and what there is."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("pictures", total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def _print(report: "Report", *, decode: bool, against: Path | None) -> None:

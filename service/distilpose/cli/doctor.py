@@ -65,7 +65,7 @@ def _model_findings(settings: object) -> Iterator[tuple[str, str, bool]]:
         yield "models", str(err), False
         return
     engine = models.predictor.engine
-    yield "device", f"{devices.describe(models.device)}, {engine.dtype}", True
+    yield "device", f"{devices.describe(engine.device)}, {engine.dtype}", True
     seconds = engine.warm_up()[1]
     card = models.card
     text = f"{card.architecture} {card.version}, sha256 {models.sha256[:12]}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilpose.cli.options import model_options, told_errors
+from distilpose.cli.options import model_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
     from distilpose.model.evaluate import Report
@@ -73,20 +73,16 @@ def command(
 def _measure(
     predictor: "Predictor", people: "PeopleFolder", boxes: Any, flip_test: bool, limit: int | None
 ) -> "Report":
-    from rich.console import Console
-    from rich.progress import Progress
-
     from distilpose.model.evaluate import evaluate
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("pictures", total=None)
+    with picture_progress() as on_progress:
         return evaluate(
             predictor,
             people,
             boxes=boxes,
             flip_test=flip_test,
             limit=limit,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_progress=on_progress,
         )
 
 

@@ -37,6 +37,17 @@ def told_errors() -> Iterator[None]:
         raise click.ClickException(text) from err
 
 
+@contextmanager
+def picture_progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, to be told what is done and what there is."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("pictures", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
 def device_options(function: Function) -> Function:
     """Options of the commands that run a network: on what."""
     for option in (

@@ -138,9 +138,8 @@ class Service:
         """Images and crops a second, measured while every shape that will be served runs."""
         pose_seconds = models.predictor.engine.warm_up()
         largest = max(pose_seconds)
-        detector = _detector(models)
         detect_batch = self._detect_max_batch(models)
-        seconds = _warm_up_detector(detector, sorted({1, detect_batch}))
+        seconds = _warm_up_detector(models.detector, sorted({1, detect_batch}))
         return detect_batch / seconds, largest / pose_seconds[largest]
 
     def _build_pipeline(
@@ -149,7 +148,7 @@ class Service:
         limits = self.settings.limits
         pose_max_batch = models.predictor.engine.buckets[-1]
         detect = Batcher(
-            run_detector(_detector(models)),
+            run_detector(models.detector),
             stage="detect",
             device=self.device,
             max_batch=self._detect_max_batch(models),
@@ -183,7 +182,9 @@ class Service:
         configured = self.settings.batching.detect_max_batch
         if configured != "auto":
             return configured
-        return _CPU_DETECT_BATCH if models.device.type == "cpu" else _GPU_DETECT_BATCH
+        return (
+            _CPU_DETECT_BATCH if models.predictor.engine.device.type == "cpu" else _GPU_DETECT_BATCH
+        )
 
     def _capacity(self, items_per_second: float, *at_least: int) -> int:
         batching = self.settings.batching
@@ -199,24 +200,17 @@ class Service:
             sha256=models.sha256,
             source=models.card.source,
             calibrated=models.predictor.calibration is not None,
-            device=devices.describe(models.device),
+            device=devices.describe(engine.device),
             dtype=str(engine.dtype).removeprefix("torch."),
             input_size=[CROP_HEIGHT, CROP_WIDTH],
             keypoints=list(KEYPOINT_NAMES),
-            detector=_detector(models).name,
+            detector=models.detector.name,
         )
 
 
 def _decode_threads(settings: Settings) -> int:
     configured = settings.batching.decode_threads
     return usable_cpus() if configured == "auto" else configured
-
-
-def _detector(models: Models) -> PersonDetector:
-    detector = models.predictor.detector
-    if detector is None:
-        raise NotReady("no detector was loaded; this is a bug")
-    return detector
 
 
 def _warm_up_detector(detector: PersonDetector, batch_sizes: Sequence[int]) -> float:

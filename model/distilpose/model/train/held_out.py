@@ -82,7 +82,7 @@ def _trusted(picture: Picture) -> list[Person]:
     return [
         person
         for person in picture.people
-        if person.has_keypoints and not person.is_crowd and person.label in TRUSTED_LABELS
+        if person.can_be_measured and person.label in TRUSTED_LABELS
     ]
 
 
