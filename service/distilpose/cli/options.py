@@ -9,6 +9,7 @@ import click
 
 TRAIN_EXTRA: Final = {"faster_coco_eval", "matplotlib", "tensorboard"}
 """Packages that only training and measuring need."""
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,6 +36,20 @@ def told_errors() -> Iterator[None]:
             raise
         text = f"this command needs {err.name}: pip install 'distilpose[train]'"
         raise click.ClickException(text) from err
+
+
+def seconds(text: str) -> float:
+    """A length of time such as `25m`, `1.5h` or `90s`.
+
+    Raises:
+        ConfigError: it is not a number and a unit.
+    """
+    from distilpose.model.errors import ConfigError
+
+    number, unit = text[:-1], text[-1:]
+    if unit not in _SECONDS or not number.replace(".", "", 1).isdigit():
+        raise ConfigError(f"--budget {text}: expected a number and one of s, m, h, d")
+    return float(number) * _SECONDS[unit]
 
 
 @contextmanager
@@ -66,6 +81,13 @@ def model_options(function: Function) -> Function:
     for option in (
         click.option("--weights", type=path, help="Student weights; packaged by default."),
         click.option("--detector", type=path, help="Detection weights; packaged by default."),
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "torch", "openvino"]),
+            default="auto",
+            show_default=True,
+            help="auto: openvino in float32 on an x86 CPU.",
+        ),
     ):
         function = option(function)
     return device_options(function)

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be gone on from."""
+"""Checkpoints that cannot be gone on from, and what a killed writer leaves."""
 
 from pathlib import Path
 
@@ -29,3 +29,20 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, path)
     with pytest.raises(WeightsError, match="not a checkpoint of a run"):
         checkpoint.load(path, CPU)
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.pt.unfinished").write_bytes(b"PK\x03\x04 half a file" * 1000)
+    state = checkpoint.Checkpoint(
+        step=3,
+        spent_seconds=1.5,
+        network={"weight": torch.ones(2)},
+        averaged={},
+        optimiser={},
+        settings="{}",
+        data_digest="digest",
+        code_version="1",
+    )
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    assert checkpoint.load(tmp_path / "checkpoint.pt", CPU).step == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]

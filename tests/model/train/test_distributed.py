@@ -15,8 +15,9 @@ import torch
 from distilpose.model.networks import build
 from distilpose.model.train import distributed
 from distilpose.model.train.batch import TrainBatch
+from distilpose.model.train.helpers import Helped
 from distilpose.model.train.settings import LossSettings
-from distilpose.model.train.step import teacher_objective
+from distilpose.model.train.objectives import teacher_objective
 
 torch.set_num_threads(1)
 rank, world_size = distributed.join()
@@ -26,8 +27,9 @@ crops = torch.randn(4, 3, 64, 48)
 xy = torch.rand(4, 17, 2) * torch.tensor([190.0, 254.0])
 share = slice(rank, None, world_size)
 batch = TrainBatch(crops[share], xy[share], torch.ones(4, 17)[share])
-objective = teacher_objective(distributed.shared_gradients(network), LossSettings())
-sum(objective(batch).values()).backward()
+loss = LossSettings()
+objective = teacher_objective(distributed.shared_gradients(Helped(network, loss)), loss)
+sum(objective(batch, 1.0).values()).backward()
 agreed = distributed.agreed(float(rank + 1), torch.device("cpu"))
 if rank == 0:
     gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}

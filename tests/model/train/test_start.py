@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from distilpose.model.card import Card
 from distilpose.model.networks import build
 from distilpose.model.train.settings import DataSettings, RunSettings, TrainSettings
 from distilpose.model.train.start import start_weights
-from distilpose.model.weights import Card, save
+from distilpose.model.weights import save
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def line() -> nn.Linear:
 def step_of(network: nn.Linear, settings: OptimiserSettings) -> Step:
     averaged = line().requires_grad_(False)
 
-    def objective(_: TrainBatch) -> dict[str, torch.Tensor]:
+    def objective(_: TrainBatch, fade: float) -> dict[str, torch.Tensor]:
         out = network(torch.ones(1, 1)).squeeze()
         return {"first": 3 * out, "second": out}
 

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ class Checkpoint:
     """The run's settings as JSON."""
     data_digest: str
     code_version: str
+    helpers: dict[str, Tensor] = field(default_factory=dict)
+    """Of `helpers.Helped`; empty where a run has none."""
 
     @classmethod
     def of(
@@ -35,6 +37,7 @@ class Checkpoint:
         step: int,
         spent_seconds: float,
         network: torch.nn.Module,
+        helpers: dict[str, Tensor],
         averaged: torch.nn.Module,
         optimiser: torch.optim.Optimizer,
         settings: TrainSettings,
@@ -45,6 +48,7 @@ class Checkpoint:
             step=step,
             spent_seconds=spent_seconds,
             network=network.state_dict(),
+            helpers=helpers,
             averaged=averaged.state_dict(),
             optimiser=optimiser.state_dict(),
             settings=settings.model_dump_json(),
@@ -66,10 +70,17 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint`; a reader finds the one that was there or this one, never a part."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write `checkpoint`; a reader finds the one that was there or this one, never a part.
+
+    One process at a time may write to `path`. What one that was killed left unfinished beside it
+    is written over by the next.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        torch.save(vars(checkpoint), unfinished)
+        with unfinished.open("wb") as file:
+            torch.save(vars(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())  # a machine that loses power may else keep a name without bytes
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

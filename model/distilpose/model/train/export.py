@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from distilpose.model.card import Card, Figure
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.settings import TrainSettings
+from distilpose.model.train.start import teacher_file
 from distilpose.model.train.validate import EarlyFigures
-from distilpose.model.weights import Card, Figure, save
+from distilpose.model.weights import save
 
 
 def write_weights(
@@ -24,7 +26,8 @@ def write_weights(
     Raises:
         WeightsError: a value is not finite in half precision.
     """
-    teacher = f", taught by {settings.teacher.name}" if settings.teacher else ""
+    taught_by = teacher_file(settings)
+    teacher = f", taught by {taught_by.name}" if taught_by else ""
     card = Card(
         architecture=settings.network,
         version=f"0+{datetime.now(UTC):%Y%m%d}",

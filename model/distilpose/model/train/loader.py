@@ -70,7 +70,7 @@ class Loader:
         self._count = len(table)
         self._batch_size, self._seed, self._device = batch_size, seed, device
         self._rank, self._world_size = rank, world_size
-        weight = _weight(table, label_weight, min_keypoint_weight)
+        weight = trusted_weight(table, label_weight, min_keypoint_weight)
         self._xy_store_px, self._weight, self._box_wh_store_px = (
             torch.from_numpy(column).to(device)
             for column in (table.xy_store_px, weight, table.box_wh_store_px)
@@ -162,9 +162,10 @@ class MappedCrops:
         return crops_BHWC.to(self._device, non_blocking=True)
 
 
-def _weight(
+def trusted_weight(
     table: PeopleTable, label_weight: Mapping[str, float], min_keypoint_weight: float
 ) -> FloatArray:
+    """How much each keypoint (N, 17) of a table counts: its own weight times its label's."""
     factor = [label_weight.get(label, 1.0) for label in table.label.tolist()]
     trusted = table.weight * (table.weight >= min_keypoint_weight)
     return trusted * np.array(factor, np.float32)[:, None]

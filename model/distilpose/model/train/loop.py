@@ -11,35 +11,36 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from distilpose.model import devices
+from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError, ModelError
 from distilpose.model.networks import Student, Teacher, build
-from distilpose.model.train import checkpoint, validate
+from distilpose.model.train import checkpoint, examples, validate
 from distilpose.model.train.augment import augment
 from distilpose.model.train.batch import StoredBatch
 from distilpose.model.train.distributed import agreed, shared_gradients
 from distilpose.model.train.export import write_weights
+from distilpose.model.train.helpers import Helped
 from distilpose.model.train.loader import Loader
-from distilpose.model.train.schedule import (
-    Progress,
-    augment_strength,
-    input_size_hw,
-    learning_rate,
-)
-from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.start import start_weights
-from distilpose.model.train.step import (
+from distilpose.model.train.objectives import (
     Objective,
-    Step,
-    StepReport,
-    frozen,
-    make_optimiser,
     regression_objective,
     student_objective,
     teacher_objective,
 )
+from distilpose.model.train.schedule import (
+    Progress,
+    augment_strength,
+    helper_fade,
+    input_size_hw,
+    learning_rate,
+)
+from distilpose.model.train.settings import TrainSettings
+from distilpose.model.train.start import start_weights, teacher_file
+from distilpose.model.train.step import Step, StepReport, frozen, make_optimiser
 from distilpose.model.weights import load
 
 
@@ -53,8 +54,8 @@ class Observer(Protocol):
     def on_log(self, entry: dict[str, float]) -> None:
         """Means since the last entry: losses, gradient norm, learning rate, crops a second."""
 
-    def on_figures(self, step: int, figures: validate.EarlyFigures) -> None:
-        """Early figures of the averaged weights."""
+    def on_figures(self, step: int, figures: validate.EarlyFigures, examples_HWC: ImageHWC) -> None:
+        """Early figures of the averaged weights, and some of their answers drawn."""
 
     def on_saved(self, step: int) -> None:
         """A checkpoint was written."""
@@ -88,8 +89,9 @@ class Run:
         self.network = build(self.settings.network).to(self.device)
         start_weights(self.network, self.settings)
         self.averaged = frozen(deepcopy(self.network))
+        self._helped = Helped(self.network, self.settings.loss).to(self.device)
         self.progress = Progress(run, self.loader.steps_per_epoch, self.clock)
-        self._optimiser = make_optimiser(self.network, self.settings.optimiser)
+        self._optimiser = make_optimiser(self._helped, self.settings.optimiser)
         self._step = Step(
             self.network,
             self.averaged,
@@ -122,6 +124,7 @@ class Run:
         state = checkpoint.load(self.checkpoint_path, self.device)
         state.check_belongs_to(self.settings, self.data_digest, self.checkpoint_path)
         self.network.load_state_dict(state.network)
+        self._helped.load_state_dict(state.helpers, strict=False)
         self.averaged.load_state_dict(state.averaged)
         self._optimiser.load_state_dict(state.optimiser)
         self.progress.step = state.step
@@ -140,7 +143,8 @@ class Run:
                     break
                 self._take(batch, share)
                 self._now_and_then(share)
-            self.measure()
+            if not self.stopping:
+                self.measure()
             self.save()
         finally:
             self.observer.close()
@@ -162,7 +166,8 @@ class Run:
                 size_hw=input_size_hw(self.settings.run, share),
             )
         rate = learning_rate(self.settings.optimiser, share, step)
-        self._window.append(self._step(batch, learning_rate=rate, step=step))
+        fade = helper_fade(self.settings.loss, share)
+        self._window.append(self._step(batch, learning_rate=rate, step=step, fade=fade))
         self._people_in_window += len(batch.weight)
         self.progress.step += 1
 
@@ -210,6 +215,7 @@ class Run:
                 step=self.progress.step,
                 spent_seconds=self.progress.seconds,
                 network=self.network,
+                helpers=self._helped.own_state(),
                 averaged=self.averaged,
                 optimiser=self._optimiser,
                 settings=self.settings,
@@ -231,16 +237,17 @@ class Run:
         """Tell the observer early figures of the averaged weights, where people are held out."""
         self._log()
         if self.held_out and self.rank == 0:
-            found = validate.predict(
+            xy_crop, raw_score = validate.predict(
                 self.averaged,
                 self.held_out.people.in_order(),
                 size_hw=input_size_hw(self.settings.run, share),
                 autocast=self.autocast,
             )
             self.figures = validate.figures(
-                *found, self.held_out.table, scores_trained=self._trains_scores
+                xy_crop, raw_score, self.held_out.table, scores_trained=self._trains_scores
             )
-            self.observer.on_figures(self.progress.step, self.figures)
+            drawn_HWC = examples.sheet(self.held_out.people, xy_crop, raw_score)
+            self.observer.on_figures(self.progress.step, self.figures, drawn_HWC)
         self._last["figures"] = self._last["log"] = self.clock()
 
     @property
@@ -250,20 +257,22 @@ class Run:
 
     def _objective(self) -> Objective:
         loss = self.settings.loss
-        network = self._runnable(self.network)
+        network = self._compiled(shared_gradients(self._helped), self.network)
         if network_config(self.settings.network).role == "teacher":
             return teacher_objective(network, loss)
-        if self.settings.teacher is None:
+        path = teacher_file(self.settings)
+        if path is None or not loss.needs_teacher:
             return regression_objective(network, loss)
-        teacher = load(self.settings.teacher).network
+        teacher = load(path).network
         if not isinstance(teacher, Teacher):
-            raise ConfigError(f"{self.settings.teacher}: is no teacher's weights")
-        return student_objective(network, self._runnable(frozen(teacher.to(self.device))), loss)
+            raise ConfigError(f"{path}: is no teacher's weights")
+        teacher = frozen(teacher.to(self.device))
+        return student_objective(network, self._compiled(teacher, teacher), loss)
 
-    def _runnable(self, network: Student | Teacher) -> Callable[..., Any]:
+    def _compiled(self, module: nn.Module, network: Student | Teacher) -> Callable[..., Any]:
+        """`module`, which computes with `network`, in the form that is quickest to run."""
         network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        shared = shared_gradients(network) if network is self.network else network
-        runnable: Callable[..., Any] = (
-            torch.compile(shared) if self.settings.run.compile else shared
+        quickest: Callable[..., Any] = (
+            torch.compile(module) if self.settings.run.compile else module
         )
-        return runnable
+        return quickest

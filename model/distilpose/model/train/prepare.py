@@ -1,16 +1,20 @@
 """From a run's settings to a run: caches, loaders, observers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from distilpose.model import devices
+from distilpose.model.arrays import ImageHWC
+from distilpose.model.errors import DataError
 from distilpose.model.people import PeopleFolder
 from distilpose.model.train.cache import EVALUATION, TRAINING, CropCache, build_cache, select
-from distilpose.model.train.loader import Loader
+from distilpose.model.train.loader import Loader, trusted_weight
 from distilpose.model.train.loop import Observer, Run
 from distilpose.model.train.people_table import CropFormat
 from distilpose.model.train.record import Record
@@ -29,10 +33,10 @@ class Observers:
         for observer in self._each:
             observer.on_log(entry)
 
-    def on_figures(self, step: int, figures: EarlyFigures) -> None:
-        """Early figures of the averaged weights."""
+    def on_figures(self, step: int, figures: EarlyFigures, examples_HWC: ImageHWC) -> None:
+        """Early figures of the averaged weights, and some of their answers drawn."""
         for observer in self._each:
-            observer.on_figures(step, figures)
+            observer.on_figures(step, figures, examples_HWC)
 
     def on_saved(self, step: int) -> None:
         """A checkpoint was written."""
@@ -74,7 +78,9 @@ def prepare(
         )
 
     training = cut(data.people, "train", TRAINING)
-    rows = _labelled(training, select(training, holdout="exclude"))[: data.limit]
+    rows = _labelled(training, "exclude", data.label_weight, data.min_keypoint_weight)[: data.limit]
+    if not len(rows):
+        raise DataError(f"{data.people}: nobody has a keypoint that counts")
     loader = Loader(
         training,
         rows,
@@ -98,11 +104,18 @@ def prepare(
 
 
 def _held_out(cache: CropCache, limit: int | None, device: torch.device) -> HeldOut:
-    rows = _labelled(cache, select(cache, holdout="include"))[:limit]
+    rows = _labelled(cache, "include")[:limit]
     people = Loader(cache, rows, batch_size=64, seed=0, device=device, resident=False)
     return HeldOut(people, cache.table.take(rows))
 
 
-def _labelled(cache: CropCache, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    has_keypoints = np.any(cache.table.weight[rows] > 0, axis=1)
-    return np.asarray(rows[has_keypoints])
+def _labelled(
+    cache: CropCache,
+    holdout: Literal["exclude", "include"],
+    label_weight: Mapping[str, float] = MappingProxyType({}),
+    min_keypoint_weight: float = 0.0,
+) -> npt.NDArray[np.intp]:
+    """The people who have a keypoint that counts: nobody else is worth a place in a batch."""
+    rows = select(cache, holdout=holdout)
+    weight = trusted_weight(cache.table.take(rows), label_weight, min_keypoint_weight)
+    return np.asarray(rows[np.any(weight > 0, axis=1)])

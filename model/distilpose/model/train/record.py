@@ -1,4 +1,4 @@
-"""What a run leaves to read: a line of JSON an event, TensorBoard's events, curves as a picture."""
+"""What a run leaves to read: JSON lines, TensorBoard's events, pictures of curves and answers."""
 
 import json
 from collections import defaultdict
@@ -9,11 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from distilpose.model.arrays import ImageHWC
+from distilpose.model.encode import encode
 from distilpose.model.train.validate import EarlyFigures
 
 
 class Record:
-    """Writes `log.jsonl`, TensorBoard events and `curves.png` into a run's folder."""
+    """Writes a run's folder: `log.jsonl`, `tensorboard/`, `curves.png`, `predictions.png`."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
@@ -23,9 +25,10 @@ class Record:
         """Means since the last entry."""
         self._write("train", entry, step=int(entry["step"]))
 
-    def on_figures(self, step: int, figures: EarlyFigures) -> None:
-        """Early figures of the averaged weights; the curves are drawn anew."""
+    def on_figures(self, step: int, figures: EarlyFigures, examples_HWC: ImageHWC) -> None:
+        """Early figures and answers of the averaged weights; the curves are drawn anew."""
         self._write("figures", {"step": step, **figures._asdict()}, step=step)
+        (self._out / "predictions.png").write_bytes(encode(examples_HWC, "png"))
         draw_curves(self._out / "log.jsonl", self._out / "curves.png")
 
     def on_saved(self, step: int) -> None:

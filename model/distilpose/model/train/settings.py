@@ -67,8 +67,25 @@ class LossSettings(_Group):
         "all", description="`published` skips unlabelled keypoints."
     )
     cross_entropy: float = Field(
-        0.0, ge=0, description="Spatial cross-entropy of the teacher's heatmaps: ends the plateau."
+        0.0, ge=0, description="Spatial cross-entropy of a teacher's heatmaps: ends the plateau."
     )
+    auxiliary: float = Field(
+        0.0, ge=0, description="The same of a heatmap read from the visual tokens, in training."
+    )
+    attention: float = Field(
+        0.0, ge=0, description="Tells keypoint tokens to attend to the patch of their keypoint."
+    )
+    helpers_until: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the run over which those but `auxiliary` fade out; none: they stay.",
+    )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term of a student is compared with a teacher."""
+        return any((self.vis_dist, self.kpt_dist, self.score, self.reg2hm))
 
 
 class SizeSettings(_Group):
@@ -106,9 +123,12 @@ class TrainSettings(_Group):
     """A run: a teacher learns heatmaps from labels, a student from labels and a frozen teacher."""
 
     network: str = Field(description="tokenpose-s, tokenpose-l, distilpose-s or distilpose-l.")
-    teacher: Path | None = Field(None, description="A student's teacher: its weights file.")
-    start_from: Path | None = Field(
-        None, description="Weights to start from; what fits by name and shape is taken."
+    teacher: Path | Literal["packaged"] | None = Field(
+        None, description="A student's teacher: its weights file, or the one in the package."
+    )
+    start_from: Path | Literal["nothing"] | None = Field(
+        None,
+        description="Weights to start from, as far as they fit; none: a student's teacher, if any.",
     )
     data: DataSettings
     run: RunSettings
@@ -125,13 +145,9 @@ class TrainSettings(_Group):
         is_student = NETWORKS[self.network].role == "student"
         if self.teacher and not is_student:
             raise ValueError("teacher: only a student has one")
-        if is_student and not self.teacher and self.loss != PLAIN_REGRESSION:
-            raise ValueError("teacher: a student needs one, unless only `reg` and `reg2hm` count")
+        if is_student and not self.teacher and self.loss.needs_teacher:
+            raise ValueError("teacher: a student needs one, unless only loss.reg counts")
         return self
-
-
-PLAIN_REGRESSION = LossSettings(vis_dist=0, kpt_dist=0, score=0, reg2hm=0)
-"""Coordinates alone: the paper's baseline, which needs no teacher."""
 
 
 def load_run(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainSettings:

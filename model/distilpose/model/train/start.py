@@ -1,13 +1,21 @@
 """What a run starts from: a file's weights as far as they fit, a student from its teacher."""
 
+from pathlib import Path
+
 from torch import Tensor
 
+from distilpose.model.load import packaged_teacher
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.weights import read_tensors
 
 _STUDENT_HEAD = "keypoint_head.tokenhead."
 _TEACHER_HEAD = "keypoint_head.tokenpose."
+
+
+def teacher_file(settings: TrainSettings) -> Path | None:
+    """The weights file of a student's teacher, where it has one."""
+    return packaged_teacher() if settings.teacher == "packaged" else settings.teacher
 
 
 def start_weights(network: Student | Teacher, settings: TrainSettings) -> int:
@@ -19,8 +27,8 @@ def start_weights(network: Student | Teacher, settings: TrainSettings) -> int:
     Raises:
         WeightsError: the file is missing or no weights file.
     """
-    path = settings.start_from or settings.teacher
-    if path is None:
+    path = settings.start_from or teacher_file(settings)
+    if path is None or path == "nothing":
         return 0
     tensors, _, _ = read_tensors(path)
     own = network.state_dict()

@@ -8,14 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distilpose.model.heatmaps import heatmap_target, regression_target
-from distilpose.model.networks import Student, StudentOut, Teacher, TeacherOut
-from distilpose.model.train import losses
+from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.batch import TrainBatch
-from distilpose.model.train.settings import LossSettings, OptimiserSettings
-
-Terms = dict[str, Tensor]
-Objective = Callable[[TrainBatch], Terms]
+from distilpose.model.train.objectives import Objective, Terms
+from distilpose.model.train.settings import OptimiserSettings
 
 
 class StepReport(NamedTuple):
@@ -38,13 +34,15 @@ class Step:
     settings: OptimiserSettings
     autocast: Callable[[], AbstractContextManager[object]]
 
-    def __call__(self, batch: TrainBatch, *, learning_rate: float, step: int) -> StepReport:
-        """Take step number `step` (from 0) with one batch."""
+    def __call__(
+        self, batch: TrainBatch, *, learning_rate: float, step: int, fade: float = 0.0
+    ) -> StepReport:
+        """Take step number `step` (from 0) with one batch; `fade` is the helpers' (1 to 0)."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.network.train()
         with self.autocast():
-            terms = self.objective(batch)
+            terms = self.objective(batch, fade)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -82,60 +80,6 @@ def make_optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.opt
         eps=settings.epsilon,
         fused=trained[0].device.type == "cuda",
     )
-
-
-def teacher_objective(network: Callable[[Tensor], TeacherOut], loss: LossSettings) -> Objective:
-    """Heatmaps against Gaussians, and their spatial cross-entropy where it is asked for."""
-
-    def terms(batch: TrainBatch) -> Terms:
-        heatmaps_BKHW = network(batch.crops_BCHW).heatmaps_BKHW.float()
-        target = heatmap_target(batch.xy_crop_px, batch.weight)
-        result = {
-            "heatmap": losses.teacher_loss(heatmaps_BKHW, target.heatmaps_BKHW, target.weight)
-        }
-        if loss.cross_entropy:
-            inside = regression_target(batch.xy_crop_px, batch.weight).weight
-            entropy = losses.spatial_cross_entropy(heatmaps_BKHW, target.heatmaps_BKHW, inside)
-            result["cross_entropy"] = loss.cross_entropy * entropy
-        return result
-
-    return terms
-
-
-def student_objective(
-    network: Callable[[Tensor], StudentOut],
-    teacher: Callable[[Tensor], TeacherOut],
-    loss: LossSettings,
-) -> Objective:
-    """The paper's five losses against a frozen teacher in evaluation mode."""
-    weights = losses.LossWeights(loss.reg, loss.vis_dist, loss.kpt_dist, loss.score, loss.reg2hm)
-
-    def terms(batch: TrainBatch) -> Terms:
-        with torch.no_grad():
-            teacher_out = TeacherOut(*(t.float() for t in teacher(batch.crops_BCHW)))
-        student_out = StudentOut(*(t.float() for t in network(batch.crops_BCHW)))
-        result = losses.distilpose_loss(
-            student_out,
-            teacher_out,
-            regression_target(batch.xy_crop_px, batch.weight),
-            weights=weights,
-            heatmap_weighting=loss.heatmap_weighting,
-            score_keypoints=loss.score_keypoints,
-        )
-        return {name: term for name, term in result._asdict().items() if getattr(weights, name)}
-
-    return terms
-
-
-def regression_objective(network: Callable[[Tensor], StudentOut], loss: LossSettings) -> Objective:
-    """Coordinates alone, without a teacher: the baseline of the paper's ablation."""
-
-    def terms(batch: TrainBatch) -> Terms:
-        target = regression_target(batch.xy_crop_px, batch.weight)
-        xy_crop = network(batch.crops_BCHW).xy_crop.float()
-        return {"reg": loss.reg * losses.regression_loss(xy_crop, target)}
-
-    return terms
 
 
 def frozen(network: Student | Teacher) -> Student | Teacher:

@@ -1,0 +1,140 @@
+"""A table of runs that differ in one thing each, every one over several seeds."""
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import yaml
+
+from distilpose.model.configs import network_config
+from distilpose.model.errors import ConfigError
+from distilpose.model.train.loop import Observer
+from distilpose.model.train.prepare import prepare
+from distilpose.model.train.settings import TrainSettings, load_run
+from distilpose.model.train.validate import EarlyFigures
+
+Changes: TypeAlias = Mapping[str, Any]
+"""`group.field` of a run's settings -> value."""
+
+_OFF: Final = {"loss.vis_dist": 0, "loss.kpt_dist": 0, "loss.score": 0, "loss.reg2hm": 0}
+
+
+def _only(*terms: str) -> Changes:
+    kept = {f"loss.{term}" for term in terms}
+    return MappingProxyType({name: off for name, off in _OFF.items() if name not in kept})
+
+
+PAPER_ROWS: Final[Mapping[str, Changes]] = MappingProxyType(
+    {
+        "plain regression": _only(),
+        "+ token distillation": _only("vis_dist", "kpt_dist"),
+        "+ simulated heatmap": _only("reg2hm"),
+        "+ score": _only("score"),
+        "all": MappingProxyType({}),
+    }
+)
+"""The parts of the loss, each alone beside the coordinates, then all together.
+
+Source: the ablation of DistilPose, arXiv 2303.02455.
+"""
+
+
+class Outcome(NamedTuple):
+    """What one row reached."""
+
+    row: str
+    ranked_by: str
+    """What its AP ranks people by: `score`, or `box` where no score was trained."""
+    figures: tuple[EarlyFigures, ...]
+    """Of each seed, at the end of its run."""
+
+    def mean(self, name: str) -> float:
+        """Mean of a figure over the seeds."""
+        return statistics.fmean(getattr(each, name) for each in self.figures)
+
+    def spread(self, name: str) -> float:
+        """Standard deviation of a figure over the seeds; 0 for one seed."""
+        values = [getattr(each, name) for each in self.figures]
+        return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def read_rows(path: Path) -> dict[str, Changes]:
+    """Rows from a YAML file: a name and the settings it changes, none for the run as it is.
+
+    Raises:
+        ConfigError: the file cannot be read or is no such mapping.
+    """
+    try:
+        rows = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(f"{path}: cannot be read: {err}") from err
+    if not isinstance(rows, dict) or not all(isinstance(r or {}, dict) for r in rows.values()):
+        raise ConfigError(f"{path}: expected rows, each a name with settings and their values")
+    return {str(name): changes or {} for name, changes in rows.items()}
+
+
+class Ablation(NamedTuple):
+    """Runs of `config` with each row's changes and each seed, below the folder `out`."""
+
+    config: Path
+    out: Path
+    overrides: Changes
+    """Of all rows."""
+    rows: Mapping[str, Changes]
+    seeds: int
+
+    def runs(self) -> list[tuple[str, int, TrainSettings]]:
+        """Row, seed and settings of every run, checked before any starts.
+
+        Raises:
+            ConfigError: settings are unknown or do not fit, or nobody is there to measure on.
+        """
+        runs = []
+        for row, changes in self.rows.items():
+            for seed in range(self.seeds):
+                changed = {**self.overrides, **changes, "run.seed": seed}
+                settings = load_run(self.config, changed)
+                if settings.data.evaluate_on is None:
+                    raise ConfigError(f"{self.config}: data.evaluate_on: needed to compare rows")
+                runs.append((row, seed, settings))
+        return runs
+
+    def folder(self, row: str, seed: int) -> Path:
+        """Where a run's files lie."""
+        name = "-".join("".join(c if c.isalnum() else " " for c in row).split())
+        return self.out / name / f"seed-{seed}"
+
+    def take(self, row: str, seed: int, settings: TrainSettings, observer: Observer) -> None:
+        """Do one run, or nothing where its figures are there already.
+
+        Raises:
+            ModelError: as `prepare` and `fit` do.
+        """
+        folder = self.folder(row, seed)
+        done = folder / "figures.json"
+        if done.exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        run = prepare(settings, folder, observer=observer)
+        run.fit()
+        if run.figures and not run.stopping:
+            done.write_text(json.dumps(run.figures._asdict()) + "\n")
+
+    def outcomes(self) -> list[Outcome]:
+        """What is there so far, row by row."""
+        found: dict[str, Outcome] = {}
+        for row, seed, settings in self.runs():
+            done = self.folder(row, seed) / "figures.json"
+            if done.exists():
+                before = found.get(row, Outcome(row, _ranked_by(settings), ()))
+                figures = EarlyFigures(**json.loads(done.read_text("utf-8")))
+                found[row] = before._replace(figures=(*before.figures, figures))
+        return list(found.values())
+
+
+def _ranked_by(settings: TrainSettings) -> str:
+    has_score = network_config(settings.network).role == "teacher" or settings.loss.score > 0
+    return "score" if has_score else "box"

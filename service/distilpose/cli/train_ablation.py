@@ -1,0 +1,73 @@
+"""`distilpose train ablation`: what each part of a run is worth, over several seeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from distilpose.cli.options import told_errors
+from distilpose.cli.train_display import TrainDisplay
+from distilpose.cli.train_options import overrides_of, run_options
+
+if TYPE_CHECKING:
+    from distilpose.model.train.ablation import Outcome
+
+_FIGURES = {"ap": "AP", "ap50": "AP50", "mean_oks": "mean OKS", "pck": "PCK@0.2"}
+
+
+@click.command()
+@run_options
+@click.option(
+    "--rows",
+    "rows_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML of rows and what each changes. Default: the paper's ablation.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
+def command(
+    config: Path,
+    out: Path,
+    budget: str | None,
+    overrides: Sequence[str],
+    rows_file: Path | None,
+    seeds: int,
+) -> None:
+    """Do the run in CONFIG once for each row and seed, and compare them.
+
+    The paper's rows are plain regression, each part of the loss beside it, and all. A budget is
+    that of the whole table. Runs whose figures are in OUT are not done again.
+    """
+    with told_errors():
+        from distilpose.model.train.ablation import PAPER_ROWS, Ablation, read_rows
+
+        rows = read_rows(rows_file) if rows_file else PAPER_ROWS
+        shared = overrides_of(overrides, budget, runs=len(rows) * seeds)
+        ablation = Ablation(config, out, shared, rows, seeds)
+        runs = ablation.runs()
+        for number, (row, seed, settings) in enumerate(runs, start=1):
+            display = TrainDisplay(title=f"{number}/{len(runs)} {row}, seed {seed}")
+            try:
+                ablation.take(row, seed, settings, display)
+            finally:
+                display.close()
+        table = markdown(ablation.outcomes())
+    (out / "ablation.md").write_text(table)
+    click.echo(table, nl=False)
+
+
+def markdown(outcomes: Sequence["Outcome"]) -> str:
+    """The table, a line a row."""
+    lines = [
+        f"| row | ranked by | {' | '.join(_FIGURES.values())} |",
+        f"| --- | --- |{' --- |' * len(_FIGURES)}",
+    ]
+    for outcome in outcomes:
+        cells = [f"{outcome.mean(f):.3f} ± {outcome.spread(f):.3f}" for f in _FIGURES]
+        lines.append(f"| {outcome.row} | {outcome.ranked_by} | {' | '.join(cells)} |")
+    seeds = max((len(outcome.figures) for outcome in outcomes), default=0)
+    note = (
+        f"Mean and standard deviation over {seeds} seeds; people of `data.evaluate_on` with "
+        "keypoints, ground-truth boxes, no flip test."
+    )
+    return "\n".join([*lines, "", note]) + "\n"

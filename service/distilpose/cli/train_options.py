@@ -1,0 +1,51 @@
+"""Options that say which run to do, of all commands that do one."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from distilpose.cli.options import seconds
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def run_options(function: Function) -> Function:
+    """`--config`, `--out`, `--budget` and `--set`."""
+    config = click.Path(exists=True, dir_okay=False, path_type=Path)
+    for option in (
+        click.option(
+            "--set", "overrides", multiple=True, metavar="GROUP.FIELD=VALUE", help="Override."
+        ),
+        click.option("--budget", help="Wall time such as 25m or 2h, in place of CONFIG's length."),
+        click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path)),
+        click.option("--config", required=True, type=config, help="The run's settings (YAML)."),
+    ):
+        function = option(function)
+    return function
+
+
+def overrides_of(given: Sequence[str], budget: str | None, *, runs: int = 1) -> dict[str, Any]:
+    """What `--set` and `--budget` change, the budget shared by `runs`.
+
+    Raises:
+        ConfigError: one of them cannot be read.
+    """
+    import yaml
+
+    from distilpose.model.errors import ConfigError
+
+    values: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {text}: expected GROUP.FIELD=VALUE")
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError as err:
+            raise ConfigError(f"--set {text}: the value is no YAML") from err
+    if budget:
+        values |= {"run.steps": None, "run.epochs": None}
+        values["run.budget_seconds"] = seconds(budget) / runs
+    return values

@@ -1,0 +1,111 @@
+"""Tables of runs: the rows of the paper, of a file, and what is kept of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distilpose.model.errors import ConfigError
+from distilpose.model.train.ablation import PAPER_ROWS, Ablation, Outcome, read_rows
+from distilpose.model.train.validate import EarlyFigures
+
+
+def config(folder: Path, **changes: Any) -> Path:
+    values = {
+        "network": "distilpose-s",
+        "teacher": "teacher.safetensors",
+        "data": {"people": "people", "evaluate_on": "held-out", "cache": "cache"},
+        "run": {"steps": 4},
+        **changes,
+    }
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def figures(folder: Path, ap: float) -> None:
+    folder.mkdir(parents=True)
+    values = EarlyFigures(ap=ap, ap50=0.5, mean_oks=0.4, pck=0.3)._asdict()
+    (folder / "figures.json").write_text(json.dumps(values))
+
+
+def test_the_papers_rows_switch_the_parts_of_the_loss(tmp_path: Path) -> None:
+    runs = Ablation(config(tmp_path), tmp_path, {}, PAPER_ROWS, 1).runs()
+    used = {
+        row: {name for name in ("vis_dist", "kpt_dist", "score", "reg2hm") if loss[name]}
+        for row, _, settings in runs
+        for loss in [settings.loss.model_dump()]
+    }
+    assert used == {
+        "plain regression": set(),
+        "+ token distillation": {"vis_dist", "kpt_dist"},
+        "+ simulated heatmap": {"reg2hm"},
+        "+ score": {"score"},
+        "all": {"vis_dist", "kpt_dist", "score", "reg2hm"},
+    }
+    assert not runs[0][2].loss.needs_teacher
+
+
+def test_every_row_is_run_for_every_seed(tmp_path: Path) -> None:
+    rows = {"as it is": {}, "harder": {"augment_strength": 0.9}}
+    runs = Ablation(config(tmp_path), tmp_path, {"run.batch_size": 3}, rows, 2).runs()
+    assert [(row, seed) for row, seed, _ in runs] == [
+        ("as it is", 0), ("as it is", 1), ("harder", 0), ("harder", 1),
+    ]  # fmt: skip
+    assert [settings.run.seed for _, _, settings in runs] == [0, 1, 0, 1]
+    assert [settings.augment_strength for _, _, settings in runs] == [1.0, 1.0, 0.9, 0.9]
+    assert {settings.run.batch_size for _, _, settings in runs} == {3}
+
+
+def test_without_a_score_loss_people_are_ranked_by_their_box(tmp_path: Path) -> None:
+    ablation = Ablation(config(tmp_path), tmp_path, {}, PAPER_ROWS, 1)
+    for row in PAPER_ROWS:
+        figures(ablation.folder(row, 0), 0.2)
+    assert [outcome.ranked_by for outcome in ablation.outcomes()] == [
+        "box", "box", "box", "score", "score",
+    ]  # fmt: skip
+
+
+def test_mean_and_spread_are_over_the_seeds_that_are_done(tmp_path: Path) -> None:
+    ablation = Ablation(config(tmp_path), tmp_path, {}, {"all": {}}, 3)
+    figures(ablation.folder("all", 0), 0.1)
+    figures(ablation.folder("all", 2), 0.3)
+    (outcome,) = ablation.outcomes()
+    assert outcome.mean("ap") == pytest.approx(0.2)
+    assert outcome.spread("ap") == pytest.approx(0.02**0.5)
+    assert outcome.mean("pck") == pytest.approx(0.3)
+
+
+def test_one_seed_has_no_spread() -> None:
+    only = EarlyFigures(ap=0.1, ap50=0.2, mean_oks=0.3, pck=0.4)
+    assert Outcome("all", "score", (only,)).spread("ap") == 0
+
+
+def test_people_to_measure_on_are_needed(tmp_path: Path) -> None:
+    path = config(tmp_path, data={"people": "people", "cache": "cache"})
+    with pytest.raises(ConfigError, match=r"data\.evaluate_on: needed to compare"):
+        Ablation(path, tmp_path, {}, PAPER_ROWS, 1).runs()
+
+
+def test_a_row_that_changes_something_unknown_is_refused_before_any_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"loss\.vis"):
+        Ablation(config(tmp_path), tmp_path, {}, {"odd": {"loss.vis": 1}}, 1).runs()
+
+
+def test_rows_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.yaml"
+    path.write_text("as it is:\nno pseudo:\n  data.label_weight: {pseudo: 0}\n")
+    assert read_rows(path) == {
+        "as it is": {},
+        "no pseudo": {"data.label_weight": {"pseudo": 0}},
+    }
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "row: 5\n", "row: [1]\n"])
+def test_a_file_that_holds_no_rows_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rows.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="expected rows"):
+        read_rows(path)

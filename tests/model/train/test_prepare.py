@@ -1,0 +1,51 @@
+"""Who is learned from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilpose.model.errors import DataError
+from distilpose.model.train.prepare import Observers, prepare
+from distilpose.model.train.settings import TrainSettings
+from tiny_people import write_people
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six people labelled by hand and, as another source, the same by machine."""
+    folder = write_people(tmp_path_factory.mktemp("people"))
+    document = json.loads((folder / "people.json").read_text())
+    for image in document["images"]:
+        image["id"] += 10
+    for annotation in document["annotations"]:
+        annotation["id"] += 10
+        annotation["image_id"] += 10
+        annotation["label"] = "pseudo"
+    (folder / "machine.json").write_text(json.dumps(document))
+    return folder
+
+
+def steps_an_epoch(people: Path, out: Path, **data: Any) -> int:
+    settings = TrainSettings.model_validate(
+        {
+            "network": "tokenpose-s",
+            "data": {"people": people, "cache": people / "cache", **data},
+            "run": {"steps": 1, "batch_size": 1, "device": "cpu"},
+        }
+    )
+    return prepare(settings, out, observer=Observers([])).loader.steps_per_epoch
+
+
+def test_everyone_with_a_keypoint_is_learned_from(people: Path, tmp_path: Path) -> None:
+    assert steps_an_epoch(people, tmp_path) == 12
+
+
+def test_labels_that_count_nothing_get_no_place_in_a_batch(people: Path, tmp_path: Path) -> None:
+    assert steps_an_epoch(people, tmp_path, label_weight={"pseudo": 0.0}) == 6
+
+
+def test_nobody_to_learn_from_is_an_error(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nobody has a keypoint that counts"):
+        steps_an_epoch(people, tmp_path, label_weight={"human": 0.0, "pseudo": 0.0})
