@@ -1,14 +1,25 @@
 """`distilpose data`, as a user calls it."""
 
+import gzip
 import json
+import math
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from distilpose.cli import main
+from distilpose.model.card import Card
+from distilpose.model.load import packaged_student
+from distilpose.model.networks import Teacher, build
+from distilpose.model.people import PeopleFolder
+from distilpose.model.weights import load, save
 from labelled import FRONTAL, encoded, noise, person, picture, write_folder
+from photos import BUS_BOXES_XYXY_PX, photo
 
 SWAPPED = dict(FRONTAL) | {"left_hip": FRONTAL["right_hip"], "right_hip": FRONTAL["left_hip"]}
 
@@ -98,3 +109,109 @@ def test_only_the_wanted_sources_are_cut(good: Path, tmp_path: Path) -> None:
     write_folder(good, [picture(5)], [person(5, FRONTAL)], source="lspet")
     done = data("cache", good, tmp_path / "cache", "--workers", "1", "--source", "lspet")
     assert ": 1 people" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a teacher that shows a peak of 0.75 in the middle of every crop."""
+    network = build("tokenpose-s")
+    assert isinstance(network, Teacher)
+    last = network.keypoint_head.get_submodule("tokenpose.mlp_head.3")
+    state = dict(network.state_dict())
+    rows, columns = torch.arange(64.0)[:, None], torch.arange(48.0)
+    bump = 0.75 * torch.exp(-((rows - 32) ** 2 + (columns - 24) ** 2) / 8)
+    for name, value in last.state_dict().items():
+        key = f"keypoint_head.tokenpose.mlp_head.3.{name}"
+        state[key] = bump.flatten() if name == "bias" else torch.zeros_like(value)
+    path = tmp_path_factory.mktemp("weights") / "middle.safetensors"
+    card = Card(
+        architecture="tokenpose-s",
+        version="7",
+        created=date(2026, 1, 1),
+        source="A test.",
+        training_data="None.",
+        licences=(),
+        accuracy=(),
+        calibrated=False,
+        limitations=(),
+    )
+    save(path, state, card)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "bus.jpg").write_bytes(photo("bus.jpg"))
+    (folder / "broken.jpg").write_bytes(photo("bus.jpg")[:9000])
+    return folder
+
+
+def test_photos_are_labelled_by_detector_and_teacher(photos: Path, teacher: Path) -> None:
+    out, sheet = photos / "labels.json.gz", photos.parent / "sheet.png"
+    done = data("label", photos, "--teacher", teacher, "--out", out, "--sheet", sheet)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == (
+        f"{out}: 1 photos, 1 left out; 3 people with keypoints, 0 without, 1 doubtful\n"
+    )
+    assert f"left out: {photos / 'broken.jpg'}: cannot be decoded" in done.stderr
+    [picture] = PeopleFolder(photos).pictures
+    people = [each for each in picture.people if each.label == "pseudo"]
+    for one, box in zip(people, BUS_BOXES_XYXY_PX[:3], strict=True):
+        middle_px = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        assert math.dist(one.keypoints_xy_px[0], middle_px) < 6
+        np.testing.assert_allclose(one.keypoint_weight, 0.75, atol=0.01)
+    with Image.open(sheet) as drawn:
+        assert drawn.width == 3 * (192 + 8) + 8
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """The folder of a photo that shows nobody."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "black.png")
+    return folder
+
+
+def test_labels_say_by_which_networks_and_settings(empty: Path, teacher: Path) -> None:
+    out = empty / "labels.json.gz"
+    options = ("--min-box-score", "0.4", "--dtype", "float32")
+    assert data("label", empty, "--teacher", teacher, "--out", out, *options).exit_code == 0
+    with gzip.open(out, "rt") as file:
+        info = json.load(file)["info"]
+    assert info["teacher"] == {
+        "architecture": "tokenpose-s",
+        "version": "7",
+        "sha256": load(teacher).sha256,
+    }
+    assert info["detector"]["name"] == "yolov8n-person"
+    assert info["settings"]["min_box_score"] == 0.4
+    assert info["settings"]["dtype"] == "float32"
+
+
+def test_a_photo_of_nobody_has_no_people_and_no_sheet(empty: Path, teacher: Path) -> None:
+    out, sheet = empty / "labels.json.gz", empty / "sheet.png"
+    done = data("label", empty, "--teacher", teacher, "--out", out, "--sheet", sheet)
+    assert done.exit_code == 0
+    assert "nobody was found: there is no sheet" in done.stdout
+    assert not sheet.exists()
+    assert [each.people for each in PeopleFolder(empty).pictures] == [()]
+
+
+def test_a_student_labels_nothing(photos: Path) -> None:
+    out = photos / "labels.json.gz"
+    done = data("label", photos, "--teacher", packaged_student(), "--out", out)
+    assert done.exit_code == 1
+    assert "distilpose-s is no teacher" in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["labels.json", "nowhere/labels.json.gz"])
+def test_labels_that_could_not_be_found_again_are_refused_at_once(
+    photos: Path, teacher: Path, out: str
+) -> None:
+    done = data("label", photos, "--teacher", teacher, "--out", photos / out)
+    assert done.exit_code == 2
+    assert "Invalid value for '--out'" in done.stderr

@@ -1,27 +1,32 @@
-"""`distilpose data`: what is wrong with a data set, and its people as a cache for training."""
+"""`distilpose data`: what is wrong with a data set, its people as a cache, labels by a teacher."""
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import picture_progress, told_errors
+from distilpose.cli.options import device_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from distilpose.model.data_check import Report
+    from distilpose.model.load import Models
+    from distilpose.model.teacher_engine import TeacherEngine
+    from distilpose.model.train.label_photos import LabelledFolder
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_WEIGHTS = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 _EXAMPLES = 3
 
 
 @click.group()
 def command() -> None:
-    """Check a data set, or cut its people into a cache."""
+    """Check a data set, cut its people into a cache, or label photos."""
 
 
 @command.command()
@@ -87,6 +92,116 @@ def cache(folder: Path, out: Path, source: tuple[str, ...], workers: int | None)
             )
     size_gb = built.crops_NHWC.nbytes / 1e9
     click.echo(f"{out}: {len(built)} people, {size_gb:.2f} GB, digest {built.digest[:12]}")
+
+
+def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
+    if not path.name.endswith(".json.gz"):
+        raise click.BadParameter(f"{path} does not end in .json.gz")
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"{path.parent} is not a folder")
+    return path
+
+
+@command.command()
+@click.argument("folder", type=_FOLDER)
+@click.option(
+    "--teacher",
+    "teacher_path",
+    type=_WEIGHTS,
+    help="Teacher weights (tokenpose-*); packaged by default.",
+)
+@click.option(
+    "--out", type=_OUT_FILE, required=True, callback=_labels_path, help="Labels, a *.json.gz."
+)
+@click.option("--detector", type=_WEIGHTS, help="Detection weights; packaged by default.")
+@click.option(
+    "--min-box-score",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Detections from 0.2 up to this are doubtful: neither people nor background.",
+)
+@click.option("--recursive", is_flag=True, help="Photos of the folders in FOLDER too.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first photos.")
+@click.option("--sheet", "sheet_path", type=_OUT_FILE, help="Write a contact sheet (PNG) here.")
+@device_options
+def label(
+    folder: Path,
+    teacher_path: Path | None,
+    out: Path,
+    detector: Path | None,
+    min_box_score: float,
+    recursive: bool,
+    limit: int | None,
+    sheet_path: Path | None,
+    **device: str,
+) -> None:
+    """Label the people in the photos of FOLDER, which have no labels yet, by a teacher.
+
+    A keypoint's weight is the teacher's peak times the agreement of two views. Training finds the
+    photos where OUT lies in FOLDER. A photo that cannot be read is named and left out.
+    """
+    from distilpose.model.train import label_file
+    from distilpose.model.train.label_photos import label_photos, photo_paths
+
+    with told_errors():
+        paths = photo_paths(folder, recursive=recursive)[:limit]
+        models, teacher = _teacher(teacher_path, detector, **device)
+        with picture_progress() as on_progress:
+            labelled = label_photos(
+                teacher,
+                models.detector,
+                folder,
+                paths,
+                min_box_score=min_box_score,
+                on_progress=on_progress,
+            )
+        info = label_file.about(models, min_box_score=min_box_score)
+        document = label_file.document(labelled.photos, info)
+        label_file.write(out, document)
+        _print_labels(out, labelled, Counter(a["label"] for a in document["annotations"]))
+        if sheet_path:
+            _write_sheet(sheet_path, labelled)
+
+
+def _teacher(
+    path: Path | None, detector: Path | None, *, device: str, dtype: str
+) -> "tuple[Models, TeacherEngine]":
+    from distilpose.model.devices import use_threads
+    from distilpose.model.errors import WeightsError
+    from distilpose.model.load import load_models, packaged_teacher
+    from distilpose.model.teacher_engine import TeacherEngine
+    from distilpose.service.cpus import usable_cpus
+
+    use_threads(usable_cpus())
+    path = path or packaged_teacher()
+    models = load_models(
+        weights=path, detector=detector, device=device, dtype=dtype, allow_teacher=True
+    )
+    engine = models.predictor.engine
+    if not isinstance(engine, TeacherEngine):
+        raise WeightsError(f"{path}: {models.card.architecture} is no teacher")
+    return models, engine
+
+
+def _print_labels(out: Path, labelled: "LabelledFolder", people: Counter[str]) -> None:
+    for reason in labelled.left_out:
+        click.echo(f"left out: {reason}", err=True)
+    click.echo(
+        f"{out}: {len(labelled.photos)} photos, {len(labelled.left_out)} left out; "
+        f"{people['pseudo']} people with keypoints, {people['box']} without, "
+        f"{people['doubtful']} doubtful"
+    )
+
+
+def _write_sheet(path: Path, labelled: "LabelledFolder") -> None:
+    from distilpose.model.encode import encode
+    from distilpose.model.train.label_sheet import sheet
+
+    if any(len(photo.people.scores) for photo in labelled.photos):
+        path.write_bytes(encode(sheet(labelled), "png"))
+    else:
+        click.echo("nobody was found: there is no sheet")
 
 
 def _print(report: "Report", *, decode: bool, against: Path | None) -> None:

@@ -1,0 +1,112 @@
+"""People of unlabelled photos: found by a detector, labelled by a teacher. Knows no documents."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from distilpose.model.arrays import ImageHWC
+from distilpose.model.detector import Detections, PersonDetector
+from distilpose.model.errors import DataError
+from distilpose.model.teacher_engine import TeacherEngine
+from distilpose.model.train.label import Labels, label
+
+DOUBTFUL_BOX_SCORE: Final = 0.2
+"""Detections below are background; from here up to the least score of people they are doubtful."""
+
+
+class LabelledPhoto(NamedTuple):
+    """What was found in one photo."""
+
+    file_name: str
+    """From the folder on, with slashes."""
+    size_wh: tuple[int, int]
+    people: Detections
+    labels: Labels
+    """Of the people, in their order."""
+    doubtful: Detections
+    """Neither surely people nor surely background."""
+
+
+class LabelledFolder(NamedTuple):
+    """What was found in the photos of a folder."""
+
+    folder: Path
+    photos: tuple[LabelledPhoto, ...]
+    left_out: tuple[str, ...]
+    """Why each other photo could not be read, with its name."""
+
+
+def photo_paths(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The files of a folder that have a suffix of Pillow's formats, in the order of their names.
+
+    Raises:
+        DataError: there is none.
+    """
+    formats = Image.registered_extensions()
+    suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN}
+    entries = folder.rglob("*") if recursive else folder.iterdir()
+    paths = sorted(path for path in entries if path.suffix.lower() in suffixes and path.is_file())
+    if not paths:
+        raise DataError(f"{folder}: holds no file with the suffix of a picture")
+    return paths
+
+
+def read_photo(path: Path) -> ImageHWC:
+    """RGB uint8 (H, W, 3) of one photo, after EXIF orientation, as `PeopleFolder` reads it.
+
+    Raises:
+        DataError: naming the photo, if it cannot be read.
+    """
+    try:
+        with Image.open(path) as encoded:
+            return np.array(ImageOps.exif_transpose(encoded).convert("RGB"))
+    except MemoryError:
+        raise
+    except Exception as err:  # decoders raise anything on broken files
+        raise DataError(f"{path}: cannot be decoded: {err}") from err
+
+
+def label_photos(
+    teacher: TeacherEngine,
+    detector: PersonDetector,
+    folder: Path,
+    paths: Sequence[Path],
+    *,
+    min_box_score: float,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> LabelledFolder:
+    """What teacher and detector find in the photos `paths` of `folder`.
+
+    People are detections of at least `min_box_score`. `on_progress` is told photos done and photos
+    in all after each one.
+    """
+    photos: list[LabelledPhoto] = []
+    left_out: list[str] = []
+    for done, path in enumerate(paths, start=1):
+        try:
+            image_HWC = read_photo(path)
+        except DataError as err:
+            left_out.append(str(err))
+        else:
+            people, doubtful = _detect(detector, image_HWC, min_box_score)
+            labels = label(teacher, image_HWC, people.boxes_xyxy_px)
+            file_name = path.relative_to(folder).as_posix()
+            size_wh = (image_HWC.shape[1], image_HWC.shape[0])
+            photos.append(LabelledPhoto(file_name, size_wh, people, labels, doubtful))
+        on_progress(done, len(paths))
+    return LabelledFolder(folder, tuple(photos), tuple(left_out))
+
+
+def _detect(
+    detector: PersonDetector, image_HWC: ImageHWC, min_box_score: float
+) -> tuple[Detections, Detections]:
+    """People, and who may be one."""
+    [found] = detector.detect([image_HWC], min_box_score=min(min_box_score, DOUBTFUL_BOX_SCORE))
+    sure = found.scores >= min_box_score
+    people, doubtful = (
+        Detections(found.boxes_xyxy_px[rows], found.scores[rows]) for rows in (sure, ~sure)
+    )
+    return people, doubtful
