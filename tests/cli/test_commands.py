@@ -4,10 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pytest
 import torch
 import yaml
 from PIL import Image
@@ -125,49 +122,3 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "1 missing: backbone.conv1.weight" in done.stderr
     assert not (tmp_path / "o").exists()
-
-
-def coco_folder(folder: Path) -> Path:
-    """The bus photo with one person labelled, by eye, and one without keypoints."""
-    folder.mkdir()
-    (folder / "000000000007.jpg").write_bytes(photo("bus.jpg"))
-    keypoints = np.zeros((17, 3))
-    by_eye = {0: (140, 440), 5: (160, 490), 6: (90, 495), 11: (160, 640), 12: (105, 640)}
-    for joint, xy in by_eye.items():
-        keypoints[joint] = *xy, 2
-    person: dict[str, Any] = {"category_id": 1, "image_id": 7, "iscrowd": 0}
-    annotations = [
-        person
-        | {"id": 1, "bbox": [50, 397, 195, 508], "area": 52000, "num_keypoints": 5}
-        | {"keypoints": keypoints.ravel().tolist()},
-        person | {"id": 2, "bbox": [0, 550, 58, 318], "area": 9000},
-    ]
-    document = {
-        "images": [{"id": 7, "file_name": "000000000007.jpg", "width": 810, "height": 1080}],
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "person"}],
-    }
-    (folder / "people.json").write_text(json.dumps(document))
-    return folder
-
-
-@pytest.mark.parametrize("boxes", ["ground-truth", "detector"])
-def test_evaluate_prints_figures_protocol_and_pictures(tmp_path: Path, boxes: str) -> None:
-    folder, report = coco_folder(tmp_path / "data"), tmp_path / "report.json"
-    options = ("--boxes", boxes, "--json", report, "--pictures", tmp_path / "sheets")
-    done = distilpose("evaluate", folder, *options)
-    assert done.returncode == 0, done.stderr
-    for word in ("published", "served", "AP50", "mean OKS", "PCK@0.2", "Flip test: on"):
-        assert word in done.stdout
-    figures = json.loads(report.read_text())
-    assert figures["student"]["architecture"] == "distilpose-s"
-    assert (figures["people"], figures["coco_ids"], figures["boxes"]) == (1, [7], boxes)
-    assert figures["mean_oks"] > 0.3
-    for sheet in ("worst", "random"):
-        assert picture_size_wh(tmp_path / "sheets" / f"{sheet}.png")[1] > 300
-
-
-def test_evaluate_says_why_a_folder_cannot_be_measured(tmp_path: Path) -> None:
-    done = distilpose("evaluate", tmp_path)
-    assert done.returncode == 1
-    assert str(tmp_path) in done.stderr

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from calibrations import constant_calibration
 from distilpose.model import weights
+from distilpose.model.card import Card, Figure, card_markdown
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student
-from distilpose.model.weights import Card, Figure
 from golden_rules import filled_state
 
 HEAD = "keypoint_head.tokenhead."
@@ -260,25 +260,8 @@ def test_a_missing_folder_is_named_when_writing(tmp_path: Path) -> None:
         weights.write_tensors(path, {"weight": torch.ones(1)}, _card())
 
 
-def test_a_card_is_shown_with_its_figures_and_how_they_were_measured() -> None:
-    assert weights.card_markdown(_card()) == (
-        "# distilpose-s, version 1\n\n"
-        "Created 2024-05-06. Drawn at random.\n\n"
-        "Training data: none\n\n"
-        "Scores: raw scores, not calibrated.\n\n"
-        "## Accuracy\n\n"
-        "| figure | value | how it was measured |\n"
-        "| --- | --- | --- |\n"
-        "| AP | 0.25 | two crops |\n\n"
-        "## Licences\n\n"
-        "- Apache-2.0\n\n"
-        "## Limitations\n\n"
-        "- finds nothing\n"
-    )
-
-
 def test_the_packaged_student_fits_its_architecture_and_its_page_shows_its_card() -> None:
     path = Path(str(files("distilpose.model"))) / "packaged" / "distilpose-s.safetensors"
     loaded = weights.load(path)
     assert loaded.card.architecture == "distilpose-s"
-    assert path.with_suffix(".md").read_text() == weights.card_markdown(loaded.card)
+    assert path.with_suffix(".md").read_text() == card_markdown(loaded.card)

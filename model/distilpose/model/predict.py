@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distilpose.model import crop, geometry
-from distilpose.model.arrays import FloatArray, ImageHWC, check_image, check_shape
+from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC, check_image, check_shape
 from distilpose.model.calibration import Calibrated, Calibration
 from distilpose.model.detector import Detections, PersonDetector
 from distilpose.model.engine import PoseArrays, PoseEngine
@@ -83,10 +83,19 @@ class Predictor:
             return []
         regions = geometry.crop_regions(boxes_xyxy_px)
         crops = crop.cut(image_HWC, regions)
-        arrays = self.engine.run(crops)
-        if flip_test:
-            arrays = merge_mirrored(arrays, self.engine.run(crop.mirror(crops)))
+        arrays = self.answers(crops, flip_test=flip_test)
         return assemble(arrays, regions, boxes_xyxy_px, box_scores, calibration=self.calibration)
+
+    def answers(self, crops_BHWC: CropsBHWC, *, flip_test: bool) -> PoseArrays:
+        """What the student says of N crops (N, 256, 192, 3), averaged by the flip test if asked.
+
+        Raises:
+            ArrayError: the crops have another shape.
+        """
+        arrays = self.engine.run(crops_BHWC)
+        if not flip_test:
+            return arrays
+        return merge_mirrored(arrays, self.engine.run(crop.mirror(crops_BHWC)))
 
 
 def merge_mirrored(

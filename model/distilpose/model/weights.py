@@ -10,18 +10,18 @@ import hashlib
 import os
 import pickle
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from distilpose.model.calibration import Calibration
+from distilpose.model.card import Card
 from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.networks import Student, Teacher, construct
@@ -29,36 +29,6 @@ from distilpose.model.networks import Student, Teacher, construct
 _CARD_KEY: Final = "card"
 _CALIBRATION_KEY: Final = "calibration"
 _NAMED_AT_MOST: Final = 3
-
-
-class Figure(BaseModel):
-    """One measured number, with what it takes to measure it again."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    value: float
-    protocol: str
-    """The data, the settings and, where there is one, the command."""
-
-
-class Card(BaseModel):
-    """What is known of a weights file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: str
-    """The network's name, such as `distilpose-s`."""
-    version: str
-    created: date
-    source: str
-    """How the weights were made, or where they come from."""
-    training_data: str
-    licences: tuple[str, ...]
-    accuracy: tuple[Figure, ...]
-    calibrated: bool
-    """Whether a calibration is stored with the tensors, which makes scores probabilities."""
-    limitations: tuple[str, ...]
 
 
 class Weights(NamedTuple):
@@ -150,36 +120,6 @@ def read_card(path: Path) -> Card:
     """
     with _opened(path) as file:
         return _card_of(file, path)
-
-
-def card_markdown(card: Card) -> str:
-    """Return `card` as a Markdown page: where it is from, figures with protocols, licences."""
-    rows = [f"| {figure.name} | {figure.value:g} | {figure.protocol} |" for figure in card.accuracy]
-    scores = "calibrated probabilities" if card.calibrated else "raw scores, not calibrated"
-    lines = [
-        f"# {card.architecture}, version {card.version}",
-        "",
-        f"Created {card.created}. {card.source}",
-        "",
-        f"Training data: {card.training_data}",
-        "",
-        f"Scores: {scores}.",
-        "",
-        "## Accuracy",
-        "",
-        "| figure | value | how it was measured |",
-        "| --- | --- | --- |",
-        *(rows or ["| none | | not measured |"]),
-        "",
-        "## Licences",
-        "",
-        *(f"- {licence}" for licence in card.licences),
-        "",
-        "## Limitations",
-        "",
-        *(f"- {limitation}" for limitation in card.limitations),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def import_published(path: Path, name: str) -> dict[str, Tensor]:

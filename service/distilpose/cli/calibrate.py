@@ -1,28 +1,33 @@
 """`distilpose calibrate`: scores that are probabilities, spreads that are the error's scale."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from distilpose.cli.figures import (
+    AP_AS_SERVED,
+    CALIBRATED_CASE,
+    CALIBRATED_LIMITATION,
+    RAW_CASE,
+    evaluate_sources,
+    keypoints_by_group,
+    reliability_figures,
+    reliability_json,
+    reliability_table,
+    told,
+)
 from distilpose.cli.options import device_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from distilpose.model.calibration import Calibration
+    from distilpose.model.card import Card, Figure
     from distilpose.model.engine import PoseEngine
     from distilpose.model.evaluate import Report
     from distilpose.model.reliability import Keypoints
-    from distilpose.model.weights import Card
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_LIMITATION = (
-    "Scores and spreads are calibrated on keypoints that are labelled: what is said of joints out "
-    "of the picture was never checked."
-)
 
 
 class _Measured(NamedTuple):
@@ -77,14 +82,16 @@ def command(
         engine = load_models(weights=weights, calibrate=False, **device).predictor.engine
         calibration = _fit(engine, people, draws, limit)
         tensors, card, _ = read_tensors(weights)
+        figures: tuple[Figure, ...] = ()
         if eval_folder:
             before = _measure(engine, eval_folder, None, limit)
             after = _measure(engine, eval_folder, calibration, limit)
-            card = _with_figures(card, before, after, eval_folder)
+            cases = {RAW_CASE: before.keypoints["all"], CALIBRATED_CASE: after.keypoints["all"]}
+            figures = reliability_figures(cases, eval_folder)
             _print(before, after)
             if report:
                 _write_report(report, before, after, calibration)
-        write_tensors(out, tensors, _with_limitation(card), calibration=calibration)
+        write_tensors(out, tensors, _renewed(card, figures), calibration=calibration)
         click.echo(f"wrote {out}: {card.architecture} {card.version}, calibrated")
 
 
@@ -106,64 +113,34 @@ def _fit(engine: "PoseEngine", folder: Path, draws: int, limit: int | None) -> "
 def _measure(
     engine: "PoseEngine", folder: Path, calibration: "Calibration | None", limit: int | None
 ) -> _Measured:
-    from distilpose.model.evaluate import evaluate
-    from distilpose.model.people import PeopleFolder
     from distilpose.model.predict import Predictor
-    from distilpose.model.reliability import groups, keypoints_of
-    from distilpose.model.train.held_out import TRUSTED_LABELS
 
-    predictor = Predictor(engine, calibration=calibration)
-    sources = sorted({picture.source for picture in PeopleFolder(folder).pictures})
-    reports = [
-        evaluate(predictor, PeopleFolder(folder, sources=[source]), limit=limit)
-        for source in sources
-    ]
-    results = [result for report in reports for result in report.results]
-    trusted = [result for result in results if result.person.label in TRUSTED_LABELS]
-    return _Measured(
-        reports, {name: keypoints_of(group) for name, group in groups(trusted).items()}
+    reports = evaluate_sources(Predictor(engine, calibration=calibration), folder, limit=limit)
+    return _Measured(reports, keypoints_by_group(reports))
+
+
+def _renewed(card: "Card", reliability: "tuple[Figure, ...]") -> "Card":
+    """The card without what the new calibration makes untrue, with figures of before and after."""
+    return card.model_copy(
+        update={
+            "accuracy": tuple(each for each in card.accuracy if each.name != AP_AS_SERVED),
+            "reliability": reliability,
+            "limitations": (
+                *(each for each in card.limitations if "calibrated" not in each),
+                CALIBRATED_LIMITATION,
+            ),
+        }
     )
-
-
-def _with_figures(card: "Card", before: _Measured, after: _Measured, folder: Path) -> "Card":
-    """The card with the figures of all groups together, in place of those of an earlier run."""
-    from distilpose.model.reliability import BINS, measure
-    from distilpose.model.weights import Figure
-
-    raw, fitted = measure(before.keypoints["all"]), measure(after.keypoints["all"])
-    protocol = (
-        f"{fitted.keypoints} keypoints of {folder.name}, ground-truth boxes, no flip test; right "
-        "means an OKS term of 0.5 or more"
-    )
-    figures = (
-        ("ECE of keypoint scores, clamped raw scores", raw.ece, f"{BINS} bins of equal mass; "),
-        ("ECE of keypoint scores, calibrated", fitted.ece, f"{BINS} bins of equal mass; "),
-        ("Brier score of keypoint scores, calibrated", fitted.brier, ""),
-        ("share of errors in the ellipse for half of them", fitted.inner_half, ""),
-    )
-    measured = tuple(
-        Figure(name=name, value=round(value, 4), protocol=how + protocol)
-        for name, value, how in figures
-    )
-    names = {figure.name for figure in measured}
-    kept = tuple(figure for figure in card.accuracy if figure.name not in names)
-    return card.model_copy(update={"accuracy": kept + measured})
-
-
-def _with_limitation(card: "Card") -> "Card":
-    """The card with what is true of calibrated weights, in place of what it said of calibration."""
-    others = tuple(each for each in card.limitations if "calibrated" not in each)
-    return card.model_copy(update={"limitations": (*others, _LIMITATION)})
 
 
 def _print(before: _Measured, after: _Measured) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_reliability_table(before, after))
+    console.print(reliability_table(after.keypoints, before=before.keypoints))
     for raw, fitted in zip(before.reports, after.reports, strict=True):
         aps = (raw.published.ap, raw.served.ap, fitted.served.ap)
-        published, served, calibrated = ("-" if ap is None else f"{ap:.3f}" for ap in aps)
+        published, served, calibrated = map(told, aps)
         console.print(
             f"AP of {', '.join(raw.sources)}: {published} by the published ranking, as served "
             f"{served} before and {calibrated} after",
@@ -171,43 +148,20 @@ def _print(before: _Measured, after: _Measured) -> None:
         )
 
 
-def _reliability_table(before: _Measured, after: _Measured) -> "Table":
-    from rich.table import Table
-
-    from distilpose.model.reliability import measure
-
-    table = Table(box=None, collapse_padding=True, pad_edge=False)
-    table.add_column("before>after")
-    for name in ("points", "ECE", "Brier", "score rank", "sigma rank", "inner half"):
-        table.add_column(name, justify="right")
-    for group, keypoints in before.keypoints.items():
-        raw, fitted = asdict(measure(keypoints)), asdict(measure(after.keypoints[group]))
-        count = raw.pop("keypoints")
-        changes = (f"{_told(raw[name])}>{_told(fitted[name])}" for name in raw)
-        table.add_row(group, str(count), *changes)
-    return table
-
-
-def _told(figure: float | None) -> str:
-    return "-" if figure is None else f"{figure:.3f}"
-
-
 def _write_report(
     folder: Path, before: _Measured, after: _Measured, calibration: "Calibration"
 ) -> None:
-    from distilpose.model.reliability import measure, picture
+    from distilpose.model.reliability import picture
 
-    told = {
+    measured_by_time = {
         name: {
             "reports": [report.to_json() for report in measured.reports],
-            "reliability": {
-                group: asdict(measure(keypoints)) for group, keypoints in measured.keypoints.items()
-            },
+            "reliability": reliability_json(measured.keypoints),
         }
         for name, measured in (("before", before), ("after", after))
     }
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"calibration": calibration.model_dump(), **told}
+    document = {"calibration": calibration.model_dump(), **measured_by_time}
     (folder / "reliability.json").write_text(json.dumps(document, indent=2) + "\n")
     png = picture(before.keypoints["all"], after.keypoints["all"])
     (folder / "reliability.png").write_bytes(png)

@@ -1,17 +1,73 @@
 """`distilpose evaluate`: what weights reach on a COCO-keypoints folder, and by which protocol."""
 
 import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from distilpose.cli.figures import (
+    COCO_NAMES,
+    keypoints_by_group,
+    reliability_json,
+    reliability_protocol,
+    reliability_table,
+    told,
+)
 from distilpose.cli.options import model_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from distilpose.model.cost import Cost, Speed
     from distilpose.model.evaluate import Report
+    from distilpose.model.load import Models
     from distilpose.model.people import PeopleFolder
     from distilpose.model.predict import Predictor
+    from distilpose.model.reliability import Keypoints
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One evaluation, with what is measured of the network besides."""
+
+    models: "Models"
+    report: "Report"
+    cost: "Cost"
+    speed: "Speed"
+
+    @cached_property
+    def keypoints(self) -> "dict[str, Keypoints]":
+        """By group of people; empty where no keypoint was labelled by people, or nobody found."""
+        from distilpose.model.errors import DataError
+
+        try:
+            return keypoints_by_group([self.report])
+        except DataError:
+            return {}
+
+    def protocol(self) -> list[str]:
+        """How the figures came about."""
+        from distilpose.model import teacher_engine
+
+        sentences = [*self.report.protocol(), reliability_protocol()]
+        is_teacher = isinstance(self.models.predictor, teacher_engine.TeacherPredictor)
+        return [*sentences, teacher_engine.PROTOCOL] if is_teacher else sentences
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as `json.dumps` takes it."""
+        card = self.models.card
+        network = {"architecture": card.architecture, "version": card.version}
+        return {
+            "network": network | {"sha256": self.models.sha256, "calibrated": card.calibrated},
+            "cost": asdict(self.cost),
+            "speed": asdict(self.speed),
+            "reliability": reliability_json(self.keypoints),
+            **self.report.to_json(),
+            "protocol": self.protocol(),
+        }
 
 
 @click.command()
@@ -44,30 +100,33 @@ def command(
     pictures: Path | None,
     **models: Any,
 ) -> None:
-    """AP, AR, PCK and OKS of weights on FOLDER (COCO keypoints), with the protocol."""
-    from distilpose.model.devices import use_threads
-    from distilpose.model.load import load_models
-    from distilpose.model.people import PeopleFolder
-    from distilpose.service.cpus import usable_cpus
+    """AP, AR, PCK and OKS of weights on FOLDER (COCO keypoints), with the protocol.
 
+    Says too whether the served scores can be trusted, and what the network costs. Weights of a
+    teacher are measured as well.
+    """
     with told_errors():
+        from distilpose.model.cost import measure_speed, network_cost
+        from distilpose.model.devices import use_threads
+        from distilpose.model.load import load_models
+        from distilpose.model.people import PeopleFolder
+        from distilpose.service.cpus import usable_cpus
+
         people = PeopleFolder(folder, sources=source or None)
         use_threads(usable_cpus())
-        loaded = load_models(**models)
-        report = _measure(loaded.predictor, people, boxes, flip_test, limit)
-    engine = loaded.predictor.engine
-    student = {
-        "architecture": loaded.card.architecture,
-        "version": loaded.card.version,
-        "sha256": loaded.sha256,
-        "dtype": str(engine.dtype).removeprefix("torch."),
-        "device": engine.device.type,
-    }
-    _print(report, student)
-    if json_path:
-        json_path.write_text(json.dumps({"student": student, **report.to_json()}, indent=2) + "\n")
-    if pictures:
-        _write_sheets(people, report, pictures)
+        loaded = load_models(allow_teacher=True, **models)
+        engine = loaded.predictor.engine
+        measured = _Measured(
+            loaded,
+            _measure(loaded.predictor, people, boxes, flip_test, limit),
+            network_cost(loaded.card.architecture),
+            measure_speed(engine, engine.buckets[-1]),
+        )
+        _print(measured)
+        if json_path:
+            json_path.write_text(json.dumps(measured.to_json(), indent=2) + "\n")
+        if pictures:
+            _write_sheets(people, measured.report, pictures)
 
 
 def _measure(
@@ -86,25 +145,37 @@ def _measure(
         )
 
 
-def _print(report: "Report", student: dict[str, str]) -> None:
-    from dataclasses import asdict
-
+def _print(measured: _Measured) -> None:
     from rich.console import Console
+
+    console = Console()
+    report, cost, speed = measured.report, measured.cost, measured.speed
+    console.print(_accuracy_table(measured))
+    console.print(f"mean OKS {report.mean_oks:.3f}, PCK@0.2 {told(report.pck)}")
+    console.print(
+        f"{cost.parameters / 1e6:.2f} M parameters, {cost.gmacs:.2f} GMACs a crop; "
+        f"{speed.crops_per_second:.1f} crops/s in batches of {speed.batch_size} "
+        f"({speed.dtype} by {speed.runtime} on {speed.device}, {speed.threads} threads)",
+        soft_wrap=True,
+    )
+    if keypoints := measured.keypoints:
+        console.print(reliability_table(keypoints))
+    for sentence in measured.protocol():
+        console.print(f"  {sentence}", style="dim", soft_wrap=True)
+
+
+def _accuracy_table(measured: _Measured) -> "Table":
     from rich.table import Table
 
-    table = Table(title=f"{student['architecture']} {student['version']}, {student['dtype']}")
+    card, speed = measured.models.card, measured.speed
+    table = Table(title=f"{card.architecture} {card.version}, {speed.dtype}")
     table.add_column("ranking")
-    for name in ("AP", "AP50", "AP75", "AP-M", "AP-L", "AR"):
+    for name in COCO_NAMES:
         table.add_column(name, justify="right")
     for ranking in ("published", "served"):
-        figures = asdict(getattr(report, ranking)).values()
-        table.add_row(ranking, *("-" if v is None else f"{v:.3f}" for v in figures))
-    console = Console()
-    console.print(table)
-    pck = "-" if report.pck is None else f"{report.pck:.3f}"
-    console.print(f"mean OKS {report.mean_oks:.3f}, PCK@0.2 {pck}")
-    for sentence in report.protocol():
-        console.print(f"  {sentence}", style="dim", soft_wrap=True)
+        figures = asdict(getattr(measured.report, ranking)).values()
+        table.add_row(ranking, *map(told, figures))
+    return table
 
 
 def _write_sheets(people: "PeopleFolder", report: "Report", folder: Path) -> None:

@@ -20,8 +20,9 @@ def command() -> None:
 def show(file: Path | None) -> None:
     """Print the card of FILE (default: the packaged student) as Markdown."""
     with told_errors():
+        from distilpose.model.card import card_markdown
         from distilpose.model.load import packaged_student
-        from distilpose.model.weights import card_markdown, read_card
+        from distilpose.model.weights import read_card
 
         click.echo(card_markdown(read_card(file or packaged_student())), nl=False)
 
@@ -37,7 +38,8 @@ def import_(
 ) -> None:
     """Convert CHECKPOINT, in the layout of the paper's authors (mmcv), to OUT (safetensors)."""
     with told_errors():
-        from distilpose.model.weights import Card, import_published, save
+        from distilpose.model.card import Card
+        from distilpose.model.weights import import_published, save
 
         state = import_published(checkpoint, architecture)
         card = Card(
@@ -47,7 +49,6 @@ def import_(
             source=f"Imported from the checkpoint {checkpoint.name}.",
             training_data="Not stated by the checkpoint.",
             licences=licence or ("Not stated by the checkpoint: ask its authors.",),
-            accuracy=(),
             calibrated=False,
             limitations=("Not measured here yet: run `distilpose evaluate`.",),
         )

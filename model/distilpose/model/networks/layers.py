@@ -142,7 +142,7 @@ class TokenHead(nn.Module):
         """
         visual_BVD = self.patch_to_embedding(self._patches(features_BCHW))
         code_1VD = self._code(features_BCHW)
-        keypoint_BKD = self.keypoint_token.expand(len(features_BCHW), -1, -1)
+        keypoint_BKD = self.keypoint_token.expand(features_BCHW.shape[0], -1, -1)
         keypoints = keypoint_BKD.shape[1]
         tokens_BTD = torch.cat([keypoint_BKD, visual_BVD + code_1VD], dim=1)
         code_1TD = functional.pad(code_1VD, (0, 0, keypoints, 0))

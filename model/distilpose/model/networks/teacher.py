@@ -42,6 +42,11 @@ class Teacher(nn.Module):
         head = TokenHead(config, channels=self.backbone.channels, mlp_head=mlp_head)
         self.keypoint_head = nn.ModuleDict({"tokenpose": head})
 
+    @property
+    def output_layer(self) -> nn.Module:
+        """The layers from token to heatmap, which may be kept in a wider type."""
+        return self.keypoint_head.get_submodule("tokenpose.mlp_head")
+
     def forward(self, crops_BCHW: Tensor) -> TeacherOut:
         """Return the heatmaps of normalised RGB crops, (B, 3, H, W), published at 256x192.
 

@@ -1,0 +1,120 @@
+"""What is known of a weights file: words by a person, figures by a machine, both as one page.
+
+Knows neither networks nor how anything is measured.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distilpose.model.errors import ConfigError
+
+
+class Figure(BaseModel):
+    """One measured number, with what it takes to measure it again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    value: float
+    protocol: str
+    """The data, the settings and, where there is one, the command."""
+    case: str = ""
+    """What tells it from figures of the same name and protocol, such as `flip test`."""
+
+
+class CardText(BaseModel):
+    """What no measurement can say of weights: the part of a card that a person writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    source: str
+    """How the weights were made, or where they come from."""
+    training_data: str
+    licences: tuple[str, ...]
+    intended_use: str = ""
+    limitations: tuple[str, ...]
+    failures: tuple[str, ...] = ()
+    """What goes wrong, as seen in pictures."""
+
+
+class Card(CardText):
+    """What is known of a weights file."""
+
+    architecture: str
+    """The network's name, such as `distilpose-s`."""
+    created: date
+    accuracy: tuple[Figure, ...] = ()
+    reliability: tuple[Figure, ...] = ()
+    """Whether scores are probabilities and spreads the scale of the error."""
+    cost: tuple[Figure, ...] = ()
+    """Size and speed."""
+    calibrated: bool
+    """Whether a calibration is stored with the tensors, which makes scores probabilities."""
+
+
+def read_text(path: Path) -> CardText:
+    """The words for a card, from a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or a field is missing or unknown.
+    """
+    try:
+        return CardText.model_validate(yaml.safe_load(path.read_text("utf-8")))
+    except ValidationError as err:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors()]
+        raise ConfigError(f"{path}: " + "; ".join(lines)) from err
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(f"{path}: is no text of a card: {err}") from err
+
+
+def card_markdown(card: Card) -> str:
+    """The card as a Markdown page; each protocol stands once, above the table of its figures."""
+    scores = "calibrated probabilities" if card.calibrated else "raw scores, not calibrated"
+    paragraphs = [
+        f"# {card.architecture}, version {card.version}",
+        f"Created {card.created}. {card.source}",
+        f"Training data: {card.training_data}",
+        f"Scores: {scores}.",
+        *_section("Intended use", [card.intended_use]),
+        *_section("Accuracy", _tables(card.accuracy) or ["Not measured."]),
+        *_section("Scores and spreads", _tables(card.reliability)),
+        *_section("Size and speed", _tables(card.cost)),
+        *_section("Licences", [_items(card.licences)]),
+        *_section("Limitations", [_items(card.limitations)]),
+        *_section("Failures", [_items(card.failures)]),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _section(title: str, paragraphs: Sequence[str]) -> list[str]:
+    """A heading and what stands below it; nothing where there is nothing to say."""
+    return [f"## {title}", *paragraphs] if any(paragraphs) else []
+
+
+def _items(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
+
+
+def _tables(figures: Iterable[Figure]) -> list[str]:
+    """For each protocol a paragraph with it and a table: a row a case, a column a name."""
+    return [
+        paragraph
+        for protocol, measured in groupby(figures, key=lambda figure: figure.protocol)
+        for paragraph in (protocol, _table(list(measured)))
+    ]
+
+
+def _table(figures: Sequence[Figure]) -> str:
+    names = list(dict.fromkeys(figure.name for figure in figures))
+    cases = list(dict.fromkeys(figure.case for figure in figures))
+    values = {(figure.case, figure.name): f"{figure.value:g}" for figure in figures}
+    rows = [[case, *(values.get((case, name), "") for name in names)] for case in cases]
+    lines = [["", *names], ["---", *("---:" for _ in names)], *rows]
+    first = 0 if any(cases) else 1
+    return "\n".join(f"| {' | '.join(line[first:])} |" for line in lines)

@@ -1,0 +1,134 @@
+"""`distilpose evaluate`, as a user calls it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distilpose.model import weights
+from distilpose.model.load import packaged_student
+from golden_rules import filled_state
+from photos import photo
+
+
+def evaluate(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "distilpose.cli", "evaluate", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def coco_folder(folder: Path, *, label: str = "human") -> Path:
+    """The bus photo with one person labelled, by eye, and one without keypoints."""
+    folder.mkdir()
+    (folder / "000000000007.jpg").write_bytes(photo("bus.jpg"))
+    keypoints = np.zeros((17, 3))
+    by_eye = {0: (140, 440), 5: (160, 490), 6: (90, 495), 11: (160, 640), 12: (105, 640)}
+    for joint, xy in by_eye.items():
+        keypoints[joint] = *xy, 2
+    person: dict[str, Any] = {"category_id": 1, "image_id": 7, "iscrowd": 0, "label": label}
+    annotations = [
+        person
+        | {"id": 1, "bbox": [50, 397, 195, 508], "area": 52000, "num_keypoints": 5}
+        | {"keypoints": keypoints.ravel().tolist()},
+        person | {"id": 2, "bbox": [0, 550, 58, 318], "area": 9000},
+    ]
+    document = {
+        "images": [{"id": 7, "file_name": "000000000007.jpg", "width": 810, "height": 1080}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (folder / "people.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("student")
+    options = ("--json", folder / "report.json", "--pictures", folder)
+    done = evaluate(coco_folder(folder / "data"), *options)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """From detector boxes, on somebody whom a machine labelled."""
+    folder = tmp_path_factory.mktemp("teacher")
+    card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
+    weights.save(folder / "teacher.safetensors", filled_state("tokenpose-s"), card)
+    options = ("--weights", folder / "teacher.safetensors", "--json", folder / "report.json")
+    data = coco_folder(folder / "data", label="pseudo")
+    done = evaluate(data, *options, "--boxes", "detector", "--no-flip-test")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def report(done: tuple[Path, str]) -> Any:
+    return json.loads((done[0] / "report.json").read_text())
+
+
+def test_figures_and_protocol_are_printed(student: tuple[Path, str]) -> None:
+    _, printed = student
+    for word in ("published", "served", "AP50", "mean OKS", "PCK@0.2", "Flip test: on"):
+        assert word in printed
+    for word in ("5.36 M parameters, 2.70 GMACs", "crops/s in batches of", "ECE", "whole"):
+        assert word in printed
+
+
+def test_pictures_are_drawn(student: tuple[Path, str]) -> None:
+    for sheet in ("worst", "random"):
+        with Image.open(student[0] / f"{sheet}.png") as picture:
+            assert picture.size[1] > 300
+
+
+def test_the_report_has_the_figures(student: tuple[Path, str]) -> None:
+    figures = report(student)
+    assert (figures["people"], figures["coco_ids"]) == (1, [7])
+    assert (figures["boxes"], figures["flip_test"]) == ("ground-truth", True)
+    assert figures["mean_oks"] > 0.3
+
+
+def test_the_report_has_network_cost_speed_and_reliability(student: tuple[Path, str]) -> None:
+    figures, card = report(student), weights.read_card(packaged_student())
+    assert figures["network"]["version"] == card.version
+    assert figures["network"]["calibrated"] == card.calibrated
+    assert figures["cost"]["parameters"] == 5_364_101
+    assert figures["speed"]["crops_per_second"] > 0
+    assert figures["speed"].keys() >= {"batch_size", "runtime", "device", "dtype", "threads"}
+    assert figures["reliability"]["all"]["keypoints"] == 5
+    assert 0 <= figures["reliability"]["whole"]["ece"] <= 1
+
+
+def test_detector_boxes_and_flip_test_are_chosen(teacher: tuple[Path, str]) -> None:
+    figures = report(teacher)
+    assert (figures["boxes"], figures["flip_test"]) == ("detector", False)
+
+
+def test_a_teacher_is_measured_and_its_scores_explained(teacher: tuple[Path, str]) -> None:
+    figures = report(teacher)
+    assert figures["network"]["architecture"] == "tokenpose-s"
+    assert figures["protocol"][-1].startswith("A teacher is never served. Its raw scores are the ")
+    assert "A teacher is never served." in teacher[1]
+
+
+def test_scores_of_people_whom_only_machines_labelled_are_not_judged(
+    teacher: tuple[Path, str],
+) -> None:
+    figures = report(teacher)
+    assert figures["people"] == 1
+    assert figures["reliability"] == {}
+
+
+def test_a_folder_that_cannot_be_measured_is_named(tmp_path: Path) -> None:
+    done = evaluate(tmp_path)
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr

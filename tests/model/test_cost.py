@@ -1,0 +1,85 @@
+"""Parameters and multiply-adds held to the authors' counts, and speed by a clock of our own."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from distilpose.model.arrays import CropsBHWC
+from distilpose.model.configs import NETWORKS
+from distilpose.model.cost import measure_speed, network_cost
+from distilpose.model.engine import PoseArrays, PoseEngine
+from distilpose.model.errors import ConfigError
+from golden_rules import golden_json
+
+PUBLISHED = {
+    "distilpose-s": (5.36, 2.38),
+    "distilpose-l": (21.3, 10.33),
+    "tokenpose-l": (69.4, 17.03),
+}
+"""Millions of parameters and 10^9 operations, as the paper and its code's README have them."""
+
+
+class Timed(PoseEngine):
+    """Takes these seconds for its runs, in turn, on a clock that stands still otherwise."""
+
+    def __init__(self, runs_seconds: Sequence[float]) -> None:
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.waiting = list(runs_seconds)
+        self.batch_sizes: list[int] = []
+        self.now = 0.0
+
+    def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+        self.batch_sizes.append(len(crops_BHWC))
+        self.now += self.waiting.pop(0)
+        none = np.zeros(0, np.float32)
+        return PoseArrays(none, none, none)
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
+    engine = Timed([60.0, 1.0, 0.5, 0.25, 9.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: engine.now)
+    return engine
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_counts_are_the_authors_with_the_attention_products_that_they_leave_out(name: str) -> None:
+    counts, cost = golden_json("counts")[name], network_cost(name)
+    assert cost.parameters == counts["parameters_trainable"]
+    attention = counts["attention_matmul_macs_not_counted"]
+    assert cost.gmacs * 1e9 == counts["conv_and_linear_macs"] + attention
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counts_without_attention_products_are_near_the_published_ones(name: str) -> None:
+    # The published count has a little more: 2 for each element of a norm, 1 for each of a ReLU.
+    million_parameters, published = PUBLISHED[name]
+    cost, attention = network_cost(name), 0.343
+    assert cost.parameters / 1e6 == pytest.approx(million_parameters, rel=2e-3)
+    assert cost.gmacs - attention == pytest.approx(published, rel=0.01)
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown network 'yolov8n'"):
+        network_cost("yolov8n")
+
+
+def test_speed_is_that_of_the_median_run_after_one_to_warm_up(timed: Timed) -> None:
+    speed = measure_speed(timed, 4, seconds=1.7)
+    assert timed.batch_sizes == [4] * 4
+    assert speed.crops_per_second == 4 / 0.5
+
+
+def test_speed_is_measured_three_times_however_long_a_run_takes(timed: Timed) -> None:
+    assert measure_speed(timed, 1, seconds=0.1).crops_per_second == 2
+    assert len(timed.waiting) == 1
+
+
+def test_a_speed_says_what_it_depends_on(timed: Timed) -> None:
+    speed = measure_speed(timed, 2)
+    assert (speed.batch_size, speed.runtime) == (2, "torch")
+    assert (speed.device, speed.dtype) == ("cpu", "float32")
+    assert speed.threads == torch.get_num_threads()
