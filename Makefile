@@ -44,4 +44,4 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/bench/photo.py
 
 proto: $(INSTALLED)
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --grpc_python_out=proto --mypy_out=proto --mypy_grpc_out=proto distilpose/v1/pose.proto
+	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --grpc_python_out=proto --mypy_out=proto --mypy_grpc_out=proto distilpose/v1/pose.proto

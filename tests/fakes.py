@@ -8,15 +8,17 @@ class CountingObserver:
 
     def __init__(self) -> None:
         self.dropped: Counter[tuple[str, str]] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()
         self.batches: list[int] = []
-        self.failures = 0
+        self.padding = 0
 
-    def batch_done(self, stage: str, *, items: int, seconds: float) -> None:
+    def batch_done(self, stage: str, *, items: int, padding: int, seconds: float) -> None:
         assert seconds >= 0
         self.batches.append(items)
+        self.padding += padding
 
-    def item_dropped(self, stage: str, *, reason: str, items: int = 1) -> None:
+    def items_dropped(self, stage: str, *, reason: str, items: int) -> None:
         self.dropped[stage, reason] += items
 
-    def batch_failed(self) -> None:
-        self.failures += 1
+    def failed(self, stage: str, *, kind: str) -> None:
+        self.failures[stage, kind] += 1

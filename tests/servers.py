@@ -22,6 +22,7 @@ class Server:
     process: "subprocess.Popen[bytes]"
     url: str
     log: Path
+    grpc_target: str
 
     def client(self, **options: object) -> httpx.Client:
         """A client of this server."""
@@ -49,9 +50,10 @@ class Server:
 
 def start(folder: Path, number: int, settings: dict[str, str]) -> tuple[Server, IO[bytes]]:
     """A server with settings such as `HTTP__MAX_IMAGES`, and the stream of its log."""
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTILPOSE_")}
     environment |= {"DISTILPOSE_HTTP__HOST": "127.0.0.1", "DISTILPOSE_HTTP__PORT": str(port)}
+    environment |= {"DISTILPOSE_GRPC__PORT": str(grpc_port)}
     environment |= {f"DISTILPOSE_{name}": value for name, value in settings.items()}
     log = folder / f"server-{number}.log"
     stream = log.open("wb")
@@ -62,4 +64,4 @@ def start(folder: Path, number: int, settings: dict[str, str]) -> tuple[Server, 
         stderr=subprocess.STDOUT,
         cwd=folder,
     )
-    return Server(process, f"http://127.0.0.1:{port}", log), stream
+    return Server(process, f"http://127.0.0.1:{port}", log, f"127.0.0.1:{grpc_port}"), stream

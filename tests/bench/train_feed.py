@@ -24,6 +24,7 @@ from distilpose.model.train.loop import Run
 from distilpose.model.train.prepare import Observers, prepare
 from distilpose.model.train.schedule import augment_strength, input_size_hw
 from distilpose.model.train.settings import load_run
+from distilpose.model.train.start import teacher_file
 from distilpose.model.weights import load
 
 WARM_UP, COUNTED = 2, 10
@@ -65,9 +66,10 @@ def take(run: Run, batches: Iterator[StoredBatch], count: int, laps: Laps) -> Tr
 
 def teach(run: Run, batch: TrainBatch, count: int, laps: Laps) -> None:
     """Ask a student's teacher `count` times; it is a part of every step, measured by itself."""
-    if run.settings.teacher is None:
+    path = teacher_file(run.settings)
+    if path is None:
         return
-    teacher = load(run.settings.teacher).network.to(run.device)
+    teacher = load(path).network.to(run.device)
     teacher.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     ask = torch.compile(teacher) if run.settings.run.compile else teacher
     with torch.no_grad(), run.autocast():

@@ -28,9 +28,10 @@ def test_health_and_readiness(client: httpx.Client) -> None:
 def test_the_model_is_described(client: httpx.Client) -> None:
     [model] = client.get("/v1/models").json()["models"]
     assert model["name"] == "distilpose-s"
-    assert model["calibrated"] is False
+    assert model["calibrated"] is True
     assert re.fullmatch("[0-9a-f]{64}", model["sha256"])
     assert model["input_size"] == [256, 192]
+    assert model["engine"] in {"openvino", "torch"}
     assert model["keypoints"][0] == "nose"
 
 

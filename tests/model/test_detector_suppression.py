@@ -8,7 +8,7 @@ from torch import nn
 from distilpose.model.arrays import FloatArray
 from distilpose.model.detector import MAX_BOXES, Detections, PersonDetector
 from distilpose.model.detector_network import DetectorNetwork
-from distilpose.model.errors import ConfigError
+from distilpose.model.errors import ConfigError, NotFinite
 
 
 class Answer(nn.Module):
@@ -136,7 +136,7 @@ def test_a_network_that_suppresses_by_itself_is_taken_at_its_word() -> None:
 def test_an_answer_that_is_not_a_number_is_not_an_empty_image() -> None:
     detector = answering(candidates([10, 10, 10, 10, float("nan")]))
 
-    with pytest.raises(FloatingPointError, match="not finite"):
+    with pytest.raises(NotFinite, match="not finite"):
         run_one(detector)
 
 

@@ -41,6 +41,53 @@ def test_a_cpu_does_not_compile_unless_asked_to() -> None:
     assert not devices.choose_compile("off", torch.device("cuda"))
 
 
+def chosen(name: devices.EngineChoice, *, device: str = "cpu", dtype: str = "float32") -> str:
+    return devices.choose_engine(
+        name,
+        torch.device(device),
+        dtype=devices.DTYPES[dtype],
+        compile_network=False,
+    )
+
+
+@pytest.fixture
+def on_x86(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+@pytest.mark.usefixtures("on_x86")
+def test_openvino_runs_on_an_x86_cpu_in_float32() -> None:
+    assert chosen("auto") == "openvino"
+    assert chosen("auto", dtype="bfloat16") == "torch"
+    assert chosen("auto", device="cuda") == "torch"
+    assert devices.choose_engine("auto", CPU, dtype=torch.float32, compile_network=True) == "torch"
+
+
+@pytest.mark.usefixtures("on_x86")
+def test_torch_runs_where_openvino_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distilpose.model.openvino_runtime.is_installed", lambda: False)
+    assert chosen("auto") == "torch"
+
+
+def test_torch_runs_on_a_cpu_that_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert chosen("auto") == "torch"
+    assert chosen("openvino") == "openvino"
+
+
+def test_torch_runs_where_it_is_asked_for() -> None:
+    assert chosen("torch") == "torch"
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "got"),
+    [("cuda", "float32", "cuda, float32"), ("cpu", "bfloat16", "cpu, bfloat16")],
+)
+def test_openvino_is_refused_where_it_does_not_run(device: str, dtype: str, got: str) -> None:
+    with pytest.raises(ConfigError, match=f"needs a cpu, float32 and no torch.compile; got {got}"):
+        chosen("openvino", device=device, dtype=dtype)
+
+
 def test_threads_are_set_and_float32_means_float32() -> None:
     before, before_cv2 = torch.get_num_threads(), cv2.getNumThreads()
     try:

@@ -39,6 +39,9 @@ def test_buckets_are_powers_of_two_and_the_largest() -> None:
     assert powers_of_two(1) == (1,)
     assert powers_of_two(8) == (1, 2, 4, 8)
     assert powers_of_two(12) == (1, 2, 4, 8, 12)
+    assert powers_of_two(8, each_up_to=8) == (1, 2, 3, 4, 5, 6, 7, 8)
+    assert powers_of_two(24, each_up_to=4) == (1, 2, 3, 4, 8, 16, 24)
+    assert powers_of_two(2, each_up_to=8) == (1, 2)
 
 
 def test_answers_have_the_promised_shapes(crops_BHWC: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Models from names and paths: what the weights' calibration does to them."""
+"""Models from names and paths: what the weights' calibration does to them; teachers."""
 
 from pathlib import Path
 
@@ -6,7 +6,12 @@ import pytest
 
 from calibrations import constant_calibration
 from distilpose.model import weights
+from distilpose.model.detector_openvino import OpenVinoDetector
+from distilpose.model.devices import EngineChoice
+from distilpose.model.errors import WeightsError
 from distilpose.model.load import load_models, packaged_student
+from distilpose.model.teacher_engine import TeacherEngine, TeacherPredictor
+from golden_rules import filled_state
 
 CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)
 
@@ -20,11 +25,42 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_calibration_is_used_where_the_weights_bring_one(calibrated: Path) -> None:
-    models = load_models(weights=calibrated, device="cpu", dtype="float32")
+    models = load_models(weights=calibrated, device="cpu", dtype="float32", engine="torch")
     assert models.predictor.calibration == CALIBRATION
     assert models.card.calibrated
 
 
 def test_a_calibration_can_be_left_out(calibrated: Path) -> None:
-    models = load_models(weights=calibrated, device="cpu", dtype="float32", calibrate=False)
+    models = load_models(
+        weights=calibrated, device="cpu", dtype="float32", engine="torch", calibrate=False
+    )
     assert models.predictor.calibration is None
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
+    card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
+    weights.save(path, filled_state("tokenpose-s"), card)
+    return path
+
+
+def test_a_teacher_is_not_served(teacher: Path) -> None:
+    with pytest.raises(WeightsError, match="tokenpose-s is no student and cannot be served"):
+        load_models(weights=teacher, device="cpu")
+
+
+def test_a_teacher_is_taken_where_it_is_allowed(teacher: Path) -> None:
+    models = load_models(
+        weights=teacher, device="cpu", dtype="float32", engine="torch", allow_teacher=True
+    )
+    assert isinstance(models.predictor, TeacherPredictor)
+    assert isinstance(models.predictor.engine, TeacherEngine)
+    assert models.predictor.detector is models.detector
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_both_networks_run_on_the_engine_asked_for(engine: EngineChoice) -> None:
+    models = load_models(device="cpu", dtype="float32", engine=engine, detector_image_size_px=64)
+    assert models.predictor.engine.runtime == engine
+    assert isinstance(models.detector, OpenVinoDetector) == (engine == "openvino")

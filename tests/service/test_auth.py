@@ -72,3 +72,27 @@ def test_an_empty_key_is_refused() -> None:
     security = SecuritySettings.model_validate({"api_keys": [" "]})
     with pytest.raises(SettingsError, match="empty key"):
         ApiKeys.from_settings(security)
+
+
+def test_a_changed_file_changes_who_may_call(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("first\n", "utf-8")
+    configured = SecuritySettings.model_validate({"api_keys": ["fixed"], "api_keys_file": path})
+    keys = ApiKeys.from_settings(configured)
+    keys.check(api_key="first", authorization=None)
+    path.write_text("second, longer\n", "utf-8")
+    keys.check(api_key="second, longer", authorization=None)
+    keys.check(api_key="fixed", authorization=None)
+    with pytest.raises(Unauthenticated):
+        keys.check(api_key="first", authorization=None)
+
+
+def test_a_file_that_has_gone_lets_nobody_else_in(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("first\n", "utf-8")
+    keys = ApiKeys.from_settings(SecuritySettings(api_keys_file=path))
+    path.unlink()
+    assert keys.required
+    keys.check(api_key="first", authorization=None)
+    with pytest.raises(Unauthenticated):
+        keys.check(api_key="", authorization=None)

@@ -51,3 +51,24 @@ async def test_draining_gives_up_at_its_limit() -> None:
     life.advance(State.READY)
     with life.admitted():
         assert not await life.drain(delay_seconds=0, limit_seconds=0.01)
+
+
+async def test_a_state_can_be_waited_for() -> None:
+    life = Life()
+    waiting = asyncio.create_task(life.reached(State.DRAINING))
+    for state in (State.WARMING, State.READY):
+        life.advance(state)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    life.advance(State.REFUSING)
+    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(life.reached(State.LOADING), 1)
+
+
+async def test_a_change_can_be_waited_for() -> None:
+    life = Life()
+    waiting = asyncio.create_task(life.changed())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    life.advance(State.WARMING)
+    await asyncio.wait_for(waiting, 1)

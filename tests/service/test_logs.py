@@ -2,8 +2,16 @@
 
 import json
 import logging
+import re
 
-from distilpose.service.logs import ConsoleFormatter, JsonFormatter, request_context
+import pytest
+
+from distilpose.service.logs import (
+    ConsoleFormatter,
+    JsonFormatter,
+    request_context,
+    request_identity,
+)
 
 
 def record(message: str = "hello", **extra: object) -> logging.LogRecord:
@@ -38,3 +46,13 @@ def test_a_console_line_is_for_people() -> None:
     with request_context("abc"):
         line = ConsoleFormatter().format(record(status=422))
     assert line.endswith("info    hello status=422 request_id=abc")
+
+
+@pytest.mark.parametrize("given", ["abc-123", "x" * 128])
+def test_a_callers_id_is_kept(given: str) -> None:
+    assert request_identity(given) == given
+
+
+@pytest.mark.parametrize("given", [None, "", "has space", "x" * 129, "é", "line\n"])
+def test_an_id_unfit_for_a_log_is_replaced(given: str | None) -> None:
+    assert re.fullmatch("[0-9a-f]{32}", request_identity(given))

@@ -1,6 +1,9 @@
 """What is counted, and under which names."""
 
+import math
+
 import numpy as np
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from distilpose.model.predict import Pose
@@ -12,6 +15,102 @@ from distilpose.service.metrics import DROP_REASONS, Metrics
 def made() -> tuple[Metrics, CollectorRegistry]:
     registry = CollectorRegistry()
     return Metrics(registry), registry
+
+
+PROMISED = {
+    "requests_total": {"transport", "method", "code"},
+    "request_duration_seconds": {"transport", "method"},
+    "requests_in_flight": {"transport"},
+    "images_total": {"outcome"},
+    "poses_total": set(),
+    "stage_duration_seconds": {"stage"},
+    "queue_wait_seconds": {"stage"},
+    "queue_items": {"stage"},
+    "queue_capacity": {"stage"},
+    "queue_oldest_seconds": {"stage"},
+    "batch_items": {"stage"},
+    "padding_items_total": {"stage"},
+    "dropped_items_total": {"stage", "reason"},
+    "device_busy_seconds_total": {"stage"},
+    "device_memory_bytes": {"kind"},
+    "device_errors_total": {"kind"},
+    "streams_active": set(),
+    "stream_frames_total": {"mode", "outcome"},
+    "stream_frame_age_seconds": set(),
+    "keypoint_score": set(),
+    "people_per_image": set(),
+    "ready": set(),
+    "build_info": {"version"},
+    "model_info": {"name", "version", "device", "dtype", "engine", "digest"},
+}
+BOUNDARIES = {
+    "request_duration_seconds": ".005 .01 .02 .035 .05 .075 .1 .15 .25 .5 1 2.5 5 10",
+    "stage_duration_seconds": ".0005 .001 .002 .004 .008 .016 .032 .064 .128 .256 .512 1",
+    "queue_wait_seconds": ".0005 .001 .0025 .005 .01 .025 .05 .1 .25 .5 1 2.5",
+    "batch_items": "1 2 4 8 16 32 64 128 256",
+    "people_per_image": "0 1 2 3 5 8 13 21 34 50",
+    "stream_frame_age_seconds": ".01 .02 .035 .05 .075 .1 .15 .25 .5 1 2.5 5",
+}
+
+
+def everything() -> CollectorRegistry:
+    """Metrics as a service has them that serves."""
+    metrics, registry = made()
+    metrics.expect("rest", "estimate_pose", codes=["200"])
+    metrics.model_info.info(dict.fromkeys(PROMISED["model_info"], "x"))
+    return registry
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_every_promised_metric_has_its_labels_from_the_start(name: str) -> None:
+    samples = [s for family in everything().collect() for s in family.samples]
+    endings = {f"distilpose_{name}", f"distilpose_{name}_bucket"}
+    found = [set(sample.labels) - {"le"} for sample in samples if sample.name in endings]
+    assert found
+    assert all(labels == PROMISED[name] for labels in found)
+
+
+def test_no_metric_is_there_that_was_not_promised() -> None:
+    plain = {name.removesuffix("_total").removesuffix("_info") for name in PROMISED}
+    names = {family.name.removeprefix("distilpose_") for family in everything().collect()}
+    assert names == plain
+
+
+@pytest.mark.parametrize("name", BOUNDARIES)
+def test_boundaries_are_where_decisions_are(name: str) -> None:
+    [family] = [f for f in everything().collect() if f.name == f"distilpose_{name}"]
+    found = dict.fromkeys(s.labels["le"] for s in family.samples if s.name.endswith("_bucket"))
+    assert [float(edge) for edge in found] == [*map(float, BOUNDARIES[name].split()), math.inf]
+
+
+def test_sizes_of_batches_that_the_settings_name_are_boundaries() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry, buckets={12, 4})
+    labels = {"stage": "pose", "le": "12.0"}
+    assert registry.get_sample_value("distilpose_batch_items_bucket", labels) == 0
+
+
+def test_expected_requests_are_counted_from_zero() -> None:
+    metrics, registry = made()
+    metrics.expect("rest", "get_model", codes=["200", "401"])
+    metrics.expect("grpc", "stream_pose", codes=["OK"])
+    value = registry.get_sample_value
+    model = {"transport": "rest", "method": "get_model"}
+    stream = {"transport": "grpc", "method": "stream_pose"}
+    assert value("distilpose_requests_total", {**model, "code": "401"}) == 0
+    assert value("distilpose_request_duration_seconds_count", model) == 0
+    assert value("distilpose_requests_total", {**stream, "code": "OK"}) == 0
+    assert value("distilpose_request_duration_seconds_count", stream) is None
+
+
+def test_the_devices_memory_is_read_at_each_scrape() -> None:
+    metrics, registry = made()
+    held = {"allocated": 5}
+    metrics.watch_memory(lambda: held)
+    held["allocated"] = 7
+    value = registry.get_sample_value
+    assert value("distilpose_device_memory_bytes", {"kind": "allocated"}) == 7
+    assert value("distilpose_device_memory_bytes", {"kind": "cached"}) == 0
 
 
 def test_known_labels_exist_from_the_start_at_zero() -> None:
@@ -49,3 +148,26 @@ def test_every_series_has_the_prefix_and_a_help_text() -> None:
         assert family.name.startswith("distilpose_")
         assert family.documentation
     assert b"distilpose_build_info{version=" in generate_latest(metrics.registry)
+
+
+def test_a_request_is_counted_by_transport_and_a_stream_has_no_duration() -> None:
+    metrics, registry = made()
+    metrics.request_done("rest", method="estimate_pose", code="200", seconds=0.5)
+    metrics.request_done("grpc", method="stream_pose", code="OK", seconds=None)
+    value = registry.get_sample_value
+    rest = {"transport": "rest", "method": "estimate_pose"}
+    stream = {"transport": "grpc", "method": "stream_pose"}
+    assert value("distilpose_requests_total", {**rest, "code": "200"}) == 1
+    assert value("distilpose_requests_total", {**stream, "code": "OK"}) == 1
+    assert value("distilpose_request_duration_seconds_sum", rest) == 0.5
+    assert value("distilpose_request_duration_seconds_sum", stream) is None
+
+
+def test_frames_are_counted_by_what_became_of_them() -> None:
+    metrics, registry = made()
+    metrics.frame_done("ordered", answered=True, age_seconds=0.5)
+    value = registry.get_sample_value
+    for outcome, count in (("answered", 1), ("failed", 0)):
+        labels = {"mode": "ordered", "outcome": outcome}
+        assert value("distilpose_stream_frames_total", labels) == count
+    assert value("distilpose_stream_frame_age_seconds_sum") == 0.5

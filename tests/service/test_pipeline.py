@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,9 @@ from distilpose.service.errors import (
     UndecodableImage,
 )
 from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import DetectItem, Pipeline
+from distilpose.service.pipeline import Pipeline
+from distilpose.service.stages import DetectItem
+from distilpose.service.traffic import Traffic
 from odd_images import encode
 
 WHITE = encode(np.full((100, 200, 3), 255, np.uint8), "png")
@@ -64,6 +67,7 @@ class Bench:
         self.registry = CollectorRegistry()
         self.pool = ThreadPoolExecutor(2)
         self.batches: list[int] = []
+        self.detected = 0
         metrics = Metrics(self.registry)
 
         def pose_run(crops: Sequence[np.ndarray]) -> list[PoseArrays]:
@@ -71,10 +75,25 @@ class Bench:
             self.batches.append(len(crops))
             return look_at_the_middle(crops)
 
-        shared = {"device": self.device, "queue_capacity": queue_capacity, "observer": metrics}
+        def detect_run(items: Sequence[DetectItem]) -> list[Detections]:
+            self.detected += len(items)
+            return find_two_people(items)
+
+        shared: dict[str, Any] = {
+            "device": self.device,
+            "queue_capacity": queue_capacity,
+            "observer": metrics,
+        }
         self.pipeline = Pipeline(
-            detect=Batcher(find_two_people, stage="detect", max_batch=1, **shared),  # type: ignore[arg-type]  # one dict for both
-            pose=Batcher(pose_run, stage="pose", max_batch=8, **shared),  # type: ignore[arg-type]  # the same
+            detect=Batcher(
+                detect_run,
+                stage="detect",
+                buckets=(1,),
+                held=lambda: self.pipeline.pose.room.is_crowded,
+                **shared,
+            ),
+            pose=Batcher(pose_run, stage="pose", buckets=(8,), **shared),
+            traffic=Traffic(self.device.wake),
             decode_pool=self.pool,
             decoded_bytes=ByteBudget(1_000_000),
             image_size_px=64,
@@ -199,7 +218,7 @@ async def test_crops_are_what_counts_when_boxes_are_given() -> None:
     bench = Bench(queue_capacity=3)
     bench.device.start()
     two = boxes_option([0, 0, 9, 9], [0, 0, 9, 9], flip_test=True)
-    with bench.pipeline._pose.reserve(1), pytest.raises(Overloaded, match="no room for 4 more"):
+    with bench.pipeline.pose.admit(1), pytest.raises(Overloaded, match="no room for 4 more"):
         await bench.ask(RED, options=two)
     await bench.close()
 
@@ -213,15 +232,42 @@ async def test_what_takes_too_long_is_told_and_its_work_withdrawn() -> None:
         await bench.ask(RED, seconds=0.05)
     await slow
     assert sum(bench.batches) == 2
-    assert bench.pipeline._detect.waiting == bench.pipeline._pose.waiting == 0
+    assert bench.pipeline.detect.room.used == bench.pipeline.pose.room.used == 0
     await bench.close()
 
 
-async def test_stages_and_waits_make_up_the_whole() -> None:
+@pytest.mark.soak
+async def test_o8_stages_and_waits_make_up_the_whole() -> None:
     bench = Bench(device_seconds=0.2)
     bench.device.start()
     timing = (await bench.ask(RED)).timing
     parts = timing.decode + timing.detect + timing.pose + timing.queue
     assert timing.pose >= 0.2
     assert parts == pytest.approx(timing.total, rel=0.05)
+    await bench.close()
+
+
+async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do() -> None:
+    bench = Bench(queue_capacity=2)
+    bench.device.start()
+    places = bench.pipeline.pose.admit(1)
+    first, second = (asyncio.create_task(bench.ask(RED)) for _ in range(2))
+    while not (bench.pipeline.pose.room.is_crowded and bench.pipeline.detect.queued):
+        await asyncio.sleep(0.01)
+    assert bench.detected == 1
+    assert bench.batches == []
+    with places:
+        pass
+    answers = await asyncio.gather(first, second)
+    assert [len(answer.images[0].poses) for answer in answers] == [2, 2]
+    assert bench.pipeline.pose.room.used == 0
+    await bench.close()
+
+
+async def test_nothing_is_waited_for_once_a_request_is_over() -> None:
+    bench = Bench()
+    bench.device.start()
+    await bench.ask(RED, b"rubbish", options=Options(0.25, 50, whole_image=True))
+    await bench.ask(RED, WHITE, b"rubbish")
+    assert bench.pipeline.traffic.coming == {"detect": 0, "pose": 0}
     await bench.close()

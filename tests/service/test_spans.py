@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilpose.service.batcher import Outcome
+from distilpose.service.outcomes import Outcome
 from distilpose.service.spans import Spans, covered_seconds
 
 

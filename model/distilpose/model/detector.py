@@ -16,7 +16,8 @@ import torch
 
 from distilpose.model.arrays import FloatArray, ImageHWC, check_shape
 from distilpose.model.detector_network import DetectorNetwork, load_network
-from distilpose.model.errors import ConfigError
+from distilpose.model.devices import told_faults
+from distilpose.model.errors import ConfigError, NotFinite
 from distilpose.model.letterbox import Letterbox, letterbox
 
 MAX_BOXES: Final = 300
@@ -116,18 +117,33 @@ class PersonDetector:
 
         Raises:
             ArrayError: the squares or their scores have another shape.
+            OutOfDeviceMemory: the device has no room for the batch.
+            DeviceFault: the device does not compute any more.
+            NotFinite: the network did not answer with numbers.
         """
         size = self.image_size_px
         check_shape(squares_BHWC, (None, size, size, 3), name="squares")
         check_shape(min_box_scores, (len(squares_BHWC),), name="min_box_scores")
-        output = self._module(self.normalise(torch.from_numpy(squares_BHWC)))[0]
-        boxes_BA4, scores_BA = self._people(output)
-        wanted = torch.from_numpy(min_box_scores).to(self.device)[:, None]
+        with told_faults():
+            rows = self._wanted(squares_BHWC, torch.from_numpy(min_box_scores))
+        return [self._suppress(rows[rows[:, 0] == index, 1:]) for index in range(len(squares_BHWC))]
+
+    def _wanted(
+        self, squares_BHWC: npt.NDArray[np.uint8], min_box_scores: torch.Tensor
+    ) -> FloatArray:
+        """Rows of image number, corners and score: candidates not below their image's least."""
+        boxes_BA4, scores_BA = self._people(self._answer(squares_BHWC))
+        wanted = min_box_scores.to(self.device)[:, None]
         # A score that is not a number counts as wanted: it must be seen, not lost.
         image, anchor = torch.nonzero(~(scores_BA < wanted), as_tuple=True)
         columns = (image[:, None], boxes_BA4[image, anchor], scores_BA[image, anchor, None])
-        rows = torch.cat(columns, 1).cpu().numpy()
-        return [self._suppress(rows[rows[:, 0] == index, 1:]) for index in range(len(squares_BHWC))]
+        rows: FloatArray = torch.cat(columns, 1).cpu().numpy()
+        return rows
+
+    def _answer(self, squares_BHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """What the network says of the squares."""
+        output: torch.Tensor = self._module(self.normalise(torch.from_numpy(squares_BHWC)))[0]
+        return output
 
     def normalise(self, squares_BHWC: torch.Tensor) -> torch.Tensor:
         """uint8 RGB (B, H, W, 3) -> the network's input, RGB 0..1 (B, 3, H, W)."""
@@ -148,10 +164,10 @@ class PersonDetector:
         """The candidates (N, 5) of one image, best first, without those that overlap a better one.
 
         Raises:
-            FloatingPointError: the network did not answer with numbers.
+            NotFinite: the network did not answer with numbers.
         """
         if not np.isfinite(candidates).all():
-            raise FloatingPointError("the detector's output is not finite")
+            raise NotFinite("the detector's output is not finite")
         boxes, scores = candidates[:, :4], candidates[:, 4]
         if self._end2end:
             kept = np.argsort(-scores, kind="stable")

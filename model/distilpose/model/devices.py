@@ -1,12 +1,18 @@
-"""Which device computes, in which precision, on how many threads."""
+"""Which device computes, in which precision, by which runtime, on how many threads."""
 
+import platform
 import shutil
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, TypeAlias
 
 import cv2
 import torch
 
-from distilpose.model.errors import ConfigError
+from distilpose.model import openvino_runtime
+from distilpose.model.errors import ConfigError, DeviceFault, OutOfDeviceMemory
+
+EngineChoice: TypeAlias = Literal["auto", "torch", "openvino"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -53,6 +59,32 @@ def choose_compile(choice: Literal["auto", "on", "off"], device: torch.device) -
     return device.type == "cuda" and bool(shutil.which("cc") or shutil.which("gcc"))
 
 
+def choose_engine(
+    name: EngineChoice,
+    device: torch.device,
+    *,
+    dtype: torch.dtype,
+    compile_network: bool,
+) -> Literal["torch", "openvino"]:
+    """The runtime called `name`; auto is OpenVINO on an x86 CPU in float32 where it is installed.
+
+    There it was measured to be faster than torch; elsewhere it was not measured.
+
+    Raises:
+        ConfigError: OpenVINO cannot run on this device, in this precision, or with torch.compile.
+    """
+    can = device.type == "cpu" and dtype == torch.float32 and not compile_network
+    if name == "auto":
+        measured = platform.machine().lower() in ("x86_64", "amd64")
+        return "openvino" if can and measured and openvino_runtime.is_installed() else "torch"
+    if name == "openvino" and not can:
+        raise ConfigError(
+            f"engine openvino needs a cpu, float32 and no torch.compile; got {device.type}, "
+            f"{str(dtype).removeprefix('torch.')}, compile {'on' if compile_network else 'off'}"
+        )
+    return name
+
+
 def use_threads(count: int) -> None:
     """Let torch and OpenCV use `count` threads, and float32 mean float32 on every device.
 
@@ -62,6 +94,37 @@ def use_threads(count: int) -> None:
     cv2.setNumThreads(1)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def told_faults() -> Iterator[None]:
+    """Torch's errors of a device as ours; what a computation itself does wrong passes through.
+
+    Raises:
+        OutOfDeviceMemory: there was not enough memory.
+        DeviceFault: the device failed, after which no call on it works.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as err:
+        torch.cuda.empty_cache()
+        raise OutOfDeviceMemory(str(err)) from err
+    except torch.AcceleratorError as err:
+        raise DeviceFault(str(err)) from err
+
+
+def memory_bytes(device: torch.device) -> dict[str, int]:
+    """Memory of a device of its own that this process holds: in use, and kept for later use.
+
+    None of a CPU, whose memory is the process's.
+    """
+    if device.type == "cuda":
+        allocated = torch.cuda.memory_allocated(device)
+        return {"allocated": allocated, "cached": torch.cuda.memory_reserved(device) - allocated}
+    if device.type == "mps":
+        allocated = torch.mps.current_allocated_memory()
+        return {"allocated": allocated, "cached": torch.mps.driver_allocated_memory() - allocated}
+    return {}
 
 
 def describe(device: torch.device) -> str:

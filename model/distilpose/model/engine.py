@@ -7,7 +7,7 @@ that the device only ever meets shapes that `warm_up` has run.
 import time
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,8 +17,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.crop import MEAN_RGB, STD_RGB
+from distilpose.model.devices import told_faults
 from distilpose.model.errors import ConfigError
 from distilpose.model.networks.student import Student, StudentOut
+from distilpose.model.networks.teacher import Teacher
+
+Network = TypeVar("Network", bound=Student | Teacher)
 
 
 class PoseArrays(NamedTuple):
@@ -32,24 +36,29 @@ class PoseArrays(NamedTuple):
     """(B, 17, 2), heatmap cells."""
 
 
-def powers_of_two(largest: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and `largest` itself: the buckets of a stage."""
-    buckets = [1]
+def powers_of_two(largest: int, *, each_up_to: int = 1) -> tuple[int, ...]:
+    """Every size up to `each_up_to`, then doubled ones, and `largest` itself: a stage's buckets."""
+    buckets = list(range(1, min(each_up_to, largest) + 1))
     while buckets[-1] * 2 < largest:
         buckets.append(buckets[-1] * 2)
-    return (*buckets, largest) if largest > 1 else (1,)
+    return (*buckets, largest) if largest > buckets[-1] else tuple(buckets)
 
 
 class PoseEngine:
     """A student network ready to answer crops on `device` in `dtype`; takes the network over.
 
+    A teacher needs a `TeacherEngine`.
+
     Raises:
         ConfigError: `buckets` is empty or does not rise.
     """
 
+    runtime: ClassVar[str] = "torch"
+    """What runs the network."""
+
     def __init__(
         self,
-        network: Student,
+        network: Student | Teacher,
         *,
         device: torch.device,
         dtype: torch.dtype,
@@ -85,6 +94,8 @@ class PoseEngine:
 
         Raises:
             ArrayError: the crops have another shape.
+            OutOfDeviceMemory: the device has no room for a batch.
+            DeviceFault: the device does not compute any more.
         """
         check_shape(crops_BHWC, (None, CROP_HEIGHT, CROP_WIDTH, 3), name="crops")
         largest = self.buckets[-1]
@@ -99,9 +110,14 @@ class PoseEngine:
         bucket = next(size for size in self.buckets if size >= count)
         padding = [(0, bucket - count), (0, 0), (0, 0), (0, 0)]
         padded = np.pad(crops_BHWC, padding) if bucket > count else crops_BHWC
-        out = cast("StudentOut", self._forward(self.normalise(torch.from_numpy(padded))))
+        with told_faults():
+            return PoseArrays(*(column[:count] for column in self._answer(padded)))
+
+    def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+        """What the network says of a full bucket."""
+        out = cast("StudentOut", self._forward(self.normalise(torch.from_numpy(crops_BHWC))))
         columns = (out.xy_crop, out.raw_score, out.sigma_cell)
-        return PoseArrays(*(column[:count].float().cpu().numpy() for column in columns))
+        return PoseArrays(*(column.float().cpu().numpy() for column in columns))
 
     def normalise(self, crops_BHWC: torch.Tensor) -> torch.Tensor:
         """uint8 RGB (B, 256, 192, 3) -> the network's input (B, 3, 256, 192)."""
@@ -109,12 +125,12 @@ class PoseEngine:
         return crops.sub_(self._mean).div_(self._std).permute(0, 3, 1, 2).to(self.dtype)
 
 
-def cast_for_inference(network: Student, *, device: torch.device, dtype: torch.dtype) -> Student:
-    """The network itself, made ready: norms folded, on `device`, in `dtype` but for its last layer.
+def cast_for_inference(network: Network, *, device: torch.device, dtype: torch.dtype) -> Network:
+    """The network itself, made ready: norms folded, on `device`, in `dtype` but for its output.
 
     Coordinates are 0..1: bfloat16 would resolve no more than 0.75 crop pixels of them.
     """
-    network = network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
     fold_batch_norms(network.backbone)
     network.to(device=device, dtype=dtype)
     network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it

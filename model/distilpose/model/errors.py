@@ -3,10 +3,13 @@
 The messages are written for whoever chose the file or the option:
 
     ModelError
-    ├── WeightsError   a weights file: missing, unreadable, or of another network
-    ├── ConfigError    an unknown network or an option out of range
-    ├── DataError      a data set folder that cannot be read or evaluated
-    └── ArrayError     an array of the wrong shape or type where data comes in from outside
+    ├── WeightsError       a weights file: missing, unreadable, or of another network
+    ├── ConfigError        an unknown network or an option out of range
+    ├── DataError          a data set folder that cannot be read or evaluated
+    ├── ArrayError         an array of the wrong shape or type where data comes in from outside
+    ├── NotFinite          a network answered with numbers that are none
+    ├── OutOfDeviceMemory  a batch does not fit the device's memory
+    └── DeviceFault        the device does not compute any more
 """
 
 
@@ -28,3 +31,15 @@ class DataError(ModelError):
 
 class ArrayError(ModelError):
     """An array of the wrong shape or type where data comes in from outside."""
+
+
+class NotFinite(ModelError):
+    """A network answered an input with NaN or infinity."""
+
+
+class OutOfDeviceMemory(ModelError):
+    """A batch does not fit into what is free of the device's memory; a smaller one may."""
+
+
+class DeviceFault(ModelError):
+    """The device has failed and will not compute again in this process."""

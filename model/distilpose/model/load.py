@@ -4,15 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
+
+import torch
 
 from distilpose.model import devices
+from distilpose.model.card import Card
 from distilpose.model.detector import PersonDetector
+from distilpose.model.detector_openvino import OpenVinoDetector
+from distilpose.model.devices import EngineChoice
 from distilpose.model.engine import PoseEngine, powers_of_two
+from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import WeightsError
-from distilpose.model.networks import Student
+from distilpose.model.networks import Student, Teacher
 from distilpose.model.predict import Predictor
-from distilpose.model.weights import Card, load
+from distilpose.model.teacher_engine import TeacherEngine, TeacherPredictor
+from distilpose.model.weights import Weights, load
 
 _PACKAGED: Final = "packaged"
 _CPU_POSE_BATCH: Final = 8
@@ -21,19 +28,24 @@ _GPU_POSE_BATCH: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """A predictor, and where its student comes from."""
+    """A predictor, and where its network comes from."""
 
     predictor: Predictor
     detector: PersonDetector
     """The predictor's own, which is always there."""
     card: Card
     sha256: str
-    """Digest of the student's file."""
+    """Digest of the network's file."""
 
 
 def packaged_student() -> Path:
     """The student weights that ship with this package."""
     return Path(str(files("distilpose.model"))) / _PACKAGED / "distilpose-s.safetensors"
+
+
+def packaged_teacher() -> Path:
+    """The teacher weights that ship with this package."""
+    return packaged_student().with_name("tokenpose-s.safetensors")
 
 
 def load_models(
@@ -42,6 +54,7 @@ def load_models(
     sha256: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    engine: EngineChoice = "auto",
     compile_network: Literal["auto", "on", "off"] = "auto",
     pose_max_batch: int | None = None,
     buckets: Sequence[int] | None = None,
@@ -49,35 +62,84 @@ def load_models(
     detector_image_size_px: int = 640,
     detector_iou: float = 0.6,
     calibrate: bool = True,
+    allow_teacher: bool = False,
 ) -> Models:
     """Student and detector on one device; None means the packaged weights and automatic sizes.
 
-    With `calibrate`, scores are calibrated where the weights bring a calibration.
+    With `calibrate`, scores are calibrated where the weights bring a calibration. With
+    `allow_teacher`, a teacher is taken in the student's place, to be measured: in eager mode by
+    torch, whatever `engine` says of the detector.
 
     Raises:
         WeightsError: a file is missing, unreadable, of a network that is no student, or not the
             one of `sha256`.
-        ConfigError: the device or the precision is not available.
+        ConfigError: the device, the precision or the engine is not available.
     """
-    chosen = devices.choose_device(device)
+    compute = _choose(device, dtype, engine, compile_network)
     path = weights or packaged_student()
     loaded = load(path, sha256=sha256)
-    if not isinstance(loaded.network, Student):
+    if not isinstance(loaded.network, Student) and not allow_teacher:
         raise WeightsError(f"{path}: {loaded.card.architecture} is no student and cannot be served")
-    max_batch = pose_max_batch or (_CPU_POSE_BATCH if chosen.type == "cpu" else _GPU_POSE_BATCH)
-    engine = PoseEngine(
-        loaded.network,
-        device=chosen,
-        dtype=devices.choose_dtype(dtype, chosen),
-        buckets=buckets or powers_of_two(max_batch),
-        compile_network=devices.choose_compile(compile_network, chosen),
-    )
-    person_detector = PersonDetector.load(
+    on_cpu = compute.device.type == "cpu"
+    max_batch = pose_max_batch or (_CPU_POSE_BATCH if on_cpu else _GPU_POSE_BATCH)
+    kind = OpenVinoDetector if compute.runtime == "openvino" else PersonDetector
+    person_detector = kind.load(
         detector,
-        device=str(chosen),
+        device=compute.device,
         image_size_px=detector_image_size_px,
         iou_threshold=detector_iou,
     )
-    calibration = loaded.calibration if calibrate else None
-    predictor = Predictor(engine, person_detector, calibration=calibration)
+    predictor = _predictor(
+        loaded,
+        person_detector,
+        compute=compute,
+        # A CPU pays for padding in full, and has few sizes to warm up.
+        buckets=buckets or powers_of_two(max_batch, each_up_to=_CPU_POSE_BATCH if on_cpu else 1),
+        calibrate=calibrate,
+    )
     return Models(predictor, person_detector, loaded.card, loaded.sha256)
+
+
+class _Compute(NamedTuple):
+    """On what a network runs, and how."""
+
+    device: torch.device
+    dtype: torch.dtype
+    compile_network: bool
+    runtime: Literal["torch", "openvino"]
+
+
+def _choose(
+    device: str, dtype: str, engine: EngineChoice, compile_network: Literal["auto", "on", "off"]
+) -> _Compute:
+    chosen = devices.choose_device(device)
+    precision = devices.choose_dtype(dtype, chosen)
+    compiled = devices.choose_compile(compile_network, chosen)
+    runtime = devices.choose_engine(engine, chosen, dtype=precision, compile_network=compiled)
+    return _Compute(chosen, precision, compiled, runtime)
+
+
+def _predictor(
+    loaded: Weights,
+    detector: PersonDetector,
+    *,
+    compute: _Compute,
+    buckets: Sequence[int],
+    calibrate: bool,
+) -> Predictor:
+    network, device, dtype = loaded.network, compute.device, compute.dtype
+    if isinstance(network, Teacher):
+        teacher = TeacherEngine(network, device=device, dtype=dtype, buckets=buckets)
+        return TeacherPredictor(teacher, detector)
+    calibration = loaded.calibration if calibrate else None
+    if compute.runtime == "openvino":
+        engine: PoseEngine = OpenVinoEngine(network, buckets=buckets)
+    else:
+        engine = PoseEngine(
+            network,
+            device=device,
+            dtype=dtype,
+            buckets=buckets,
+            compile_network=compute.compile_network,
+        )
+    return Predictor(engine, detector, calibration=calibration)

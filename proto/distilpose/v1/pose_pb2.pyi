@@ -28,6 +28,7 @@ class _PixelFormat:
 class _PixelFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PixelFormat.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PIXEL_FORMAT_UNSPECIFIED: _PixelFormat.ValueType  # 0
+    """Refused."""
     PIXEL_FORMAT_RGB8: _PixelFormat.ValueType  # 1
     """3 bytes a pixel: red, green, blue."""
     PIXEL_FORMAT_BGR8: _PixelFormat.ValueType  # 2
@@ -39,9 +40,11 @@ class _PixelFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PixelForm
     PIXEL_FORMAT_NV12: _PixelFormat.ValueType  # 5
     """Semi-planar YUV 4:2:0: Y, then interleaved U and V."""
 
-class PixelFormat(_PixelFormat, metaclass=_PixelFormatEnumTypeWrapper): ...
+class PixelFormat(_PixelFormat, metaclass=_PixelFormatEnumTypeWrapper):
+    """How raw pixels are laid out. YUV is BT.601 in limited range."""
 
 PIXEL_FORMAT_UNSPECIFIED: PixelFormat.ValueType  # 0
+"""Refused."""
 PIXEL_FORMAT_RGB8: PixelFormat.ValueType  # 1
 """3 bytes a pixel: red, green, blue."""
 PIXEL_FORMAT_BGR8: PixelFormat.ValueType  # 2
@@ -54,8 +57,34 @@ PIXEL_FORMAT_NV12: PixelFormat.ValueType  # 5
 """Semi-planar YUV 4:2:0: Y, then interleaved U and V."""
 Global___PixelFormat: _TypeAlias = PixelFormat  # noqa: Y015
 
+class _StreamMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StreamModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StreamMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STREAM_MODE_UNSPECIFIED: _StreamMode.ValueType  # 0
+    """The same as ordered."""
+    STREAM_MODE_ORDERED: _StreamMode.ValueType  # 1
+    """Every frame is answered. With stream_window frames in flight the server stops reading, which
+    the caller feels as flow control.
+    """
+
+class StreamMode(_StreamMode, metaclass=_StreamModeEnumTypeWrapper):
+    """What happens to frames that come faster than they are answered."""
+
+STREAM_MODE_UNSPECIFIED: StreamMode.ValueType  # 0
+"""The same as ordered."""
+STREAM_MODE_ORDERED: StreamMode.ValueType  # 1
+"""Every frame is answered. With stream_window frames in flight the server stops reading, which
+the caller feels as flow control.
+"""
+Global___StreamMode: _TypeAlias = StreamMode  # noqa: Y015
+
 @_typing.final
 class EstimatePoseRequest(_message.Message):
+    """One call: images, and how to answer."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: _builtins.int
@@ -118,6 +147,8 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class RawPixels(_message.Message):
+    """A picture that is not encoded."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FORMAT_FIELD_NUMBER: _builtins.int
@@ -126,14 +157,17 @@ class RawPixels(_message.Message):
     ROW_STRIDE_BYTES_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     format: Global___PixelFormat.ValueType
+    """How the bytes are laid out."""
     width: _builtins.int
-    """Pixels."""
+    """Pixels, 1 or more. Odd sizes are fine: chroma planes round up."""
     height: _builtins.int
-    """Pixels."""
+    """Pixels, 1 or more."""
     row_stride_bytes: _builtins.int
-    """Bytes from one row of the first plane to the next; 0 means rows without padding."""
+    """Bytes from one row of the first plane to the next; 0 means rows without padding. I420's chroma
+    rows are half as far apart, rounded up; NV12's as far as the first plane's, rounded up to even.
+    """
     data: _builtins.bytes
-    """All planes, one after another."""
+    """All planes, one after another, padding included; any other number of bytes is refused."""
     def __init__(
         self,
         *,
@@ -153,6 +187,8 @@ Global___RawPixels: _TypeAlias = RawPixels  # noqa: Y015
 
 @_typing.final
 class PoseOptions(_message.Message):
+    """How to answer."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MIN_BOX_SCORE_FIELD_NUMBER: _builtins.int
@@ -173,7 +209,7 @@ class PoseOptions(_message.Message):
     """Average with the mirrored crop: slower, a little more exact."""
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boxes]:
-        """One entry an image, in order: skips the detector."""
+        """One entry an image, in order: skips the detector. In a stream one entry, for every frame."""
 
     def __init__(
         self,
@@ -208,7 +244,9 @@ class Boxes(_message.Message):
 
     BOXES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Box]: ...
+    def boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Box]:
+        """Answered one for one, in this order."""
+
     def __init__(
         self,
         *,
@@ -224,7 +262,7 @@ Global___Boxes: _TypeAlias = Boxes  # noqa: Y015
 
 @_typing.final
 class Box(_message.Message):
-    """Corners in pixels."""
+    """Corners in pixels; x1 < x2 and y1 < y2."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -233,9 +271,13 @@ class Box(_message.Message):
     X2_FIELD_NUMBER: _builtins.int
     Y2_FIELD_NUMBER: _builtins.int
     x1: _builtins.float
+    """Left, pixels."""
     y1: _builtins.float
+    """Top, pixels."""
     x2: _builtins.float
+    """Right, pixels."""
     y2: _builtins.float
+    """Bottom, pixels."""
     def __init__(
         self,
         *,
@@ -254,6 +296,8 @@ Global___Box: _TypeAlias = Box  # noqa: Y015
 
 @_typing.final
 class EstimatePoseResponse(_message.Message):
+    """Poses, or an error, for each image."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
@@ -261,14 +305,19 @@ class EstimatePoseResponse(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """As in the initial metadata."""
     @_builtins.property
-    def model(self) -> Global___ModelVersion: ...
+    def model(self) -> Global___ModelVersion:
+        """What answered."""
+
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageResult]:
         """One entry an image, in the order of the request."""
 
     @_builtins.property
-    def timing(self) -> Global___Timing: ...
+    def timing(self) -> Global___Timing:
+        """Where the time went."""
+
     def __init__(
         self,
         *,
@@ -287,12 +336,16 @@ Global___EstimatePoseResponse: _TypeAlias = EstimatePoseResponse  # noqa: Y015
 
 @_typing.final
 class ModelVersion(_message.Message):
+    """The student that answered."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Such as `distilpose-s`."""
     version: _builtins.str
+    """Of its weights."""
     def __init__(
         self,
         *,
@@ -309,6 +362,8 @@ Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
 
 @_typing.final
 class ImageResult(_message.Message):
+    """The people of one image, or why there is no answer."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
@@ -353,6 +408,8 @@ Global___ImageResult: _TypeAlias = ImageResult  # noqa: Y015
 
 @_typing.final
 class ImageError(_message.Message):
+    """Why an image or a frame was not answered."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: _builtins.int
@@ -394,7 +451,9 @@ class Pose(_message.Message):
     score: _builtins.float
     """0..1: mean keypoint score times box score."""
     @_builtins.property
-    def box(self) -> Global___Box: ...
+    def box(self) -> Global___Box:
+        """Clipped to the image."""
+
     @_builtins.property
     def keypoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Keypoint]:
         """17, in COCO's order."""
@@ -417,6 +476,8 @@ Global___Pose: _TypeAlias = Pose  # noqa: Y015
 
 @_typing.final
 class Keypoint(_message.Message):
+    """One of COCO's 17 points of a person."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -471,10 +532,15 @@ class Timing(_message.Message):
     QUEUE_MS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
     decode_ms: _builtins.float
+    """Bytes to pixels, milliseconds."""
     detect_ms: _builtins.float
+    """Pixels to boxes of people, milliseconds."""
     pose_ms: _builtins.float
+    """Boxes to keypoints, milliseconds."""
     queue_ms: _builtins.float
+    """Waiting, in all stages together, milliseconds."""
     total_ms: _builtins.float
+    """From acceptance to the answer, milliseconds."""
     def __init__(
         self,
         *,
@@ -491,3 +557,262 @@ class Timing(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Timing: _TypeAlias = Timing  # noqa: Y015
+
+@_typing.final
+class StreamPoseRequest(_message.Message):
+    """What a stream sends: how to answer first, then frames."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def options(self) -> Global___StreamOptions:
+        """The first message, and no other."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """Every later message."""
+
+    def __init__(
+        self,
+        *,
+        options: Global___StreamOptions | None = ...,
+        frame: Global___Frame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "options", b"options"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["options", "frame"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___StreamPoseRequest: _TypeAlias = StreamPoseRequest  # noqa: Y015
+
+@_typing.final
+class StreamOptions(_message.Message):
+    """How to answer a stream; the same for all its frames."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    POSE_FIELD_NUMBER: _builtins.int
+    mode: Global___StreamMode.ValueType
+    """What happens to frames that come faster than they are answered."""
+    @_builtins.property
+    def pose(self) -> Global___PoseOptions:
+        """As for one image."""
+
+    def __init__(
+        self,
+        *,
+        mode: Global___StreamMode.ValueType = ...,
+        pose: Global___PoseOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pose", b"pose"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "pose", b"pose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamOptions: _TypeAlias = StreamOptions  # noqa: Y015
+
+@_typing.final
+class Frame(_message.Message):
+    """One picture of a video. Both `frame_id` and `timestamp_ms` rise strictly over a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_MS_FIELD_NUMBER: _builtins.int
+    ENCODED_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    frame_id: _builtins.int
+    """The caller's own number; comes back in the answer."""
+    timestamp_ms: _builtins.float
+    """When it was taken, milliseconds of the caller's own clock."""
+    encoded: _builtins.bytes
+    """A JPEG, PNG, WebP, BMP, TIFF or AVIF file; the bytes decide the format."""
+    @_builtins.property
+    def raw(self) -> Global___RawPixels:
+        """Pixels as a camera or decoder delivers them."""
+
+    def __init__(
+        self,
+        *,
+        frame_id: _builtins.int = ...,
+        timestamp_ms: _builtins.float = ...,
+        encoded: _builtins.bytes = ...,
+        raw: Global___RawPixels | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "raw", b"raw", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "frame_id", b"frame_id", "raw", b"raw", "source", b"source", "timestamp_ms", b"timestamp_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["encoded", "raw"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Frame: _TypeAlias = Frame  # noqa: Y015
+
+@_typing.final
+class StreamPoseResponse(_message.Message):
+    """The people of one frame, or why there is no answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_MS_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    POSES_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    frame_id: _builtins.int
+    """Of the frame."""
+    timestamp_ms: _builtins.float
+    """Of the frame, milliseconds."""
+    width: _builtins.int
+    """Of the oriented picture, pixels."""
+    height: _builtins.int
+    """Of the oriented picture, pixels."""
+    @_builtins.property
+    def poses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pose]:
+        """Empty when nobody was found."""
+
+    @_builtins.property
+    def error(self) -> Global___ImageError:
+        """Set when the frame could not be answered; then there are no poses."""
+
+    @_builtins.property
+    def timing(self) -> Global___Timing:
+        """Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        frame_id: _builtins.int = ...,
+        timestamp_ms: _builtins.float = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        poses: _abc.Iterable[Global___Pose] | None = ...,
+        error: Global___ImageError | None = ...,
+        timing: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "frame_id", b"frame_id", "height", b"height", "poses", b"poses", "timestamp_ms", b"timestamp_ms", "timing", b"timing", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPoseResponse: _TypeAlias = StreamPoseResponse  # noqa: Y015
+
+@_typing.final
+class GetModelRequest(_message.Message):
+    """Nothing needs to be said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
+
+@_typing.final
+class GetModelResponse(_message.Message):
+    """The model that answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The student."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class Model(_message.Message):
+    """The student that answers, and on what it runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CALIBRATED_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    INPUT_HEIGHT_FIELD_NUMBER: _builtins.int
+    INPUT_WIDTH_FIELD_NUMBER: _builtins.int
+    KEYPOINTS_FIELD_NUMBER: _builtins.int
+    DETECTOR_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Such as `distilpose-s`."""
+    version: _builtins.str
+    """Of its weights."""
+    sha256: _builtins.str
+    """Digest of the weights file, hexadecimal."""
+    source: _builtins.str
+    """How the weights were made."""
+    calibrated: _builtins.bool
+    """Whether scores are calibrated probabilities."""
+    device: _builtins.str
+    """Such as `cpu`."""
+    dtype: _builtins.str
+    """Such as `float32`."""
+    input_height: _builtins.int
+    """Of a crop, pixels."""
+    input_width: _builtins.int
+    """Of a crop, pixels."""
+    detector: _builtins.str
+    """The person detector's name."""
+    engine: _builtins.str
+    """What runs the networks, such as `torch`."""
+    @_builtins.property
+    def keypoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the 17 keypoints, in the order of every answer."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        source: _builtins.str = ...,
+        calibrated: _builtins.bool = ...,
+        device: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        input_height: _builtins.int = ...,
+        input_width: _builtins.int = ...,
+        keypoints: _abc.Iterable[_builtins.str] | None = ...,
+        detector: _builtins.str = ...,
+        engine: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrated", b"calibrated", "detector", b"detector", "device", b"device", "dtype", b"dtype", "engine", b"engine", "input_height", b"input_height", "input_width", b"input_width", "keypoints", b"keypoints", "name", b"name", "sha256", b"sha256", "source", b"source", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Model: _TypeAlias = Model  # noqa: Y015

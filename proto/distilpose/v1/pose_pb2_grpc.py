@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class PoseServiceStub:
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
+
+    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
+    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
+    `x-request-id`: the caller's own, or a new one.
     """
 
     def __init__(self, channel):
@@ -40,14 +44,47 @@ class PoseServiceStub:
                 request_serializer=distilpose_dot_v1_dot_pose__pb2.EstimatePoseRequest.SerializeToString,
                 response_deserializer=distilpose_dot_v1_dot_pose__pb2.EstimatePoseResponse.FromString,
                 _registered_method=True)
+        self.StreamPose = channel.stream_stream(
+                '/distilpose.v1.PoseService/StreamPose',
+                request_serializer=distilpose_dot_v1_dot_pose__pb2.StreamPoseRequest.SerializeToString,
+                response_deserializer=distilpose_dot_v1_dot_pose__pb2.StreamPoseResponse.FromString,
+                _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/distilpose.v1.PoseService/GetModel',
+                request_serializer=distilpose_dot_v1_dot_pose__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=distilpose_dot_v1_dot_pose__pb2.GetModelResponse.FromString,
+                _registered_method=True)
 
 
 class PoseServiceServicer:
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
+
+    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
+    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
+    `x-request-id`: the caller's own, or a new one.
     """
 
     def EstimatePose(self, request, context):
-        """Finds the people of 1..max_images images. OK when at least one image was answered.
+        """Finds the people of 1..max_images images. OK when at least one image was answered, else the
+        first image's error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamPose(self, request_iterator, context):
+        """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
+        the order of the frames; one that is broken gets an error in its place and the stream goes on.
+        A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
+        UNAVAILABLE after all that was read is answered; the trailing metadata
+        `distilpose-last-frame-id` then names the last answered frame, if there is one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModel(self, request, context):
+        """The model that answers: where it comes from and on what it runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +98,16 @@ def add_PoseServiceServicer_to_server(servicer, server):
                     request_deserializer=distilpose_dot_v1_dot_pose__pb2.EstimatePoseRequest.FromString,
                     response_serializer=distilpose_dot_v1_dot_pose__pb2.EstimatePoseResponse.SerializeToString,
             ),
+            'StreamPose': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamPose,
+                    request_deserializer=distilpose_dot_v1_dot_pose__pb2.StreamPoseRequest.FromString,
+                    response_serializer=distilpose_dot_v1_dot_pose__pb2.StreamPoseResponse.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=distilpose_dot_v1_dot_pose__pb2.GetModelRequest.FromString,
+                    response_serializer=distilpose_dot_v1_dot_pose__pb2.GetModelResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'distilpose.v1.PoseService', rpc_method_handlers)
@@ -71,6 +118,10 @@ def add_PoseServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class PoseService:
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
+
+    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
+    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
+    `x-request-id`: the caller's own, or a new one.
     """
 
     @staticmethod
@@ -90,6 +141,60 @@ class PoseService:
             '/distilpose.v1.PoseService/EstimatePose',
             distilpose_dot_v1_dot_pose__pb2.EstimatePoseRequest.SerializeToString,
             distilpose_dot_v1_dot_pose__pb2.EstimatePoseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamPose(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/distilpose.v1.PoseService/StreamPose',
+            distilpose_dot_v1_dot_pose__pb2.StreamPoseRequest.SerializeToString,
+            distilpose_dot_v1_dot_pose__pb2.StreamPoseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/distilpose.v1.PoseService/GetModel',
+            distilpose_dot_v1_dot_pose__pb2.GetModelRequest.SerializeToString,
+            distilpose_dot_v1_dot_pose__pb2.GetModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

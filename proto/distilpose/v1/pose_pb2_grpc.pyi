@@ -29,25 +29,62 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PoseServiceStub:
-    """Human pose estimation: images in, people with 17 COCO keypoints each out."""
+    """Human pose estimation: images in, people with 17 COCO keypoints each out.
+
+    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
+    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
+    `x-request-id`: the caller's own, or a new one.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PoseServiceAsyncStub: ...
     EstimatePose: _grpc.UnaryUnaryMultiCallable[_pose_pb2.EstimatePoseRequest, _pose_pb2.EstimatePoseResponse]
-    """Finds the people of 1..max_images images. OK when at least one image was answered."""
+    """Finds the people of 1..max_images images. OK when at least one image was answered, else the
+    first image's error.
+    """
+    StreamPose: _grpc.StreamStreamMultiCallable[_pose_pb2.StreamPoseRequest, _pose_pb2.StreamPoseResponse]
+    """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
+    the order of the frames; one that is broken gets an error in its place and the stream goes on.
+    A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
+    UNAVAILABLE after all that was read is answered; the trailing metadata
+    `distilpose-last-frame-id` then names the last answered frame, if there is one.
+    """
+    GetModel: _grpc.UnaryUnaryMultiCallable[_pose_pb2.GetModelRequest, _pose_pb2.GetModelResponse]
+    """The model that answers: where it comes from and on what it runs."""
 
 @_typing.type_check_only
 class PoseServiceAsyncStub(PoseServiceStub):
-    """Human pose estimation: images in, people with 17 COCO keypoints each out."""
+    """Human pose estimation: images in, people with 17 COCO keypoints each out.
+
+    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
+    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
+    `x-request-id`: the caller's own, or a new one.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EstimatePose: _aio.UnaryUnaryMultiCallable[_pose_pb2.EstimatePoseRequest, _pose_pb2.EstimatePoseResponse]  # type: ignore[assignment]
-    """Finds the people of 1..max_images images. OK when at least one image was answered."""
+    """Finds the people of 1..max_images images. OK when at least one image was answered, else the
+    first image's error.
+    """
+    StreamPose: _aio.StreamStreamMultiCallable[_pose_pb2.StreamPoseRequest, _pose_pb2.StreamPoseResponse]  # type: ignore[assignment]
+    """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
+    the order of the frames; one that is broken gets an error in its place and the stream goes on.
+    A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
+    UNAVAILABLE after all that was read is answered; the trailing metadata
+    `distilpose-last-frame-id` then names the last answered frame, if there is one.
+    """
+    GetModel: _aio.UnaryUnaryMultiCallable[_pose_pb2.GetModelRequest, _pose_pb2.GetModelResponse]  # type: ignore[assignment]
+    """The model that answers: where it comes from and on what it runs."""
 
 class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Human pose estimation: images in, people with 17 COCO keypoints each out."""
+    """Human pose estimation: images in, people with 17 COCO keypoints each out.
+
+    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
+    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
+    `x-request-id`: the caller's own, or a new one.
+    """
 
     @_abc_1.abstractmethod
     def EstimatePose(
@@ -55,6 +92,29 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pose_pb2.EstimatePoseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pose_pb2.EstimatePoseResponse, _abc.Awaitable[_pose_pb2.EstimatePoseResponse]]:
-        """Finds the people of 1..max_images images. OK when at least one image was answered."""
+        """Finds the people of 1..max_images images. OK when at least one image was answered, else the
+        first image's error.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamPose(
+        self,
+        request_iterator: _MaybeAsyncIterator[_pose_pb2.StreamPoseRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_pose_pb2.StreamPoseResponse], _abc.AsyncIterator[_pose_pb2.StreamPoseResponse]]:
+        """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
+        the order of the frames; one that is broken gets an error in its place and the stream goes on.
+        A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
+        UNAVAILABLE after all that was read is answered; the trailing metadata
+        `distilpose-last-frame-id` then names the last answered frame, if there is one.
+        """
+
+    @_abc_1.abstractmethod
+    def GetModel(
+        self,
+        request: _pose_pb2.GetModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pose_pb2.GetModelResponse, _abc.Awaitable[_pose_pb2.GetModelResponse]]:
+        """The model that answers: where it comes from and on what it runs."""
 
 def add_PoseServiceServicer_to_server(servicer: PoseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,9 +10,11 @@ COMMANDS: Final = {
     "predict": "Poses of photos or folders, without a server.",
     "evaluate": "Measure weights on a COCO-keypoints folder.",
     "calibrate": "Fit scores and spreads to what is true, on held-out people.",
+    "card": "Measure weights, and write them with a card of words and figures.",
     "train": "Train a teacher from labels, or a student from a teacher.",
     "data": "Check a data set, or cut its people into a cache.",
     "weights": "Show a weights file's card, or import a published checkpoint.",
+    "export": "Write the student as an ONNX or OpenVINO file.",
     "config": "Print the effective settings.",
     "doctor": "Say what this machine offers and what is wrong with it.",
 }

@@ -58,6 +58,13 @@ _PROTOCOLS: Final = (
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NAME.safetensors"
 )
+@click.option(
+    "--boxes",
+    type=click.Choice(["ground-truth", "detector", "both"]),
+    default="both",
+    show_default=True,
+    help="Whose boxes the people are found in; a teacher's are always ground truth.",
+)
 @click.option("--detector", type=_FILE, help="Detection weights; packaged by default.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first pictures of each source.")
 @device_options
@@ -66,6 +73,7 @@ def command(
     text: Path,
     folder: Path,
     out: Path,
+    boxes: str,
     detector: Path | None,
     limit: int | None,
     **device: Any,
@@ -73,7 +81,7 @@ def command(
     """Write the tensors and the calibration of WEIGHTS to OUT with a new card, and OUT's .md.
 
     Figures are measured from ground-truth and from detector boxes, with and without flip test, on
-    each annotation file of the folder; a teacher's from ground-truth boxes alone.
+    each annotation file of the folder.
     """
     if out.suffix != _SUFFIX or not out.parent.is_dir():
         raise click.UsageError(f"--out {out}: must be NAME{_SUFFIX} in a folder that is there")
@@ -88,7 +96,7 @@ def command(
         use_threads(usable_cpus())
         models = load_models(weights=weights, detector=detector, allow_teacher=True, **device)
         tensors, old, _ = read_tensors(weights)
-        measuring = _Measuring(models, folder, limit, detector)
+        measuring = _Measuring(models, folder, boxes, limit, detector)
         card = _worded(words, old).model_copy(update=measuring.figures())
         write_tensors(out, tensors, card, calibration=models.predictor.calibration)
         out.with_suffix(".md").write_text(card_markdown(read_card(out)), "utf-8")
@@ -116,6 +124,8 @@ class _Measuring:
 
     models: "Models"
     folder: Path
+    boxes: str
+    """Whose, or `both`."""
     limit: int | None
     detector: Path | None
     """None for the packaged one."""
@@ -140,10 +150,9 @@ class _Measuring:
 
     @property
     def _protocols(self) -> Sequence[_Protocol]:
-        """All, or for a teacher, which is never served, those of labelled boxes."""
-        if not self._is_teacher:
-            return _PROTOCOLS
-        return [protocol for protocol in _PROTOCOLS if protocol.boxes == "ground-truth"]
+        """Those of the boxes asked for; for a teacher, which is never served, of ground truth."""
+        boxes = "ground-truth" if self._is_teacher else self.boxes
+        return [each for each in _PROTOCOLS if boxes in ("both", each.boxes)]
 
     def _evaluate(self, protocol: _Protocol) -> "list[Report]":
         reports = evaluate_sources(
@@ -180,10 +189,11 @@ class _Measuring:
         protocol = (
             f"{len(report.results)} people with keypoints in {len(report.pictures)} pictures of "
             f"{source}, {self._device()}. Others are ignored; who was not found counts as wrong. "
-            f"Detector boxes count from score {MIN_BOX_SCORE}. AP ranks people as published, AP "
-            f"as served by the served score; PCK is within {PCK_FRACTION} of the torso. `{rerun}`, "
-            "with `--boxes detector` and `--no-flip-test` for the other rows."
+            f"AP ranks people as published, AP as served by the served score; PCK is within "
+            f"{PCK_FRACTION} of the torso. `{rerun}`, with `--no-flip-test` for the rows without."
         )
+        if any(each.boxes == "detector" for each in self._protocols):
+            protocol += f" Detector boxes (`--boxes detector`) count from score {MIN_BOX_SCORE}."
         return f"{protocol} {PROTOCOL}" if self._is_teacher else protocol
 
     def _reliability(self, served: "list[Report]") -> "tuple[Figure, ...]":

@@ -56,6 +56,7 @@ def _model_findings(settings: object) -> Iterator[tuple[str, str, bool]]:
             sha256=settings.model.weights_sha256,
             device=settings.model.device,
             dtype=settings.model.dtype,
+            engine=settings.model.engine,
             compile_network="off",
             pose_max_batch=1,
             detector=settings.detector.weights,
@@ -65,7 +66,7 @@ def _model_findings(settings: object) -> Iterator[tuple[str, str, bool]]:
         yield "models", str(err), False
         return
     engine = models.predictor.engine
-    yield "device", f"{devices.describe(engine.device)}, {engine.dtype}", True
+    yield "device", f"{devices.describe(engine.device)}, {engine.dtype}, {engine.runtime}", True
     seconds = engine.warm_up()[1]
     card = models.card
     text = f"{card.architecture} {card.version}, sha256 {models.sha256[:12]}"

@@ -1,4 +1,4 @@
-"""`distilpose serve`: REST in one process over one pipeline."""
+"""`distilpose serve`: REST and gRPC in one process over one pipeline."""
 
 import sys
 from pathlib import Path
@@ -20,5 +20,8 @@ def command(config: Path | None) -> None:
         logs.configure(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format)
         scheme = "https" if settings.security.tls_cert else "http"
         host = "127.0.0.1" if settings.http.host in ("0.0.0.0", "::") else settings.http.host  # noqa: S104 - compared, not bound
-        click.echo(f"distilpose on {scheme}://{host}:{settings.http.port} (API: /docs)", err=True)
+        also = f", gRPC on {host}:{settings.grpc.port}" if settings.grpc.port else ""
+        click.echo(
+            f"distilpose on {scheme}://{host}:{settings.http.port} (API: /docs){also}", err=True
+        )
         sys.exit(server.run(settings))

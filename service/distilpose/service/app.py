@@ -1,8 +1,9 @@
 """The composition root: the only file that constructs things and wires them."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -10,21 +11,26 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from distilpose.model import devices
+from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.detector import PersonDetector
+from distilpose.model.detector import Detections, PersonDetector
+from distilpose.model.engine import PoseArrays, powers_of_two
 from distilpose.model.load import Models, load_models
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.auth import ApiKeys
 from distilpose.service.batcher import Batcher
 from distilpose.service.budget import ByteBudget
 from distilpose.service.cpus import usable_cpus
-from distilpose.service.device import Device
+from distilpose.service.device import Device, DeviceLost
+from distilpose.service.domain import ModelDescription
 from distilpose.service.errors import Draining, NotReady
 from distilpose.service.life import Life, State
 from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import Pipeline, run_detector, run_student
-from distilpose.service.schemas_answer import ModelCardOut
+from distilpose.service.pipeline import Pipeline
 from distilpose.service.settings import Settings
+from distilpose.service.stages import DetectItem, kind_of, run_detector, run_student
+from distilpose.service.traces import NoTraces, Traces
+from distilpose.service.traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +41,21 @@ _GPU_DETECT_BATCH: Final = 32
 class Service:
     """Everything that runs in one process: built idle, `start()` loads and warms it."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, settings: Settings, registry: CollectorRegistry, traces: Traces | None = None
+    ) -> None:
         self.settings = settings
         self.life = Life()
-        self.metrics = Metrics(registry)
+        self.metrics = Metrics(registry, buckets=_known_buckets(settings))
+        self.traces = traces or NoTraces()
         self.keys = ApiKeys.from_settings(settings.security)
         self.device = Device()
         self._threads = _decode_threads(settings)
         self._decode_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        self.on_lost: Callable[[DeviceLost], None] = lambda _: None
+        """Called once, when the device does not compute any more."""
         self._pipeline: Pipeline | None = None
-        self._model: ModelCardOut | None = None
+        self._model: ModelDescription | None = None
 
     @property
     def pipeline(self) -> Pipeline:
@@ -58,7 +69,7 @@ class Service:
         return self._pipeline
 
     @property
-    def model(self) -> ModelCardOut:
+    def model(self) -> ModelDescription:
         """The student that answers.
 
         Raises:
@@ -73,6 +84,11 @@ class Service:
         """Whether the device still takes work; true as well before there is any."""
         return self._pipeline is None or self.device.alive
 
+    @property
+    def ready(self) -> bool:
+        """Whether new callers should be sent here: loaded, not draining, the device at work."""
+        return self.life.ready and self.device.healthy
+
     async def start(self) -> None:
         """Load and warm up on the device's thread, then be ready.
 
@@ -86,7 +102,9 @@ class Service:
         speeds = await self.device.call(lambda: self._warm_up(models))
         self._pipeline = self._build_pipeline(models, *speeds)
         self._model = self._describe(models)
-        self.device.start()
+        smallest = np.zeros((1, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
+        engine = models.predictor.engine
+        self.device.start(canary=lambda: engine.run(smallest), on_lost=self.on_lost)
         self.life.advance(State.READY)
         self.metrics.model_info.info(
             {
@@ -94,6 +112,7 @@ class Service:
                 "version": self._model.version,
                 "device": self._model.device,
                 "dtype": self._model.dtype,
+                "engine": self._model.engine,
                 "digest": self._model.sha256,
             }
         )
@@ -103,6 +122,7 @@ class Service:
                 "model": f"{self._model.name} {self._model.version}",
                 "device": self._model.device,
                 "dtype": self._model.dtype,
+                "engine": self._model.engine,
                 "threads": self._threads,
                 "seconds": round(time.monotonic() - began, 2),
             },
@@ -112,6 +132,7 @@ class Service:
         """Answer what is still queued with `draining`, and end all threads."""
         await self.device.close(Draining("the service is shutting down"))
         self._decode_pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.traces.close)
 
     def _load(self) -> Models:
         model, detector, batching = (
@@ -125,6 +146,7 @@ class Service:
             sha256=model.weights_sha256,
             device=model.device,
             dtype=model.dtype,
+            engine=model.engine,
             compile_network=model.compile,
             pose_max_batch=None if batching.pose_max_batch == "auto" else batching.pose_max_batch,
             buckets=None if batching.buckets == "auto" else batching.buckets,
@@ -137,39 +159,51 @@ class Service:
     def _warm_up(self, models: Models) -> tuple[float, float]:
         """Images and crops a second, measured while every shape that will be served runs."""
         pose_seconds = models.predictor.engine.warm_up()
-        largest = max(pose_seconds)
-        detect_batch = self._detect_max_batch(models)
-        seconds = _warm_up_detector(models.detector, sorted({1, detect_batch}))
-        return detect_batch / seconds, largest / pose_seconds[largest]
+        detect_seconds = _warm_up_detector(models.detector, self._detect_buckets(models))
+        return _items_per_second(detect_seconds), _items_per_second(pose_seconds)
 
     def _build_pipeline(
         self, models: Models, images_per_second: float, crops_per_second: float
     ) -> Pipeline:
-        limits = self.settings.limits
-        pose_max_batch = models.predictor.engine.buckets[-1]
-        detect = Batcher(
-            run_detector(models.detector),
+        limits, batching = self.settings.limits, self.settings.batching
+        traffic = Traffic(self.device.wake)
+        detect_buckets = self._detect_buckets(models)
+        detect = Batcher[DetectItem, Detections](
+            run_detector(models.detector, detect_buckets),
             stage="detect",
             device=self.device,
-            max_batch=self._detect_max_batch(models),
+            buckets=detect_buckets,
             queue_capacity=self._capacity(
-                images_per_second, 2 * self._detect_max_batch(models), self.settings.http.max_images
+                images_per_second, 2 * detect_buckets[-1], self.settings.http.max_images
             ),
+            max_delay_seconds=batching.max_delay_seconds,
+            more_coming=lambda: traffic.coming["detect"] > 0,
+            held=lambda: pose.room.is_crowded,
+            kind_of=kind_of,
             observer=self.metrics,
         )
-        pose = Batcher(
-            run_student(models.predictor.engine),
+        engine = models.predictor.engine
+        pose = Batcher[ImageHWC, PoseArrays](
+            run_student(engine),
             stage="pose",
             device=self.device,
-            max_batch=pose_max_batch,
-            queue_capacity=self._capacity(crops_per_second, 2 * pose_max_batch, limits.max_people),
+            buckets=engine.buckets,
+            queue_capacity=self._capacity(
+                crops_per_second, 2 * engine.buckets[-1], limits.max_people
+            ),
+            max_delay_seconds=batching.max_delay_seconds,
+            # Images in the detect queue wait for the device themselves.
+            more_coming=lambda: traffic.coming["pose"] > detect.queued,
+            kind_of=kind_of,
             observer=self.metrics,
         )
         self.metrics.watch(detect)
         self.metrics.watch(pose)
+        self.metrics.watch_memory(lambda: devices.memory_bytes(engine.device))
         return Pipeline(
             detect=detect,
             pose=pose,
+            traffic=traffic,
             decode_pool=self._decode_pool,
             decoded_bytes=ByteBudget(limits.max_decoded_bytes),
             image_size_px=self.settings.detector.image_size,
@@ -178,13 +212,12 @@ class Service:
             calibration=models.predictor.calibration,
         )
 
-    def _detect_max_batch(self, models: Models) -> int:
-        configured = self.settings.batching.detect_max_batch
-        if configured != "auto":
-            return configured
-        return (
-            _CPU_DETECT_BATCH if models.predictor.engine.device.type == "cpu" else _GPU_DETECT_BATCH
-        )
+    def _detect_buckets(self, models: Models) -> tuple[int, ...]:
+        largest = self.settings.batching.detect_max_batch
+        if largest == "auto":
+            on_cpu = models.predictor.engine.device.type == "cpu"
+            largest = _CPU_DETECT_BATCH if on_cpu else _GPU_DETECT_BATCH
+        return powers_of_two(largest)
 
     def _capacity(self, items_per_second: float, *at_least: int) -> int:
         batching = self.settings.batching
@@ -192,9 +225,9 @@ class Service:
             return batching.queue_capacity
         return max(int(items_per_second * batching.max_queue_seconds), *at_least)
 
-    def _describe(self, models: Models) -> ModelCardOut:
+    def _describe(self, models: Models) -> ModelDescription:
         engine = models.predictor.engine
-        return ModelCardOut(
+        return ModelDescription(
             name=models.card.architecture,
             version=models.card.version,
             sha256=models.sha256,
@@ -202,10 +235,19 @@ class Service:
             calibrated=models.predictor.calibration is not None,
             device=devices.describe(engine.device),
             dtype=str(engine.dtype).removeprefix("torch."),
-            input_size=[CROP_HEIGHT, CROP_WIDTH],
-            keypoints=list(KEYPOINT_NAMES),
+            engine=engine.runtime,
+            input_size_hw=(CROP_HEIGHT, CROP_WIDTH),
+            keypoints=KEYPOINT_NAMES,
             detector=models.detector.name,
         )
+
+
+def _known_buckets(settings: Settings) -> set[int]:
+    """Sizes of batches that the settings name."""
+    batching = settings.batching
+    named = [batching.detect_max_batch, batching.pose_max_batch]
+    named += [] if batching.buckets == "auto" else batching.buckets
+    return {size for size in named if size != "auto"}
 
 
 def _decode_threads(settings: Settings) -> int:
@@ -213,14 +255,20 @@ def _decode_threads(settings: Settings) -> int:
     return usable_cpus() if configured == "auto" else configured
 
 
-def _warm_up_detector(detector: PersonDetector, batch_sizes: Sequence[int]) -> float:
-    """Run each batch size twice; returns the seconds of the last run."""
-    seconds = 0.0
-    for batch in batch_sizes:
-        side = detector.image_size_px
-        squares_BHWC = np.zeros((batch, side, side, 3), np.uint8)
+def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[int, float]:
+    """Run each bucket twice; the seconds of each one's second run."""
+    seconds = {}
+    side = detector.image_size_px
+    for bucket in buckets:
+        squares_BHWC = np.zeros((bucket, side, side, 3), np.uint8)
         for _ in range(2):
             began = time.perf_counter()
-            detector.run(squares_BHWC, np.ones(batch, np.float32))
-            seconds = time.perf_counter() - began
+            detector.run(squares_BHWC, np.ones(bucket, np.float32))
+            seconds[bucket] = time.perf_counter() - began
     return seconds
+
+
+def _items_per_second(seconds: Mapping[int, float]) -> float:
+    """Of a stage that is busy: by its largest bucket."""
+    largest = max(seconds)
+    return largest / seconds[largest]

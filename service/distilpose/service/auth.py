@@ -8,15 +8,20 @@ from pathlib import Path
 
 from distilpose.service.errors import Unauthenticated
 from distilpose.service.settings import SecuritySettings, SettingsError
+from distilpose.service.watched_files import WatchedFiles
 
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 class ApiKeys:
-    """The accepted keys, held as SHA-256 digests. Without keys everyone may call."""
+    """The accepted keys, held as SHA-256 digests. Without keys everyone may call.
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = [_digest_of_configured(key) for key in keys]
+    The keys of a file follow the file: they are those of its last readable content.
+    """
+
+    def __init__(self, keys: Iterable[str], file: Path | None = None) -> None:
+        self._configured = _digests(keys)
+        self._file = WatchedFiles([file], lambda: _digests(_read_keys(file))) if file else None
 
     @classmethod
     def from_settings(cls, security: SecuritySettings) -> "ApiKeys":
@@ -26,16 +31,14 @@ class ApiKeys:
             SettingsError: the file cannot be read, or holds no key.
         """
         keys = [key.get_secret_value() for key in security.api_keys]
-        if security.api_keys_file:
-            keys += _read_keys(security.api_keys_file)
         if any(not key.strip() for key in keys):
             raise SettingsError("security.api_keys: an empty key would let everyone in")
-        return cls(keys)
+        return cls(keys, security.api_keys_file)
 
     @property
     def required(self) -> bool:
         """Whether a caller needs a key."""
-        return bool(self._digests)
+        return bool(self._configured or self._file)
 
     def check(self, *, api_key: str | None, authorization: str | None) -> None:
         """Return if the caller may call, by `x-api-key` or by `Authorization: Bearer`.
@@ -52,9 +55,14 @@ class ApiKeys:
         if not offered:
             raise Unauthenticated("give a key as `x-api-key` or `Authorization: Bearer`")
         digest = hashlib.sha256(offered.encode("utf-8", "surrogateescape")).digest()
-        fits = [hmac.compare_digest(digest, known) for known in self._digests]
+        accepted = self._configured + (self._file.current() if self._file else [])
+        fits = [hmac.compare_digest(digest, known) for known in accepted]
         if not any(fits):
             raise Unauthenticated("this key is not accepted")
+
+
+def _digests(keys: Iterable[str]) -> list[bytes]:
+    return [_digest_of_configured(key) for key in keys]
 
 
 def _digest_of_configured(key: str) -> bytes:

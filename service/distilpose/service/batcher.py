@@ -1,131 +1,99 @@
-"""Items to batches to results, in front of one device thread. Knows nothing of images or models.
+"""Items to batches to results, in front of one device. Knows nothing of images or models.
 
-Capacity is checked once, when places are reserved; after that nothing is refused for lack of room.
-Items whose caller has left or whose deadline has passed are dropped while a batch is formed.
+Room is checked once, at admission; after that nothing is refused. A batch goes when the device is
+free and it is full, its oldest item has waited long enough, or nothing else is on its way: an idle
+device never waits for company that cannot come.
 """
 
-import asyncio
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeAlias
 
-from distilpose.service.device import Device
+from distilpose.service.careful import careful, steady
+from distilpose.service.device import Device, Verdict
 from distilpose.service.errors import DeadlineExceeded, Internal, Overloaded, ServiceError
+from distilpose.service.outcomes import Call, Entry, Item, Outcome, Result
+from distilpose.service.room import Places, Room
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Fault: TypeAlias = Literal["fault", "nan", "oom", "lost"]
+"""Why work failed: by itself, with numbers that are none, for want of memory, or because the device
+is gone."""
+
+AT_ONCE = float("-inf")
 
 
 class BatchObserver(Protocol):
     """Is told what happens, for metrics and logs."""
 
-    def batch_done(self, stage: str, *, items: int, seconds: float) -> None:
-        """A batch has left the device, well or not."""
+    def batch_done(self, stage: str, *, items: int, padding: int, seconds: float) -> None:
+        """A batch has left the device, well or not, filled up by `padding`."""
 
-    def item_dropped(self, stage: str, *, reason: str, items: int = 1) -> None:
+    def items_dropped(self, stage: str, *, reason: str, items: int) -> None:
         """Items will not be computed."""
 
-    def batch_failed(self) -> None:
-        """The device raised."""
+    def failed(self, stage: str, *, kind: Fault) -> None:
+        """A batch, or an item of one, failed on the device."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[Result]):
-    """What became of one item: a result or an error, and when."""
+class Computed(Generic[Result]):
+    """What the device made of a batch, or why it did not."""
 
-    result: Result | None
-    error: Exception | None
-    queued_at: float
-    started_at: float
-    finished_at: float
-
-    def unwrap(self) -> Result:
-        """The result.
-
-        Raises:
-            Exception: the item's error.
-        """
-        if self.error is not None:
-            raise self.error
-        return self.result  # type: ignore[return-value]  # without an error there is a result
-
-
-@dataclass(slots=True)
-class _Entry(Generic[Item, Result]):
-    item: Item
-    accepted_at: float
-    deadline: float
-    queued_at: float
-    future: asyncio.Future[Outcome[Result]]
-    started_at: float = 0.0
-
-    def resolve(
-        self, *, now: float, result: Result | None = None, error: Exception | None = None
-    ) -> None:
-        if not self.future.done():  # the caller may have left meanwhile
-            started_at = self.started_at or now
-            self.future.set_result(Outcome(result, error, self.queued_at, started_at, now))
-
-
-@dataclass(slots=True)
-class Places:
-    """Room that a request holds until its items are queued. Leaving the `with` frees the rest."""
-
-    batcher: "Batcher[Any, Any]"
-    count: int
-
-    def take(self, items: int) -> None:
-        """Use up places for items that are now queued themselves."""
-        used = min(items, self.count)
-        self.count -= used
-        self.batcher.reserved -= used
-
-    def __enter__(self) -> "Places":
-        return self
-
-    def __exit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        self.take(self.count)
+    results: Sequence[Result | Exception]
+    error: BaseException | None
+    began_at: float
+    ended_at: float
 
 
 class Batcher(Generic[Item, Result]):
-    """One stage's queue. `run` gets 1..`max_batch` items on the device's thread and answers each.
+    """One stage's queue. `run` gets items on the device's thread, at most the largest bucket.
 
-    When `run` raises, its batch is tried again in halves, so that one poisonous item fails alone.
+    `run` gives a result or an exception for each item. When it raises, its batch is tried again in
+    halves, so that one poisonous item fails alone; `kind_of` says what an exception means.
+    `more_coming` says whether an accepted item is on its way here that waits in no queue; while
+    `held`, no batch goes. `buckets` are the rising sizes that `run` fills batches up to.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Result]],
+        run: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         *,
         stage: str,
         device: Device,
-        max_batch: int,
+        buckets: Sequence[int],
         queue_capacity: int,
         observer: BatchObserver,
+        max_delay_seconds: float = 0.0,
+        more_coming: Callable[[], bool] = lambda: False,
+        held: Callable[[], bool] = lambda: False,
+        kind_of: Callable[[BaseException], Fault] = lambda _: "fault",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.run = run
         self.stage = stage
-        self.max_batch = max_batch
-        self.queue_capacity = queue_capacity
-        self.reserved = 0
+        self.buckets = tuple(buckets)
+        self.room = Room(queue_capacity)
+        self._run = run
         self._device = device
-        self._observer = observer
-        self._clock = clock
-        self._queue: deque[_Entry[Item, Result]] = deque()
+        self._max_delay_seconds = max_delay_seconds
+        self._more_coming = careful(more_coming, otherwise=lambda: False)
+        self._held = careful(held, otherwise=lambda: False)
+        self._kind_of = careful(kind_of, otherwise=lambda: "fault")
+        self._clock = steady(clock)
+        self._tell_batch_done = careful(observer.batch_done, otherwise=lambda: None)
+        self._tell_dropped = careful(observer.items_dropped, otherwise=lambda: None)
+        self._tell_failed = careful(observer.failed, otherwise=lambda: None)
+        self._queue: list[Entry[Item, Result]] = []
+        self._retries: deque[list[Entry[Item, Result]]] = deque()
         self._seconds_per_item = 0.0
         device.attach(self)
 
     @property
-    def waiting(self) -> int:
-        """Items queued, and places reserved for items on their way."""
-        return len(self._queue) + self.reserved
+    def max_batch(self) -> int:
+        """The largest bucket."""
+        return self.buckets[-1]
 
     @property
     def queued(self) -> int:
@@ -133,30 +101,24 @@ class Batcher(Generic[Item, Result]):
         return len(self._queue)
 
     @property
-    def oldest_accepted_at(self) -> float | None:
-        """When the request of the first queued item was accepted."""
-        return self._queue[0].accepted_at if self._queue else None
-
-    @property
     def oldest_queued_seconds(self) -> float:
-        """How long the first item has been in this queue."""
-        return self._clock() - self._queue[0].queued_at if self._queue else 0.0
+        """How long the item that came first has been in this queue."""
+        return self._clock() - self._first_queued_at() if self._queue else 0.0
 
-    def reserve(self, items: int) -> Places:
+    def admit(self, items: int) -> Places:
         """Room for a whole request, or none; one larger than the queue is let into an empty one.
 
         Raises:
             Overloaded: with the time after which there should be room.
         """
-        if self.waiting and self.waiting + items > self.queue_capacity:
-            self._observer.item_dropped(self.stage, reason="overloaded", items=items)
+        if not self.room.fits(items):
+            self._tell_dropped(self.stage, reason="overloaded", items=items)
             raise Overloaded(
-                f"the {self.stage} queue holds {self.waiting} of {self.queue_capacity} items, "
+                f"the {self.stage} queue holds {self.room.used} of {self.room.capacity} items, "
                 f"no room for {items} more",
-                retry_after_seconds=self.waiting * self._seconds_per_item,
+                retry_after_seconds=self.room.used * self._seconds_per_item,
             )
-        self.reserved += items
-        return Places(self, items)
+        return self.room.take(items)
 
     async def submit(
         self,
@@ -167,99 +129,157 @@ class Batcher(Generic[Item, Result]):
         places: Places | None = None,
     ) -> list[Outcome[Result]]:
         """Queue items and wait for what becomes of each; cancelling withdraws the queued ones."""
-        loop = asyncio.get_running_loop()
+        call = Call[Result](len(items))
+        self.room.take(len(items) - (places.use(len(items)) if places else 0))
         now = self._clock()
-        entries = [
-            _Entry[Item, Result](item, accepted_at, deadline, now, loop.create_future())
-            for item in items
-        ]
-        if places:
-            places.take(len(items))
-        self._insert(entries)
+        for index, item in enumerate(items):
+            entry = Entry(item, call, index, accepted_at, deadline, now)
+            insort(self._queue, entry, key=lambda each: each.accepted_at)
         self._device.wake()
         try:
-            return await asyncio.gather(*(entry.future for entry in entries))
+            return await call.future
         finally:
-            for entry in entries:
-                entry.future.cancel()
+            if call.future.cancelled():
+                self._withdraw(call)
 
-    def _insert(self, entries: Iterable[_Entry[Item, Result]]) -> None:
-        """In order of acceptance: a request's later items go before younger requests."""
-        for entry in entries:
-            place = len(self._queue)
-            while place and self._queue[place - 1].accepted_at > entry.accepted_at:
-                place -= 1
-            self._queue.insert(place, entry)
+    def release_at(self) -> float | None:
+        """The instant from which the next batch may go; None while there is none."""
+        if self._retries:
+            return AT_ONCE
+        if not self._queue or self._held():
+            return None
+        if len(self._queue) >= self.max_batch or not self._more_coming():
+            return AT_ONCE
+        return self._first_queued_at() + self._max_delay_seconds
 
-    def form_batch(self) -> list[_Entry[Item, Result]]:
+    @property
+    def oldest_accepted_at(self) -> float:
+        """When the request was accepted that the next batch begins with."""
+        return (self._retries[0] if self._retries else self._queue)[0].accepted_at
+
+    def form_batch(self) -> list[Entry[Item, Result]]:
         """Take the next live items off the queue, dropping dead ones on the way."""
-        batch: list[_Entry[Item, Result]] = []
+        if self._retries:
+            return self._living(self._retries.popleft())
+        batch: list[Entry[Item, Result]] = []
         while self._queue and len(batch) < self.max_batch:
-            entry = self._queue.popleft()
-            if entry.future.done():
-                self._observer.item_dropped(self.stage, reason="cancelled")
-            elif entry.deadline <= self._clock():
-                self._observer.item_dropped(self.stage, reason="deadline")
-                late = DeadlineExceeded(f"the deadline passed in the {self.stage} queue")
-                entry.resolve(now=self._clock(), error=late)
-            else:
-                batch.append(entry)
+            wanted = self._queue[: self.max_batch - len(batch)]
+            del self._queue[: len(wanted)]
+            self.room.release(len(wanted))
+            batch += self._living(wanted)
         return batch
 
-    async def process(
-        self, batch: Sequence[_Entry[Item, Result]], executor: ThreadPoolExecutor
-    ) -> None:
-        """Run a batch on the device and resolve each of its items, whatever happens."""
-        began = self._clock()
-        for entry in batch:
-            entry.started_at = entry.started_at or began
+    def compute(self, batch: Sequence[Entry[Item, Result]]) -> Computed[Result]:
+        """Run a batch, on the device's thread. Raises nothing: a thread has nobody to raise to."""
+        began_at = self._clock()
         try:
-            results = await asyncio.get_running_loop().run_in_executor(
-                executor, self.run, [entry.item for entry in batch]
-            )
-        except Exception as err:  # noqa: BLE001 - it concerns these items only
-            self._observer.batch_failed()
-            await self._retry_in_halves(batch, err, executor)
-        else:
-            for entry, result in zip(batch, results, strict=True):
-                entry.resolve(now=self._clock(), result=result)
-        finally:
-            seconds = self._clock() - began
-            self._learn_speed(len(batch), seconds)
-            self._observer.batch_done(self.stage, items=len(batch), seconds=seconds)
-            self._fail_unresolved(batch)
+            results = self._run([entry.item for entry in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} items; this is a bug")
+        except BaseException as err:  # noqa: BLE001 - it concerns these items only
+            return Computed((), err, began_at, self._clock())
+        return Computed(results, None, began_at, self._clock())
 
-    async def _retry_in_halves(
-        self, batch: Sequence[_Entry[Item, Result]], error: Exception, executor: ThreadPoolExecutor
-    ) -> None:
-        if len(batch) == 1:
-            known = error if isinstance(error, ServiceError) else _internal(self.stage, error)
-            batch[0].resolve(now=self._clock(), error=known)
-            self._observer.item_dropped(self.stage, reason="failed")
-            return
-        middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            await self.process(half, executor)
-
-    def _fail_unresolved(self, batch: Sequence[_Entry[Item, Result]]) -> None:
+    def finish(self, batch: Sequence[Entry[Item, Result]], computed: Computed[Result]) -> Verdict:
+        """Answer a batch's items or queue them again in halves; what it says of the device."""
+        seconds = computed.ended_at - computed.began_at
+        padding = self._bucket(len(batch)) - len(batch)
         for entry in batch:
-            if not entry.future.done():
-                entry.resolve(now=self._clock(), error=Internal("the item was lost; this is a bug"))
+            if entry.started_at is None:
+                entry.started_at = computed.began_at
+        try:
+            if computed.error is not None:
+                return self._failed(batch, computed.error)
+            for entry, result in zip(batch, computed.results, strict=True):
+                self._settle(entry, result)
+            self._learn_speed(seconds / len(batch))
+            return "well"
+        finally:
+            self._tell_batch_done(self.stage, items=len(batch), padding=padding, seconds=seconds)
+            self._fail_unanswered(batch)
 
-    def _learn_speed(self, items: int, seconds: float) -> None:
-        measured = seconds / items
-        self._seconds_per_item += (measured - self._seconds_per_item) * (
-            0.1 if self._seconds_per_item else 1.0
-        )
+    def drop_all(self, error: ServiceError, *, reason: str) -> None:
+        """Answer everything that is still queued with `error`."""
+        entries = [*self._queue, *(entry for half in self._retries for entry in half)]
+        self.room.release(len(self._queue))
+        self._queue.clear()
+        self._retries.clear()
+        self._drop(entries, error, reason=reason)
 
-    def drop_all(self, error: ServiceError) -> None:
-        """Answer everything still queued with `error`."""
-        while self._queue:
-            self._queue.popleft().resolve(now=self._clock(), error=error)
-            self._observer.item_dropped(self.stage, reason="draining")
+    def _first_queued_at(self) -> float:
+        return min(entry.queued_at for entry in self._queue)
+
+    def _withdraw(self, call: Call[Result]) -> None:
+        left = [entry for entry in self._queue if entry.call is not call]
+        gone = len(self._queue) - len(left)
+        self._queue = left
+        self.room.release(gone)
+        if gone:
+            self._tell_dropped(self.stage, reason="cancelled", items=gone)
+        self._device.wake()
+
+    def _living(self, entries: Iterable[Entry[Item, Result]]) -> list[Entry[Item, Result]]:
+        now = self._clock()
+        living = []
+        for entry in entries:
+            if entry.call.is_over:
+                self._tell_dropped(self.stage, reason="cancelled", items=1)
+            elif entry.deadline <= now:
+                late = DeadlineExceeded(f"the deadline passed in the {self.stage} queue")
+                self._drop([entry], late, reason="deadline")
+            else:
+                living.append(entry)
+        return living
+
+    def _drop(
+        self, entries: Sequence[Entry[Item, Result]], error: ServiceError, *, reason: str
+    ) -> None:
+        for entry in entries:
+            entry.settle(now=self._clock(), error=error)
+        if entries:
+            self._tell_dropped(self.stage, reason=reason, items=len(entries))
+
+    def _settle(self, entry: Entry[Item, Result], result: Result | Exception) -> None:
+        if not isinstance(result, Exception):
+            entry.settle(now=self._clock(), result=result)
+            return
+        self._tell_failed(self.stage, kind=self._kind_of(result))
+        self._drop([entry], _told(self.stage, result), reason="failed")
+
+    def _failed(self, batch: Sequence[Entry[Item, Result]], error: BaseException) -> Verdict:
+        kind = self._kind_of(error)
+        self._tell_failed(self.stage, kind=kind)
+        if kind == "oom":
+            self._lower_largest_bucket(len(batch))
+        if kind != "lost" and len(batch) > 1:
+            middle = len(batch) // 2
+            self._retries.extendleft((list(batch[middle:]), list(batch[:middle])))
+            return "retrying"
+        self._drop(batch, _told(self.stage, error), reason="failed")
+        return "lost" if kind == "lost" else "doubtful"
+
+    def _lower_largest_bucket(self, items: int) -> None:
+        smaller = [bucket for bucket in self.buckets if bucket < self._bucket(items)]
+        if smaller:
+            self.buckets = tuple(smaller)
+
+    def _bucket(self, items: int) -> int:
+        return next((bucket for bucket in self.buckets if bucket >= items), items)
+
+    def _fail_unanswered(self, batch: Sequence[Entry[Item, Result]]) -> None:
+        again = {id(entry) for half in self._retries for entry in half}
+        lost = [e for e in batch if not e.settled and id(e) not in again]
+        self._drop(lost, Internal("the item was lost; this is a bug"), reason="failed")
+
+    def _learn_speed(self, seconds_per_item: float) -> None:
+        change = seconds_per_item - self._seconds_per_item
+        self._seconds_per_item += change * (0.1 if self._seconds_per_item else 1.0)
 
 
-def _internal(stage: str, error: Exception) -> Internal:
+def _told(stage: str, error: BaseException) -> ServiceError:
+    """What callers are told of a failure: never its own words, which may hold a path."""
+    if isinstance(error, ServiceError):
+        return error
     failure = Internal(f"the {stage} stage failed on this image")
     failure.__cause__ = error
     return failure

@@ -1,91 +1,251 @@
-"""The one thread that owns the device and both models, and the loop that feeds it.
+"""The one thread that owns the device and both models, and what feeds it.
 
-Knows nothing of what the stages compute. The batch whose first item was accepted earliest goes
-first, as soon as the device is free: an idle device never waits for company.
+Knows nothing of what the stages compute. Nothing here waits: every change (an item queued or
+withdrawn, a batch ended, a moment come) calls `wake`, which starts the next batch if the device is
+free. So there is no loop that could end, and nothing that a cancellation could reach.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
-from distilpose.service.errors import ServiceError
+from distilpose.service.careful import steady
+from distilpose.service.errors import Internal, ServiceError
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+Verdict: TypeAlias = Literal["well", "retrying", "doubtful", "lost"]
+"""What a batch says of the device: it works, it is being asked again, it failed on a lone item and
+should be looked at, it is gone."""
+
+STALLED_AFTER_SECONDS = 60.0
+"""A batch that runs longer has hung."""
+CANARY_SECONDS = 30.0
+"""An idle device is tried this often."""
+_AGAIN_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
+
+
+class DeviceLost(Exception):
+    """The device does not compute any more; only a new process can help."""
 
 
 class Stage(Protocol):
     """A queue in front of the device."""
 
     @property
-    def queued(self) -> int:
-        """Items in the queue."""
+    def oldest_accepted_at(self) -> float:
+        """When the request was accepted that the next batch begins with."""
         ...
 
-    @property
-    def oldest_accepted_at(self) -> float | None:
-        """When the request of the first queued item was accepted."""
+    def release_at(self) -> float | None:
+        """The instant from which the next batch may go; None while there is none."""
         ...
 
     def form_batch(self) -> Sequence[Any]:
-        """Take the next live items off the queue."""
+        """Take the next live items; none if all were dead."""
         ...
 
-    async def process(self, batch: Sequence[Any], executor: ThreadPoolExecutor) -> None:
-        """Run a batch and resolve each of its items; never raises for what an item does."""
+    def compute(self, batch: Sequence[Any]) -> Any:
+        """Run a batch, on the device's thread; raises nothing."""
+        ...
 
-    def drop_all(self, error: ServiceError) -> None:
+    def finish(self, batch: Sequence[Any], computed: Any) -> Verdict:
+        """Answer a batch's items; what it says of the device."""
+        ...
+
+    def drop_all(self, error: ServiceError, *, reason: str) -> None:
         """Answer everything still queued with `error`."""
 
 
 class Device:
     """A thread for everything that touches the device, shared by the stages attached to it."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        executor: Executor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.failure: DeviceLost | None = None
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._clock = steady(clock)
         self._stages: list[Stage] = []
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._work = asyncio.Event()
-        self._feeder: asyncio.Task[None] | None = None
-        self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._canary: Callable[[], object] | None = None
+        self._on_lost: Callable[[DeviceLost], None] = lambda _: None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._refusal: tuple[ServiceError, str] | None = None
+        self._canary_due = False
+        self._began_at = 0.0
+        self._well = True
+        self._well_at = 0.0
 
     def attach(self, stage: Stage) -> None:
         """Share the device with one more stage."""
         self._stages.append(stage)
 
-    def start(self) -> None:
-        """Begin to feed the device from the running loop."""
-        self._feeder = asyncio.get_running_loop().create_task(self._feed(), name="device feeder")
+    def start(
+        self,
+        *,
+        canary: Callable[[], object] | None = None,
+        on_lost: Callable[[DeviceLost], None] = lambda _: None,
+    ) -> None:
+        """Begin to feed the device from the running loop.
 
-    def wake(self) -> None:
-        """Say that a queue has work."""
-        self._work.set()
+        `canary` is a small computation that fails when the device is gone; it runs after failures
+        and, now and then, on an idle device. `on_lost` is called once, when the device is given up.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._canary, self._on_lost = canary, on_lost
+        self._well_at = self._clock()
+        self.wake()
 
     @property
     def alive(self) -> bool:
-        """Whether work is still being taken."""
-        return self._feeder is not None and not self._feeder.done()
+        """Whether work is taken and comes to an end."""
+        return self._refusal is None and not self._is_stalled
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it is alive, and the last thing it did ended well."""
+        return self.alive and self._well
+
+    @property
+    def _is_busy(self) -> bool:
+        return not self._idle.is_set()
+
+    @property
+    def _is_stalled(self) -> bool:
+        return self._is_busy and self._clock() - self._began_at > STALLED_AFTER_SECONDS
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run something else on the device's thread: loading, warming up."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
+    def wake(self) -> None:
+        """Start the next batch if there is one and the device is free."""
+        if self._refusal:
+            self._drop_all(*self._refusal)
+        if self._loop is None or self._is_busy or self._refusal:
+            return
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            self._feed()
+        except Exception:
+            logger.exception("feeding the device failed; trying again")
+            self._wake_in(_AGAIN_SECONDS)
+
     async def close(self, error: ServiceError) -> None:
         """Let the running batch finish, answer the queued items with `error`, end the thread."""
-        self._closing = True
-        for stage in self._stages:
-            stage.drop_all(error)
-        self.wake()
-        if self._feeder:
-            await asyncio.gather(self._feeder, return_exceptions=True)
-        self._executor.shutdown(wait=True)
+        self._refuse(error, reason="draining")
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            logger.error("a batch still runs on the device; leaving it")
+        self._drop_all(error, "draining")  # a batch that failed just now may have queued halves
+        self._executor.shutdown(wait=False)
 
-    async def _feed(self) -> None:
-        while not self._closing:
-            self._work.clear()
-            waiting = [stage for stage in self._stages if stage.queued]
-            if not waiting:
-                await self._work.wait()
-                continue
-            stage = min(waiting, key=lambda stage: stage.oldest_accepted_at or 0.0)
+    def _feed(self) -> None:
+        if self._canary_due:
+            self._try_canary()
+            return
+        while (waiting := self._waiting()) and min(waiting)[0] <= self._clock():
+            now = self._clock()
+            ready = [stage for at, _, stage in waiting if at <= now]
+            stage = min(ready, key=lambda each: each.oldest_accepted_at)
             if batch := stage.form_batch():
-                await stage.process(batch, self._executor)
+                self._run(partial(stage.compute, batch), partial(stage.finish, batch))
+                return
+        if waiting:
+            self._wake_in(min(waiting)[0] - self._clock())
+        elif self._canary:
+            self._canary_due = self._clock() - self._well_at >= CANARY_SECONDS
+            self._wake_in(0 if self._canary_due else CANARY_SECONDS)
+
+    def _waiting(self) -> list[tuple[float, int, Stage]]:
+        """When each stage that has work may go, with a number that makes them comparable."""
+        times = ((stage.release_at(), n, stage) for n, stage in enumerate(self._stages))
+        return [(at, n, stage) for at, n, stage in times if at is not None]
+
+    def _run(self, work: Callable[[], T], finish: Callable[[T], Verdict]) -> None:
+        assert self._loop  # noqa: S101 - `start` came first
+        loop = self._loop
+        self._idle.clear()
+        self._began_at = self._clock()
+        running = self._executor.submit(work)
+        running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._ended, finish, done))
+
+    def _ended(self, finish: Callable[[T], Verdict], done: "Future[T]") -> None:
+        self._idle.set()
+        verdict: Verdict = "doubtful"
+        try:
+            verdict = finish(done.result())
+        except Exception:
+            logger.exception("finishing a batch failed")
+        self._judge(verdict)
+        # Not at once: those who were just answered queue their next items first.
+        if self._loop:
+            self._loop.call_soon(self.wake)
+
+    def _judge(self, verdict: Verdict) -> None:
+        if verdict == "well":
+            self._well, self._well_at = True, self._clock()
+        elif verdict == "doubtful":
+            self._well = False
+            self._canary_due = self._canary is not None
+        elif verdict == "lost":
+            self._give_up()
+
+    def _try_canary(self) -> None:
+        self._canary_due = False
+        canary = self._canary
+
+        def fly() -> BaseException | None:
+            try:
+                if canary:
+                    canary()
+            except BaseException as err:  # noqa: BLE001 - whatever it is, the device failed
+                return err
+            return None
+
+        def judge(error: BaseException | None) -> Verdict:
+            if error is None:
+                return "well"
+            logger.error("the device failed a trial computation", exc_info=error)
+            return "lost"
+
+        self._run(fly, judge)
+
+    def _give_up(self) -> None:
+        self.failure = DeviceLost("the device does not compute any more")
+        self._refuse(Internal("the device failed"), reason="failed")
+        try:
+            self._on_lost(self.failure)
+        except Exception:
+            logger.exception("telling that the device is lost failed")
+
+    def _refuse(self, error: ServiceError, *, reason: str) -> None:
+        """Answer what is queued, and from now on whatever still comes, with `error`."""
+        self._refusal = self._refusal or (error, reason)
+        if self._timer:
+            self._timer.cancel()
+        self._drop_all(*self._refusal)
+
+    def _drop_all(self, error: ServiceError, reason: str) -> None:
+        for stage in self._stages:
+            stage.drop_all(error, reason=reason)
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._loop:
+            self._timer = self._loop.call_later(max(0.0, seconds), self.wake)

@@ -53,7 +53,7 @@ class ImageHeader:
     """What a file says about its picture before any pixel is decoded."""
 
     format: str
-    """A key of `image_formats.ACCEPTED`."""
+    """A key of `image_formats.ACCEPTED`; of a raw frame one of `raw_frames.FORMATS`."""
     size_wh: tuple[int, int]
     """Width and height as stored, before orientation."""
     orientation: int
@@ -81,11 +81,22 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
     width, height = size_wh
     if min(size_wh) <= 0:
         raise UndecodableImage(f"the {ACCEPTED[name]} has no pixels: {width}x{height}")
-    if header.pixels > max_pixels:
-        raise TooLarge(
-            f"the image has {header.pixels} pixels ({width}x{height}), the limit is {max_pixels}"
-        )
+    check_pixels(size_wh, max_pixels=max_pixels)
     return header
+
+
+def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
+    """Return if an image may be so large.
+
+    Raises:
+        TooLarge: naming the pixels and the limit.
+
+    """
+    width, height = size_wh
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"the image has {width * height} pixels ({width}x{height}), the limit is {max_pixels}"
+        )
 
 
 def decode(data: bytes, header: ImageHeader) -> ImageHWC:

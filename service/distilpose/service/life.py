@@ -31,6 +31,7 @@ class Life:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._changed = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -41,6 +42,17 @@ class Life:
         """Go on to a later state; going back is not possible and ignored."""
         if _ORDER.index(state) > _ORDER.index(self.state):
             self.state = state
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Return at the next change of state."""
+        await self._changed.wait()
+
+    async def reached(self, state: State) -> None:
+        """Return as soon as the state is this one or a later one."""
+        while _ORDER.index(self.state) < _ORDER.index(state):
+            await self.changed()
 
     @contextmanager
     def admitted(self) -> Iterator[None]:

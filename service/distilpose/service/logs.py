@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +13,13 @@ from typing import Any, Literal
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
+_ACCEPTABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def request_identity(given: str | None) -> str:
+    """The caller's own id where it is fit for a log, else a new one."""
+    return given if given and _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 @contextmanager

@@ -1,16 +1,32 @@
 """All Prometheus metrics in one object, built on a given registry. Label values are bounded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from distilpose.service import errors
 from distilpose.service.domain import PoseAnswer, Timing
+from distilpose.service.room import Room
 
 STAGES: Final = ("decode", "detect", "pose")
 QUEUED_STAGES: Final = ("detect", "pose")
+FRAME_OUTCOMES: Final = ("answered", "failed")
 DROP_REASONS: Final = ("deadline", "cancelled", "overloaded", "draining", "failed")
+FAULTS: Final = ("fault", "nan", "oom", "lost")
+MEMORY_KINDS: Final = ("allocated", "cached")
+IMAGE_OUTCOMES: Final = (
+    "answered",
+    errors.InvalidRequest.type,
+    errors.UndecodableImage.type,
+    errors.UnsupportedMediaType.type,
+    errors.TooLarge.type,
+    errors.DeadlineExceeded.type,
+    errors.Draining.type,
+    errors.Internal.type,
+)
 PREFIX: Final = "distilpose_"
 
 _REQUEST_SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -19,6 +35,7 @@ _STAGE_SECONDS = (
 )  # fmt: skip
 _QUEUE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_FRAME_SECONDS = (0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
 _PEOPLE = (0, 1, 2, 3, 5, 8, 13, 21, 34, 50)
 _SCORES = tuple(step / 10 for step in range(1, 11))
 
@@ -27,7 +44,7 @@ class QueueView(Protocol):
     """What the gauges of a queue read at each scrape."""
 
     stage: str
-    queue_capacity: int
+    room: Room
 
     @property
     def queued(self) -> int:
@@ -41,9 +58,12 @@ class QueueView(Protocol):
 
 
 class Metrics:
-    """Counts what happens. Also the batchers' observer."""
+    """Counts what happens. Also the batchers' observer.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    `buckets` are sizes of batches beside the powers of two.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, buckets: Iterable[int] = ()) -> None:
         self.registry = registry
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -66,6 +86,15 @@ class Metrics:
             boundaries=_REQUEST_SECONDS,
         )
         self.requests_in_flight = gauge("requests_in_flight", "Requests begun.", "transport")
+        self.streams_active = gauge("streams_active", "Open video streams.")
+        self.stream_frames = counter(
+            "stream_frames", "Frames of streams, by what became of them.", "mode", "outcome"
+        )
+        self.stream_frame_age = histogram(
+            "stream_frame_age_seconds",
+            "From a frame's arrival to its answer.",
+            boundaries=_FRAME_SECONDS,
+        )
         self.images = counter("images", "Images, by what became of them.", "outcome")
         self.poses = counter("poses", "People answered.")
         self.people_per_image = histogram(
@@ -87,17 +116,24 @@ class Metrics:
             boundaries=_QUEUE_SECONDS,
         )
         self.batch_items = histogram(
-            "batch_items", "Items of a batch.", "stage", boundaries=_BATCH_ITEMS
+            "batch_items",
+            "Items of a batch.",
+            "stage",
+            boundaries=tuple(sorted({*_BATCH_ITEMS, *buckets})),
         )
         self.dropped_items = counter(
             "dropped_items", "Items that were not computed.", "stage", "reason"
         )
         self.device_busy = counter("device_busy_seconds", "Time the device computed.", "stage")
-        self.device_errors = counter("device_errors", "Batches that raised.", "kind")
+        self.padding_items = counter("padding_items", "Places of batches left empty.", "stage")
+        self.device_errors = counter("device_errors", "Failures on the device.", "kind")
         self.queue_items = gauge("queue_items", "Items waiting.", "stage")
         self.queue_capacity = gauge("queue_capacity", "Items that may wait.", "stage")
         self.queue_oldest = gauge(
             "queue_oldest_seconds", "How long the first item has waited.", "stage"
+        )
+        self.device_memory = gauge(
+            "device_memory_bytes", "Memory held on a device that has its own.", "kind"
         )
         self.ready = gauge("ready", "1 when requests are answered.")
         self.model_info = Info(PREFIX + "model", "The student that answers.", registry=registry)
@@ -107,31 +143,60 @@ class Metrics:
 
     def _create_known_labels(self) -> None:
         """Known combinations exist from the start, at 0, so that rates see the first event."""
-        self.requests_in_flight.labels("rest")
-        self.request_duration.labels("rest", "estimate_pose")
-        self.requests.labels("rest", "estimate_pose", "200")
-        self.images.labels("answered")
-        self.device_errors.labels("fault")
+        for transport in ("rest", "grpc"):
+            self.requests_in_flight.labels(transport)
+        for outcome in FRAME_OUTCOMES:
+            self.stream_frames.labels("ordered", outcome)
+        for outcome in IMAGE_OUTCOMES:
+            self.images.labels(outcome)
+        for kind in MEMORY_KINDS:
+            self.device_memory.labels(kind)
+        for kind in FAULTS:
+            self.device_errors.labels(kind)
         for stage in STAGES:
             self.stage_duration.labels(stage)
             self.queue_wait.labels(stage)
         for stage in QUEUED_STAGES:
             self.batch_items.labels(stage)
             self.device_busy.labels(stage)
+            self.padding_items.labels(stage)
+            self.queue_items.labels(stage)
+            self.queue_capacity.labels(stage)
+            self.queue_oldest.labels(stage)
             for reason in DROP_REASONS:
                 self.dropped_items.labels(stage, reason)
 
     def watch(self, queue: QueueView) -> None:
         """Read a queue's gauges at each scrape."""
         stage = queue.stage
-        self.queue_capacity.labels(stage).set(queue.queue_capacity)
+        self.queue_capacity.labels(stage).set(queue.room.capacity)
         self.queue_items.labels(stage).set_function(lambda: queue.queued)
         self.queue_oldest.labels(stage).set_function(lambda: queue.oldest_queued_seconds)
 
-    def request_done(self, *, method: str, code: int, seconds: float) -> None:
-        """A REST request was answered."""
-        self.requests.labels("rest", method, str(code)).inc()
-        self.request_duration.labels("rest", method).observe(seconds)
+    def watch_memory(self, held_bytes: Callable[[], Mapping[str, int]]) -> None:
+        """Read what the device's memory holds, by kind, at each scrape."""
+        for kind in MEMORY_KINDS:
+            self.device_memory.labels(kind).set_function(partial(_bytes_of, kind, held_bytes))
+
+    def expect(self, transport: str, method: str, *, codes: Iterable[str]) -> None:
+        """Requests of this method will be counted by these codes; a stream has no duration."""
+        if method != "stream_pose":
+            self.request_duration.labels(transport, method)
+        for code in codes:
+            self.requests.labels(transport, method, code)
+
+    def request_done(
+        self, transport: str, *, method: str, code: str, seconds: float | None
+    ) -> None:
+        """A request was answered; a stream has no duration."""
+        self.requests.labels(transport, method, code).inc()
+        if seconds is not None:
+            self.request_duration.labels(transport, method).observe(seconds)
+
+    def frame_done(self, mode: str, *, answered: bool, age_seconds: float) -> None:
+        """A frame of a stream was answered, with poses or with its error."""
+        self.stream_frames.labels(mode, "answered" if answered else "failed").inc()
+        self.stream_frame_age.observe(age_seconds)
 
     def answered(self, answer: PoseAnswer, *, waits: Mapping[str, float]) -> None:
         """Poses were answered; `waits` are the request's seconds in each stage's queue."""
@@ -152,15 +217,20 @@ class Metrics:
             if stage in waits:
                 self.queue_wait.labels(stage).observe(waits[stage])
 
-    def batch_done(self, stage: str, *, items: int, seconds: float) -> None:
-        """A batch has left the device, well or not."""
+    def batch_done(self, stage: str, *, items: int, padding: int, seconds: float) -> None:
+        """A batch has left the device, well or not, filled up by `padding`."""
         self.batch_items.labels(stage).observe(items)
+        self.padding_items.labels(stage).inc(padding)
         self.device_busy.labels(stage).inc(seconds)
 
-    def item_dropped(self, stage: str, *, reason: str, items: int = 1) -> None:
+    def items_dropped(self, stage: str, *, reason: str, items: int) -> None:
         """Items will not be computed."""
         self.dropped_items.labels(stage, reason).inc(items)
 
-    def batch_failed(self) -> None:
-        """The device raised."""
-        self.device_errors.labels("fault").inc()
+    def failed(self, stage: str, *, kind: str) -> None:
+        """A batch, or an item of one, failed on the device."""
+        self.device_errors.labels(kind).inc()
+
+
+def _bytes_of(kind: str, held_bytes: Callable[[], Mapping[str, int]]) -> int:
+    return held_bytes().get(kind, 0)

@@ -9,10 +9,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from distilpose.service.intake import OptionsBody
 from distilpose.service.rest_body import IMAGE_MEDIA_TYPES
+from distilpose.service.rest_caller import TIMEOUT_HEADER
 from distilpose.service.rest_errors import PROBLEM_MEDIA_TYPE
 from distilpose.service.schemas_answer import AnswerOut, ProblemOut
-from distilpose.service.schemas_request import OptionsBody, PoseBody
+from distilpose.service.schemas_request import PoseBody
 
 VERSION: Final = version("distilpose")
 _REF: Final = "#/components/schemas/{model}"
@@ -52,6 +54,18 @@ def _query_parameters() -> list[dict[str, Any]]:
     return parameters
 
 
+def _headers() -> list[dict[str, Any]]:
+    schemas: list[tuple[str, dict[str, Any], str]] = [
+        (TIMEOUT_HEADER, {"type": "integer", "minimum": 1}, "How long you wait; 504 after it."),
+        ("x-request-id", {"type": "string", "maxLength": 128}, "Your id; it comes back."),
+        ("traceparent", {"type": "string"}, "Your trace, as W3C's Trace Context writes it."),
+    ]
+    return [
+        {"name": name, "in": "header", "description": text, "schema": schema}
+        for name, schema, text in schemas
+    ]
+
+
 def _request_body() -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
     multipart = {
@@ -88,7 +102,10 @@ POSE_ROUTE: Final[dict[str, Any]] = {
         200: _answer_response(),
         **{status: _problem_response(text) for status, text in _ERRORS.items()},
     },
-    "openapi_extra": {"requestBody": _request_body(), "parameters": _query_parameters()},
+    "openapi_extra": {
+        "requestBody": _request_body(),
+        "parameters": [*_query_parameters(), *_headers()],
+    },
 }
 
 

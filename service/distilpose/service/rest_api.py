@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -15,42 +15,22 @@ from distilpose.model import draw
 from distilpose.model.encode import PictureFormat, encode
 from distilpose.service import logs, openapi
 from distilpose.service.auth import ApiKeys
+from distilpose.service.backend import Backend
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
-from distilpose.service.errors import InvalidRequest
-from distilpose.service.life import Life
-from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import Pipeline
+from distilpose.service.errors import InvalidRequest, ServiceError
 from distilpose.service.rest_body import read_body
+from distilpose.service.rest_caller import timeout_seconds, while_waiting
 from distilpose.service.rest_errors import STATUSES, add_handlers, problem
-from distilpose.service.rest_middleware import RequestMiddleware
-from distilpose.service.schemas_answer import ModelCardOut, ModelOut, answer_out, images_out
-from distilpose.service.settings import Settings
+from distilpose.service.rest_middleware import CODES, METHODS, RequestMiddleware
+from distilpose.service.schemas_answer import (
+    ModelCardOut,
+    ModelOut,
+    answer_out,
+    images_out,
+    model_out,
+)
 
 PICTURE_FORMATS: Final[dict[str, PictureFormat]] = {"image/jpeg": "jpeg", "image/png": "png"}
-
-
-class Backend(Protocol):
-    """What the routes need of the running service."""
-
-    settings: Settings
-    life: Life
-    metrics: Metrics
-    keys: ApiKeys
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """Raises NotReady until the models are loaded."""
-        ...
-
-    @property
-    def model(self) -> ModelCardOut:
-        """The student that answers. Raises NotReady until it is loaded."""
-        ...
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process can still do its work."""
-        ...
 
 
 def create_app(backend: Backend) -> FastAPI:
@@ -75,7 +55,9 @@ def create_app(backend: Backend) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.add_middleware(RequestMiddleware, metrics=backend.metrics)
+    for method in METHODS.values():
+        backend.metrics.expect("rest", method, codes=CODES)
+    app.add_middleware(RequestMiddleware, metrics=backend.metrics, traces=backend.traces)
     add_handlers(app)
     openapi.install(app)
 
@@ -118,7 +100,9 @@ def _pose_routes(backend: Backend) -> APIRouter:
     ) -> Response:
         """Find the people of one or several photos and the 17 COCO keypoints of each."""
         settings = backend.settings
-        deadline = time.monotonic() + settings.limits.request_timeout_seconds
+        deadline = time.monotonic() + timeout_seconds(
+            request, limit_seconds=settings.limits.request_timeout_seconds
+        )
         with backend.life.admitted():
             sources, body_options = await read_body(
                 request,
@@ -130,9 +114,9 @@ def _pose_routes(backend: Backend) -> APIRouter:
             pose_request = PoseRequest(
                 sources, options, deadline, keep_pixels=picture_format is not None
             )
-            answer = await backend.pipeline.estimate(pose_request)
-            if all(image.error for image in answer.images):
-                return _all_failed(answer, options)
+            answer = await while_waiting(request, backend.pipeline.estimate(pose_request))
+            if answer.failure:
+                return _all_failed(answer.failure, answer, options)
             if picture_format:
                 return await _picture(answer, options, picture_format)
             out = answer_out(
@@ -147,7 +131,7 @@ def _pose_routes(backend: Backend) -> APIRouter:
     @router.get("/models", response_model_exclude_unset=True)
     async def get_models() -> dict[str, list[ModelCardOut]]:
         """The model that answers: where it comes from, what it reaches, on what it runs."""
-        return {"models": [backend.model]}
+        return {"models": [model_out(backend.model)]}
 
     return router
 
@@ -178,9 +162,7 @@ async def _picture(answer: PoseAnswer, options: Options, picture_format: Picture
     return Response(body, media_type=f"image/{picture_format}")
 
 
-def _all_failed(answer: PoseAnswer, options: Options) -> Response:
-    first = answer.images[0].error
-    assert first is not None  # noqa: S101 - every image failed
+def _all_failed(first: ServiceError, answer: PoseAnswer, options: Options) -> Response:
     several = images_out(answer.images, options, statuses=STATUSES)
     return problem(first, images=several if len(several) > 1 else None)
 
@@ -197,8 +179,20 @@ def _health_routes(backend: Backend) -> APIRouter:
     @router.get("/readyz")
     async def readyz() -> Response:
         """200 when loaded, warmed up and not shutting down, else 503."""
-        ready = backend.life.ready and backend.alive
+        ready = backend.ready
         return JSONResponse({"state": backend.life.state}, 200 if ready else 503)
+
+    @router.get("/v2/health/live")
+    async def live() -> Response:
+        """As `/healthz`, for callers of the Open Inference Protocol."""
+        alive = backend.alive
+        return JSONResponse({"live": alive}, 200 if alive else 503)
+
+    @router.get("/v2/health/ready")
+    async def ready() -> Response:
+        """As `/readyz`, for callers of the Open Inference Protocol."""
+        ready = backend.ready
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     return router
 
@@ -209,7 +203,7 @@ def _metrics_route(backend: Backend) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        backend.metrics.ready.set(backend.life.ready and backend.alive)
+        backend.metrics.ready.set(backend.ready)
         body = generate_latest(backend.metrics.registry)
         return Response(body, media_type=CONTENT_TYPE_LATEST)
 

@@ -10,12 +10,8 @@ from starlette.requests import Request
 
 from distilpose.service.domain import EncodedImage
 from distilpose.service.errors import InvalidRequest, TooLarge, UnsupportedMediaType
-from distilpose.service.schemas_request import (
-    OptionsBody,
-    parse_body,
-    parse_options_json,
-    parse_options_query,
-)
+from distilpose.service.intake import OptionsBody, check_images
+from distilpose.service.schemas_request import parse_body, parse_options_json, parse_options_query
 
 IMAGE_MEDIA_TYPES: Final = (
     "image/jpeg",
@@ -53,10 +49,7 @@ async def read_body(request: Request, *, max_bytes: int, max_images: int) -> Par
         raise UnsupportedMediaType(
             f"content type {media_type or 'missing'!r}; accepted: {accepted}"
         )
-    if not images or (len(images) == 1 and not images[0].content):
-        raise InvalidRequest("the request holds no image")
-    if len(images) > max_images:
-        raise TooLarge(f"{len(images)} images, the limit is {max_images}")
+    check_images(images, max_images=max_images)
     return images, options
 
 

@@ -4,10 +4,9 @@ Pure ASGI: Starlette's `BaseHTTPMiddleware` would hide a caller's disconnect fro
 """
 
 import logging
-import re
 import time
-import uuid
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -16,61 +15,68 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from distilpose.service import logs
 from distilpose.service.errors import Internal
 from distilpose.service.metrics import Metrics
-from distilpose.service.rest_errors import problem
+from distilpose.service.rest_errors import STATUSES, problem
+from distilpose.service.traces import NoTraces, RequestTrace, Traces
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER: Final = b"x-request-id"
 METHODS: Final = {"/v1/pose": "estimate_pose", "/v1/models": "get_model"}
-_ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+LEFT: Final = 499
+"""As proxies say it: the caller left before there was an answer."""
+CODES: Final = sorted({"200", str(LEFT), *map(str, STATUSES.values())})
 
 
 class RequestMiddleware:
     """Gives each request an id, counts and times it, and answers what nobody else caught."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces) -> None:
         self._app = app
         self._metrics = metrics
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection; everything but HTTP passes through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identity = _request_id(scope["headers"])
+        identity = logs.request_identity(_header(scope["headers"], REQUEST_ID_HEADER))
         with (
             logs.request_context(identity),
             self._metrics.requests_in_flight.labels("rest").track_inprogress(),
+            self._trace(scope, identity) as trace,
         ):
-            await self._timed(scope, receive, send, identity)
+            await self._timed(scope, receive, _Sender(send, identity), trace)
 
-    async def _timed(self, scope: Scope, receive: Receive, send: Send, identity: str) -> None:
+    def _trace(self, scope: Scope, identity: str) -> AbstractContextManager[RequestTrace]:
+        # Probes and scrapes would bury the rest.
+        traces = self._traces if scope["path"] in METHODS else NoTraces()
+        return traces.request(
+            f"{scope['method']} {scope['path']}",
+            request_id=identity,
+            traceparent=_header(scope["headers"], b"traceparent"),
+        )
+
+    async def _timed(
+        self, scope: Scope, receive: Receive, send: "_Sender", trace: RequestTrace
+    ) -> None:
         began = time.perf_counter()
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                header = (REQUEST_ID_HEADER, identity.encode("ascii"))
-                message = {**message, "headers": [*message["headers"], header]}
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send)
         except ClientDisconnect:
             logger.info("the caller left")
         except Exception:
-            if status:
+            if send.status:
                 raise
             logger.exception("unexpected error")
             failure = problem(Internal("an unexpected error; the log has it by this request id"))
-            await failure(scope, receive, send_with_id)
+            await failure(scope, receive, send)
         finally:
             seconds = time.perf_counter() - began
             method = METHODS.get(scope["path"], "other")
-            # 499, as proxies say it: the caller left before there was an answer.
-            self._metrics.request_done(method=method, code=status or 499, seconds=seconds)
+            status = send.status or LEFT
+            trace.answered(code=str(status), failed=status >= 500)
+            self._metrics.request_done("rest", method=method, code=str(status), seconds=seconds)
             logger.debug(
                 "%s %s",
                 scope["method"],
@@ -79,8 +85,22 @@ class RequestMiddleware:
             )
 
 
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    for name, value in headers:
-        if name == REQUEST_ID_HEADER and _ACCEPTABLE_ID.fullmatch(value):
-            return value.decode("ascii")
-    return uuid.uuid4().hex
+class _Sender:
+    """Sends an answer with the request's id, and remembers its status."""
+
+    def __init__(self, send: Send, identity: str) -> None:
+        self.status = 0
+        self._send = send
+        self._header = (REQUEST_ID_HEADER, identity.encode("ascii"))
+
+    async def __call__(self, message: Message) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], self._header]}
+        await self._send(message)
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:
+    given = next((value for name, value in headers if name == wanted), None)
+    return None if given is None else given.decode("latin-1")

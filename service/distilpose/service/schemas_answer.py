@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from distilpose.model.predict import Pose
 from distilpose.model.skeleton import KEYPOINT_NAMES
-from distilpose.service.domain import ImageAnswer, Options, PoseAnswer
+from distilpose.service.domain import ImageAnswer, ModelDescription, Options, PoseAnswer
 from distilpose.service.errors import ServiceError
 
 PERSON_CATEGORY_ID = 1
@@ -204,6 +204,24 @@ class ModelCardOut(BaseModel):
     calibrated: bool = Field(description="Whether scores are calibrated probabilities.")
     device: str
     dtype: str
+    engine: str = Field(description="What runs the networks: torch or openvino.")
     input_size: list[int] = Field(description="[height, width] of a crop, pixels.")
     keypoints: list[str]
     detector: str
+
+
+def model_out(model: ModelDescription) -> ModelCardOut:
+    """A model's description as the caller reads it."""
+    return ModelCardOut(
+        name=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        source=model.source,
+        calibrated=model.calibrated,
+        device=model.device,
+        dtype=model.dtype,
+        engine=model.engine,
+        input_size=list(model.input_size_hw),
+        keypoints=list(model.keypoints),
+        detector=model.detector,
+    )

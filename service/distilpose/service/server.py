@@ -7,7 +7,7 @@ import os
 import signal
 import ssl
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Final
 
 import uvicorn
 import uvloop
@@ -15,11 +15,18 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from distilpose.model.errors import ModelError
+from distilpose.service import traces
 from distilpose.service.app import Service
+from distilpose.service.device import DeviceLost
+from distilpose.service.grpc_server import GrpcServer
 from distilpose.service.rest_api import create_app, create_operations_app
-from distilpose.service.settings import Settings, SettingsError
+from distilpose.service.settings import Settings
+from distilpose.service.tls import TlsFiles
 
 logger = logging.getLogger(__name__)
+
+_LAST_WORDS_SECONDS: Final = 1.0
+"""From a lost device to closed ports: probes are told 503, callers are answered."""
 
 
 class _Server(uvicorn.Server):
@@ -41,20 +48,25 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    service = Service(settings, REGISTRY)
-    servers = _servers(settings, service)
-    stopping = _Stopping(service, servers)
+    service = Service(settings, REGISTRY, traces.from_environment(os.environ))
+    tls = TlsFiles.from_settings(settings.security)
+    servers = _http_servers(settings, service, tls)
+    grpc_server = GrpcServer(service, tls) if settings.grpc.port else None
+    stopping = _Stopping(service, servers, grpc_server)
     stopping.install()
+    service.on_lost = stopping.on_lost
     loading = asyncio.create_task(service.start(), name="start")
     loading.add_done_callback(stopping.on_loaded)
-    await asyncio.gather(*(server.serve() for server in servers))
+    serving = [server.serve() for server in (*servers, grpc_server) if server]
+    await asyncio.gather(*serving)
     loading.cancel()
     await asyncio.gather(loading, return_exceptions=True)
     await service.close()
     if stopping.failure:
         # Last, so that whoever finds a dead process finds the reason at the end of its log.
-        stack = None if isinstance(stopping.failure, ModelError) else stopping.failure
-        logger.error("the service could not start: %s", stopping.failure, exc_info=stack)
+        known = isinstance(stopping.failure, ModelError | DeviceLost)
+        stack = None if known else stopping.failure
+        logger.error("the service ended: %s", stopping.failure, exc_info=stack)
         return 1
     logger.info("stopped")
     return 0
@@ -63,10 +75,13 @@ async def _serve(settings: Settings) -> int:
 class _Stopping:
     """From a signal, or a failed start, to a server that has ended."""
 
-    def __init__(self, service: Service, servers: Sequence[uvicorn.Server]) -> None:
+    def __init__(
+        self, service: Service, servers: Sequence[uvicorn.Server], grpc_server: GrpcServer | None
+    ) -> None:
         self.failure: BaseException | None = None
         self._service = service
         self._servers = servers
+        self._grpc_server = grpc_server
         self._draining: asyncio.Task[None] | None = None
 
     def install(self) -> None:
@@ -88,6 +103,11 @@ class _Stopping:
             self.failure = failure
             self._end()
 
+    def on_lost(self, failure: DeviceLost) -> None:
+        """A process without its device is of no use: whoever started it should start another."""
+        self.failure = failure
+        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._end)
+
     async def _drain(self) -> None:
         life = self._service.settings.life
         finished = await self._service.life.drain(
@@ -100,32 +120,25 @@ class _Stopping:
     def _end(self) -> None:
         for server in self._servers:
             server.should_exit = True
+        if self._grpc_server:
+            self._grpc_server.end()
 
 
-def _servers(settings: Settings, service: Service) -> list[uvicorn.Server]:
+def _http_servers(
+    settings: Settings, service: Service, tls: TlsFiles | None
+) -> list[uvicorn.Server]:
     """The public server, and one for health and metrics where they have a port of their own."""
-    security = settings.security
-    if bool(security.tls_cert) != bool(security.tls_key):
-        raise SettingsError("security: tls_cert and tls_key go together")
-    if security.tls_client_ca and not security.tls_cert:
-        raise SettingsError("security.tls_client_ca: needs tls_cert and tls_key")
-    client_ca = str(security.tls_client_ca) if security.tls_client_ca else None
-    public = _config(
-        create_app(service),
-        settings.http.host,
-        settings.http.port,
-        ssl_certfile=security.tls_cert,
-        ssl_keyfile=security.tls_key,
-        ssl_ca_certs=client_ca,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
-    )
+    context = tls.server_context() if tls else None
+    public = _config(create_app(service), settings.http.host, settings.http.port, context)
     configs = [public]
     if (port := settings.telemetry.metrics_port) is not None:
         configs.append(_config(create_operations_app(service), settings.http.host, port))
     return [_Server(config) for config in configs]
 
 
-def _config(app: FastAPI, host: str, port: int, **tls: Any) -> uvicorn.Config:
+def _config(
+    app: FastAPI, host: str, port: int, context: ssl.SSLContext | None = None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=host,
@@ -136,5 +149,5 @@ def _config(app: FastAPI, host: str, port: int, **tls: Any) -> uvicorn.Config:
         lifespan="off",
         # Draining has waited already: nothing may keep the process longer than this.
         timeout_graceful_shutdown=5,
-        **tls,
+        ssl_context_factory=(lambda _, __: context) if context else None,
     )

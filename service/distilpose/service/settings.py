@@ -91,7 +91,10 @@ class ModelSettings(_Group):
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
         "auto", description="auto: cuda, else mps, else cpu."
     )
-    engine: Literal["auto", "torch"] = Field("auto", description="Runtime of the student.")
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto",
+        description="Runtime of student and detector; auto: openvino in float32 on an x86 CPU.",
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU that computes in it, else float32."
     )
@@ -135,7 +138,8 @@ class BatchingSettings(_Group):
         "auto", description="Decode large JPEGs smaller; auto: on with a GPU."
     )
     buckets: Auto | tuple[int, ...] = Field(
-        "auto", description="Batch sizes that the device meets; auto: powers of two."
+        "auto",
+        description="Batch sizes the device meets; auto: powers of two, on a CPU all to 8.",
     )
 
 

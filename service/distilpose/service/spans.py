@@ -1,23 +1,29 @@
 """Where a request's time went: intervals of work and of waiting, overlap counted once."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from distilpose.service.batcher import Outcome
 from distilpose.service.domain import Timing
+from distilpose.service.outcomes import Outcome
 
 Interval = tuple[float, float]
 
 
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same time as intervals (start, end) that are apart, in order; empty ones are left out."""
+    apart: list[Interval] = []
+    for start, end in sorted(intervals):
+        if apart and start <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(apart[-1][1], end))
+        elif end > start:
+            apart.append((start, end))
+    return apart
+
+
 def covered_seconds(intervals: Iterable[Interval]) -> float:
     """The length of the union of intervals (start, end)."""
-    total = 0.0
-    reached = float("-inf")
-    for start, end in sorted(intervals):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
+    return sum(end - start for start, end in union(intervals))
 
 
 class Spans:
@@ -32,9 +38,23 @@ class Spans:
         self._wait[stage] += [(o.queued_at, o.started_at) for o in outcomes]
         self._work[stage] += [(o.started_at, o.finished_at) for o in outcomes]
 
+    def add_wait(self, stage: str, began_at: float, ended_at: float) -> None:
+        """Count a wait for `stage` that was not one of its items'."""
+        self._wait[stage].append((began_at, ended_at))
+
     def waits(self) -> dict[str, float]:
         """Seconds in the queue of each stage that the request met."""
         return {stage: covered_seconds(intervals) for stage, intervals in self._wait.items()}
+
+    def work(self) -> Iterator[tuple[str, Interval]]:
+        """Each stage with each interval of work on it; those of one stage are apart."""
+        for stage, intervals in self._work.items():
+            yield from ((stage, interval) for interval in union(intervals))
+
+    def waiting(self) -> Iterator[tuple[str, Interval]]:
+        """Each stage with each interval of waiting for it; those of one stage are apart."""
+        for stage, intervals in self._wait.items():
+            yield from ((stage, interval) for interval in union(intervals))
 
     def timing(self, *, total: float) -> Timing:
         """Seconds by stage, and in all queues together."""

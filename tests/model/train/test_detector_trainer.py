@@ -172,6 +172,19 @@ def test_pictures_are_put_together_but_for_the_last_part_of_a_run(
     assert ended_at == expected
 
 
+def test_memory_that_runs_out_is_told(data: DetectorData, tmp_path: Path) -> None:
+    trainer = trainer_for(Steps(1), data, tmp_path)
+
+    def run_out(_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    trainer.preprocess_batch = run_out
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trainer.train()
+    assert trainer.batch_size == 2
+
+
 def test_the_threads_of_the_process_stay(data: DetectorData, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)

@@ -33,7 +33,7 @@ def test_everyone_is_on_the_sheet_with_the_labels_in_green(people: Loader) -> No
     height, width = sheet_HWC.shape[:2]
     assert width > 5 * TILE_WH[0]  # five a row
     assert 2 * TILE_WH[1] < height < 3 * TILE_WH[1]
-    green = (np.abs(sheet_HWC.astype(int) - TRUTH_RGB) < 40).all(axis=2)
+    green = np.all(np.abs(sheet_HWC.astype(int) - TRUTH_RGB) < 40, axis=2)
     # The first person's labels: shoulders above ankles, all within the first tile.
     rows, columns = np.nonzero(green[: TILE_WH[1], : TILE_WH[0]])
     assert rows.min() < 120

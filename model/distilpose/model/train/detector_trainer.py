@@ -5,6 +5,7 @@ the published weights, when the run ends, how fast it learns, when it is saved, 
 downloaded or reported.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ def _overrides(settings: DetectorSettings) -> dict[str, Any]:
         "optimizer": "AdamW",
         "momentum": 0.9,
         "warmup_epochs": 0,
+        "close_mosaic": 1,  # of `epochs`: not before `Pace` has it
         "patience": 0,
         "save": False,  # after an epoch; ours is saved when `Pace` says so, and at the end
         "deterministic": False,
@@ -234,6 +236,7 @@ class _Differences:
 
     def _begin_epoch(self) -> None:
         trainer: Any = self
+        trainer._oom_retries = math.inf  # none: they would go on with other batches than asked for
         if self.pace.share >= 1 - CALM_SHARE:
             trainer.args.close_mosaic = trainer.epochs
 

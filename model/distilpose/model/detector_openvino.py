@@ -1,0 +1,43 @@
+"""The person detector on the CPU, run by OpenVINO: the same boxes, on x86 sooner than by torch."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from distilpose.model import openvino_runtime
+from distilpose.model.detector import PersonDetector
+from distilpose.model.detector_network import DetectorNetwork
+from distilpose.model.errors import ConfigError
+from distilpose.model.served import ServedDetector
+
+
+class OpenVinoDetector(PersonDetector):
+    """A `PersonDetector` of the same options on the CPU in float32.
+
+    It uses as many threads as torch does when it is made.
+
+    Raises:
+        ConfigError: OpenVINO is not installed or cannot run the network, or device, precision,
+            size or overlap do not work.
+    """
+
+    def __init__(self, network: DetectorNetwork, **options: Any) -> None:
+        super().__init__(network, **options)
+        if self.device.type != "cpu" or self.dtype != torch.float32:
+            raise ConfigError(
+                f"OpenVINO detects on the cpu in float32, not on {self.device} in {self.dtype}"
+            )
+        side = self.image_size_px
+        graph = openvino_runtime.convert(
+            ServedDetector(self._module).eval(),
+            torch.zeros((1, side, side, 3), dtype=torch.uint8),
+            input_name="squares",
+            output_names=["people"],
+        )
+        self._program = openvino_runtime.compiled(graph, threads=torch.get_num_threads())
+
+    def _answer(self, squares_BHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
+        [output] = self._program(squares_BHWC)
+        return torch.from_numpy(output)

@@ -1,0 +1,117 @@
+"""OpenVINO on the CPU: torch modules to its graphs, graphs to functions. Knows no network.
+
+The only file that knows OpenVINO. Nothing is reported, and importing it sends nothing.
+"""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.jit import TracerWarning  # type: ignore[attr-defined]  # public, but not in its __all__
+
+from distilpose.model.arrays import FloatArray
+from distilpose.model.errors import ConfigError
+
+Graph: TypeAlias = Any
+"""An `openvino.Model`; OpenVINO ships without types that mypy reads."""
+
+Run: TypeAlias = Callable[[npt.NDArray[Any]], list[FloatArray]]
+"""From a graph's one input to its outputs in their order."""
+
+_CONVERTER: Final = "openvino.tools.ovc"
+
+
+def is_installed() -> bool:
+    """Whether there is an OpenVINO to import."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def convert(
+    module: nn.Module, example: Tensor, *, input_name: str, output_names: Sequence[str]
+) -> Graph:
+    """The graph of a module of one input, for inputs like `example` of any batch size.
+
+    Raises:
+        ConfigError: OpenVINO is not installed, or cannot express the module.
+    """
+    decoders = import_openvino("frontend.pytorch.ts_decoder")
+    frontend = import_openvino("frontend").FrontEndManager().load_by_framework("pytorch")
+    try:
+        # Held by its name until the graph is made: OpenVINO does not hold it.
+        decoder = decoders.TorchScriptPythonDecoder(
+            _traced(module, example), example_input=(example,)
+        )
+        graph = frontend.convert(frontend.load(decoder))
+    except Exception as err:  # OpenVINO's failures have no base of their own
+        raise ConfigError(
+            f"OpenVINO cannot run {type(module).__name__}, torch can (engine: torch): {err}"
+        ) from err
+    graph.reshape([-1, *example.shape[1:]])
+    for port, name in zip(
+        [*graph.inputs, *graph.outputs], [input_name, *output_names], strict=True
+    ):
+        port.get_tensor().set_names({name})
+    return graph
+
+
+@torch.no_grad()
+def _traced(module: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        # `torch.export` is what torch now recommends; it takes four times as long at every start.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Crops and squares have one size: what depends on it may be constant.
+        warnings.simplefilter("ignore", TracerWarning)
+        traced = torch.jit.trace(module, (example,), check_trace=False)  # type: ignore[no-untyped-call]  # torch's own
+    assert isinstance(traced, torch.jit.ScriptModule)  # noqa: S101 - a module's trace is one
+    return traced
+
+
+def compiled(graph: Graph, *, threads: int) -> Run:
+    """The graph as a function, in float32 on `threads` threads; for one thread to call."""
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # two services on one machine would share the same cores
+    }
+    program = import_openvino().Core().compile_model(graph, "CPU", options)
+    return lambda array: [np.asarray(output) for output in program(array).values()]
+
+
+def write(graph: Graph, path: Path, *, information: dict[str, str]) -> None:
+    """Write the graph in float32 to `path`, .xml, with its weights beside it, .bin."""
+    for key, text in information.items():
+        graph.set_rt_info(text, key)
+    import_openvino().save_model(graph, path, compress_to_fp16=False)
+
+
+def read(path: Path) -> Graph:
+    """The graph that `write` wrote to `path`."""
+    return import_openvino().Core().read_model(path)
+
+
+def import_openvino(submodule: str = "") -> Any:
+    """OpenVINO or a module of it, first imported without its converter.
+
+    The converter tells its makers of every import, over the network.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if not is_installed():
+        raise ConfigError("OpenVINO is not installed: pip install 'distilpose[openvino]'")
+    if "openvino" not in sys.modules:
+        sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # None makes its import fail, as OpenVINO allows
+        try:
+            importlib.import_module("openvino")
+        finally:
+            del sys.modules[_CONVERTER]
+    return importlib.import_module("openvino" + (f".{submodule}" if submodule else ""))

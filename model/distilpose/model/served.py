@@ -1,0 +1,45 @@
+"""Both networks with the pixels' arithmetic inside: what another runtime is given.
+
+Shape letters: B batch, H height, W width, K = 17 keypoints, A places where a person may be.
+"""
+
+from torch import Tensor, nn
+
+from distilpose.model.crop import MEAN_RGB, STD_RGB
+from distilpose.model.networks import Student
+
+
+class ServedStudent(nn.Module):
+    """A student that takes crops as they are cut."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+        parameter = next(student.parameters())
+        self.register_buffer("mean", parameter.new_tensor(MEAN_RGB).mul(255), persistent=False)
+        self.register_buffer("std", parameter.new_tensor(STD_RGB).mul(255), persistent=False)
+
+    def forward(self, crops_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Keypoints (B, K, 2) in the crop's frame, raw scores (B, K) and sigmas (B, K, 2), cells.
+
+        Crops are uint8 RGB.
+        """
+        pixels = (crops_BHWC.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        out = self.student(pixels.permute(0, 3, 1, 2))
+        return out.xy_crop, out.raw_score, out.sigma_cell
+
+
+class ServedDetector(nn.Module):
+    """A YOLO network that takes letterboxed squares as they are."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, squares_BHWC: Tensor) -> Tensor:
+        """The network's boxes and scores: (B, 4 + classes, A), or (B, A, 6) suppressed.
+
+        Squares are uint8 RGB.
+        """
+        output: Tensor = self.network(squares_BHWC.permute(0, 3, 1, 2).float() / 255)[0]
+        return output

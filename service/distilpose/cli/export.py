@@ -1,0 +1,44 @@
+"""`distilpose export`: the student as a file for another runtime."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from distilpose.cli.options import told_errors
+
+if TYPE_CHECKING:
+    from distilpose.model.export import Format
+
+
+@click.command()
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["onnx", "openvino"]),
+    required=True,
+    help="OUT ends in .onnx, or in .xml and brings a .bin.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Student weights; packaged by default.",
+)
+def command(out: Path, file_format: "Format", weights: Path | None) -> None:
+    """Write the student to OUT and check its answers against torch's.
+
+    OUT takes crops as they are cut, uint8 RGB (B, 256, 192, 3), and gives xy_crop (0..1 over the
+    crop), raw_score and sigma_cell (pixels / 4 of the crop), uncalibrated.
+    """
+    with told_errors():
+        from distilpose.model.export import export
+        from distilpose.model.load import packaged_student
+        from distilpose.model.weights import load
+
+        loaded = load(weights or packaged_student())
+        difference = export(loaded, out, file_format)
+        click.echo(
+            f"wrote {out}: {loaded.card.architecture} {loaded.card.version}, {file_format}, "
+            f"within {difference:.1g} of torch"
+        )

@@ -1,0 +1,36 @@
+"""Calls into what others gave us, which must not break a loop that everybody depends on."""
+
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+def careful(
+    function: Callable[Parameters, T], *, otherwise: Callable[[], T]
+) -> Callable[Parameters, T]:
+    """`function`; where it raises, the failure is logged and `otherwise` gives the value."""
+
+    def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            logger.exception("%r failed; going on without it", function)
+            return otherwise()
+
+    return guarded
+
+
+def steady(clock: Callable[[], float]) -> Callable[[], float]:
+    """`clock`, which stands still where reading it fails."""
+    last = 0.0
+
+    def read() -> float:
+        nonlocal last
+        last = clock()
+        return last
+
+    return careful(read, otherwise=lambda: last)

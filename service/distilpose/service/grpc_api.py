@@ -1,0 +1,177 @@
+"""The methods of PoseService: parse, call, map, nothing else."""
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from distilpose.service import grpc_errors, logs, wire
+from distilpose.service.backend import Backend
+from distilpose.service.domain import Frame, Options, PoseAnswer, PoseRequest
+from distilpose.service.errors import Draining, InvalidOptions, InvalidRequest, TooLarge
+from distilpose.service.intake import check_images
+from distilpose.service.streams import OrderedStream, Streams
+from distilpose.v1 import pose_pb2
+
+SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name
+LAST_FRAME_ID: Final = "distilpose-last-frame-id"
+_CODES: Final = {kind: code.value[0] for kind, code in grpc_errors.CODES.items()}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PoseApi:
+    """The service's methods over a backend that may still be loading.
+
+    They get the bytes of a message, so that one too large or malformed is our error and not the
+    library's, whose RESOURCE_EXHAUSTED a caller takes for overload.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._streams = Streams(backend.settings.grpc, backend.life, backend.metrics)
+
+    def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
+        """The methods as a server registers them."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "EstimatePose": grpc.unary_unary_rpc_method_handler(
+                    self.estimate_pose,
+                    response_serializer=pose_pb2.EstimatePoseResponse.SerializeToString,
+                ),
+                "StreamPose": grpc.stream_stream_rpc_method_handler(
+                    self.stream_pose,
+                    response_serializer=pose_pb2.StreamPoseResponse.SerializeToString,
+                ),
+                "GetModel": grpc.unary_unary_rpc_method_handler(
+                    self.get_model,
+                    response_serializer=pose_pb2.GetModelResponse.SerializeToString,
+                ),
+            },
+        )
+
+    async def estimate_pose(self, data: bytes, context: Context) -> pose_pb2.EstimatePoseResponse:
+        """The people of one or several images.
+
+        Raises:
+            ServiceError: the call fails as a whole.
+        """
+        settings = self._backend.settings
+        deadline = time.monotonic() + _seconds_left(
+            context, default=settings.limits.request_timeout_seconds
+        )
+        with self._backend.life.admitted():
+            _check_size(data, settings.grpc.max_message_bytes)
+            request = wire.parse(pose_pb2.EstimatePoseRequest, data)
+            images = wire.to_images(request)
+            check_images(images, max_images=settings.http.max_images)
+            options = wire.to_options(request.options).resolve(settings, images=len(images))
+            answer = await self._backend.pipeline.estimate(PoseRequest(images, options, deadline))
+            if answer.failure:
+                raise answer.failure
+            return wire.from_answer(
+                answer,
+                options,
+                request_id=logs.request_id.get() or "",
+                model=self._backend.model,
+                codes=_CODES,
+            )
+
+    async def stream_pose(self, messages: AsyncIterable[bytes], context: Context) -> None:
+        """The people of each frame of a stream.
+
+        Raises:
+            ServiceError: the stream fails as a whole, or is ended by us.
+        """
+        with self._backend.life.admitted(), self._streams.place():
+            stream = OrderedStream(
+                _StreamCaller(self._backend, aiter(messages), context),
+                window=self._backend.settings.grpc.stream_window,
+                metrics=self._backend.metrics,
+            )
+            try:
+                await self._streams.run(stream)
+            except Draining:
+                if stream.last_frame_id is not None:
+                    context.set_trailing_metadata(((LAST_FRAME_ID, str(stream.last_frame_id)),))
+                raise
+
+    async def get_model(self, data: bytes, _: Context) -> pose_pb2.GetModelResponse:
+        """The model that answers.
+
+        Raises:
+            NotReady: it is not loaded.
+        """
+        wire.parse(pose_pb2.GetModelRequest, data)
+        return wire.from_model(self._backend.model)
+
+
+class _StreamCaller:
+    """A gRPC call as the other end of a stream: messages to frames, answers to messages."""
+
+    def __init__(self, backend: Backend, messages: AsyncIterator[bytes], context: Context) -> None:
+        self._backend = backend
+        self._messages = messages
+        self._context = context
+        self._options: Options | None = None
+
+    async def read(self) -> Frame | None:
+        if self._options is None:
+            self._options = self._resolve(await self._read_opening())
+        data = await anext(self._messages, None)
+        if data is None:
+            return None
+        message = wire.parse(pose_pb2.StreamPoseRequest, data)
+        if not message.HasField("frame"):
+            raise InvalidRequest("every message but the first carries a frame")
+        return self._to_frame(message.frame, data)
+
+    async def _read_opening(self) -> pose_pb2.StreamOptions:
+        message = wire.parse(pose_pb2.StreamPoseRequest, await anext(self._messages, b""))
+        if not message.HasField("options"):
+            raise InvalidRequest("the first message carries the options")
+        return message.options
+
+    def _resolve(self, opening: pose_pb2.StreamOptions) -> Options:
+        if opening.mode not in pose_pb2.StreamMode.values():
+            raise InvalidOptions(f"mode: {opening.mode} is not known here")
+        return wire.to_options(opening.pose).resolve(self._backend.settings, images=1)
+
+    def _to_frame(self, message: pose_pb2.Frame, data: bytes) -> Frame:
+        settings = self._backend.settings
+        arrived_at = time.monotonic()
+        error = None
+        try:
+            _check_size(data, settings.grpc.max_message_bytes)
+        except TooLarge as err:
+            error = err
+        seconds = settings.limits.request_timeout_seconds
+        return Frame(
+            frame_id=message.frame_id,
+            timestamp_ms=message.timestamp_ms,
+            source=wire.to_source(message),
+            arrived_at=arrived_at,
+            deadline=arrived_at + min(seconds, _seconds_left(self._context, default=seconds)),
+            error=error,
+        )
+
+    async def estimate(self, frame: Frame) -> PoseAnswer:
+        assert self._options is not None  # noqa: S101 - no frame is read before them
+        request = PoseRequest([frame.source], self._options, frame.deadline)
+        return await self._backend.pipeline.estimate(request)
+
+    async def send(self, frame: Frame, answer: PoseAnswer) -> None:
+        assert self._options is not None  # noqa: S101 - no frame is read before them
+        await self._context.write(wire.from_frame(frame, answer, self._options, codes=_CODES))
+
+
+def _seconds_left(context: Context, *, default: float) -> float:
+    left: float | None = context.time_remaining()
+    return default if left is None else left
+
+
+def _check_size(data: bytes, limit_bytes: int) -> None:
+    if len(data) > limit_bytes:
+        raise TooLarge(f"the message has {len(data)} bytes, the limit is {limit_bytes}")

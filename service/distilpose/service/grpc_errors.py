@@ -1,0 +1,66 @@
+"""Failures as gRPC statuses: the one table from kinds to codes, and the details that go along."""
+
+import logging
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]  # no py.typed there
+    ErrorInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # no py.typed there
+from grpc_status import rpc_status
+
+from distilpose.service import errors
+
+logger = logging.getLogger(__name__)
+
+DOMAIN: Final = "distilpose"
+
+CODES: Final[dict[type[errors.ServiceError], grpc.StatusCode]] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidOptions: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UndecodableImage: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnsupportedMediaType: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.TooLarge: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.NotReady: grpc.StatusCode.UNAVAILABLE,
+    errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Internal: grpc.StatusCode.INTERNAL,
+}
+
+
+def status(error: errors.ServiceError) -> Status:
+    """What a call that fails with it ends with: code, detail, ErrorInfo, and when to come back."""
+    reason = error.type.upper().replace("-", "_")
+    details = [ErrorInfo(reason=reason, domain=DOMAIN)]
+    if error.retry_after_seconds is not None:
+        retry = RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(error.retry_after_seconds * 1000))
+        details.append(retry)
+    packed = [AnyMessage() for _ in details]
+    for message, detail in zip(packed, details, strict=True):
+        message.Pack(detail)
+    return Status(code=CODES[type(error)].value[0], message=error.detail, details=packed)
+
+
+async def abort(
+    context: "grpc.aio.ServicerContext[Any, Any]", error: errors.ServiceError
+) -> NoReturn:
+    """End the call with the error, keeping the trailing metadata that is set. Logs it, once.
+
+    Raises:
+        grpc.aio.AbortError: always; it ends the call.
+    """
+    ending = rpc_status.to_status(status(error))
+    logger.log(
+        logging.ERROR if isinstance(error, errors.Internal) else logging.INFO,
+        "request failed: %s",
+        error.detail,
+        extra={"error_type": error.type, "status": ending.code.name},
+    )
+    trailing = (*(context.trailing_metadata() or ()), *ending.trailing_metadata)
+    await context.abort(ending.code, ending.details, trailing)

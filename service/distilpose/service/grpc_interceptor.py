@@ -1,0 +1,131 @@
+"""What surrounds every call of PoseService: its id, key, count and duration, the last safety net.
+
+Health and reflection pass through: they ask for no key, and a watcher of the health is no work.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias
+
+import grpc
+
+from distilpose.service import grpc_errors, logs
+from distilpose.service.auth import ApiKeys
+from distilpose.service.errors import Internal, ServiceError, Unauthenticated
+from distilpose.service.grpc_api import SERVICE, Context
+from distilpose.service.metrics import Metrics
+from distilpose.service.traces import RequestTrace, Traces
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_KEY: Final = "x-request-id"
+METHODS: Final = {
+    f"/{SERVICE}/EstimatePose": "estimate_pose",
+    f"/{SERVICE}/StreamPose": "stream_pose",
+    f"/{SERVICE}/GetModel": "get_model",
+}
+
+FAILURES: Final = {
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""Where the service is to blame."""
+
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
+    """Lets in who may call, gives each call an id, counts it, and maps whatever it raises."""
+
+    def __init__(self, keys: ApiKeys, metrics: Metrics, traces: Traces) -> None:
+        self._keys = keys
+        self._metrics = metrics
+        self._traces = traces
+        codes = ["OK", "CANCELLED", *(code.name for code in grpc_errors.CODES.values())]
+        for method in METHODS.values():
+            metrics.expect("grpc", method, codes=codes)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """The handler of a call, surrounded; one that refuses where no key fits."""
+        handler = await continuation(handler_call_details)
+        method = METHODS.get(handler_call_details.method)
+        if method is None:
+            return handler
+        metadata = _texts(handler_call_details.invocation_metadata)
+        try:
+            self._keys.check(
+                api_key=metadata.get("x-api-key"), authorization=metadata.get("authorization")
+            )
+        except Unauthenticated as err:
+            # As a stream of messages: for another kind the library would read the message first.
+            return grpc.stream_stream_rpc_method_handler(self._surround(method, _refusing(err)))
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._surround(method, handler.stream_stream),  # type: ignore[arg-type]  # a coroutine
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._surround(method, handler.unary_unary),  # type: ignore[arg-type]  # a coroutine
+            response_serializer=handler.response_serializer,
+        )
+
+    def _surround(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def call(request: Any, context: Context) -> Any:
+            metadata = _texts(context.invocation_metadata() or ())
+            identity = logs.request_identity(metadata.get(REQUEST_ID_KEY))
+            with (
+                logs.request_context(identity),
+                self._metrics.requests_in_flight.labels("grpc").track_inprogress(),
+                self._traces.request(
+                    method, request_id=identity, traceparent=metadata.get("traceparent")
+                ) as trace,
+            ):
+                await context.send_initial_metadata(((REQUEST_ID_KEY, identity),))
+                return await self._counted(method, behaviour(request, context), context, trace)
+
+        return call
+
+    async def _counted(
+        self, method: str, answering: Awaitable[Any], context: Context, trace: RequestTrace
+    ) -> Any:
+        began = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            return await answering
+        except ServiceError as err:
+            code = grpc_errors.CODES[type(err)]
+            await grpc_errors.abort(context, err)
+        except asyncio.CancelledError:
+            late = context.time_remaining() == 0
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            logger.info("the caller's deadline passed" if late else "the caller left")
+            raise
+        except Exception:
+            logger.exception("unexpected error")
+            code = grpc.StatusCode.INTERNAL
+            unexpected = Internal("an unexpected error; the log has it by this request id")
+            await grpc_errors.abort(context, unexpected)
+        finally:
+            seconds = None if method == "stream_pose" else time.perf_counter() - began
+            trace.answered(code=code.name, failed=code in FAILURES)
+            self._metrics.request_done("grpc", method=method, code=code.name, seconds=seconds)
+            logger.debug("%s", method, extra={"status": code.name, "seconds": seconds})
+
+
+def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    return {key: value for key, value in metadata if isinstance(value, str)}
+
+
+def _refusing(error: ServiceError) -> Behaviour:
+    async def refuse(_: Any, __: Context) -> None:
+        raise error
+
+    return refuse

@@ -1,0 +1,140 @@
+"""The gRPC server: its port, its limits, health that follows readiness, reflection, TLS."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from distilpose.service.backend import Backend
+from distilpose.service.grpc_api import SERVICE, PoseApi
+from distilpose.service.grpc_interceptor import CallInterceptor
+from distilpose.service.settings import GrpcSettings, SettingsError
+from distilpose.service.tls import Pem, TlsFiles
+
+logger = logging.getLogger(__name__)
+
+_ALIVE_CHECK_SECONDS: Final = 0.5
+_LAST_ANSWERS_SECONDS: Final = 1.0
+"""What the answers of finished work need to leave; watchers of the health never end themselves."""
+
+
+class GrpcServer:
+    """A bound port; `serve` answers on it until `end`.
+
+    Needs a running event loop.
+
+    Raises:
+        SettingsError: the port cannot be had, or the TLS files cannot be used.
+    """
+
+    def __init__(self, backend: Backend, tls: TlsFiles | None) -> None:
+        self._backend = backend
+        self._ending = asyncio.Event()
+        self._server = grpc.aio.server(
+            interceptors=[CallInterceptor(backend.keys, backend.metrics, backend.traces)],
+            options=_options(backend.settings.grpc),
+        )
+        self._server.add_generic_rpc_handlers((PoseApi(backend).handlers(),))
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in stubs
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self._bind(tls)
+
+    async def serve(self) -> None:
+        """Answer until `end`; what is still open then has a moment to leave."""
+        await self._tell_readiness()
+        await self._server.start()
+        following = asyncio.create_task(self._follow_readiness(), name="grpc health")
+        try:
+            await self._ending.wait()
+        finally:
+            following.cancel()
+            await self._server.stop(_LAST_ANSWERS_SECONDS)
+
+    def end(self) -> None:
+        """Let `serve` return."""
+        self._ending.set()
+
+    def _bind(self, tls: TlsFiles | None) -> None:
+        settings = self._backend.settings
+        host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
+        address = f"{host}:{settings.grpc.port}"
+        try:
+            if tls:
+                self._server.add_secure_port(address, _credentials(tls))
+            else:
+                self._server.add_insecure_port(address)
+        except RuntimeError as err:
+            raise SettingsError(f"grpc.port: cannot listen on {address}") from err
+
+    async def _follow_readiness(self) -> None:
+        while True:
+            # A device that dies changes no state of life, so it is looked at now and then.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ALIVE_CHECK_SECONDS):
+                    await self._backend.life.changed()
+            await self._tell_readiness()
+
+    async def _tell_readiness(self) -> None:
+        ready = self._backend.ready
+        states = health_pb2.HealthCheckResponse.ServingStatus
+        for name in ("", SERVICE):
+            await self._health.set(name, states.SERVING if ready else states.NOT_SERVING)
+
+
+def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
+    """What the library is told.
+
+    Its own limit of a message lies above ours, so that ours answers. Its connections close after
+    the streams on them could have ended by age: calls that are open then have the whole age of a
+    stream, and the grace.
+    """
+    limit_bytes = settings.max_message_bytes * 3 // 2
+    keepalive_ms = round(settings.keepalive_seconds * 1000)
+    age_ms = round(
+        (settings.max_connection_age_seconds + settings.max_connection_age_grace_seconds) * 1000
+    )
+    return [
+        ("grpc.max_receive_message_length", limit_bytes),
+        ("grpc.max_send_message_length", limit_bytes),
+        ("grpc.max_connection_age_ms", age_ms),
+        ("grpc.max_connection_age_grace_ms", age_ms),
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Half, so that a ping that comes a little early is no offence.
+        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Two processes on one port would share its connections in silence.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    watched = tls.watched_pem()
+    served = watched.current()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        """Asked before every handshake, on a thread of the library; None changes nothing."""
+        nonlocal served
+        latest = watched.current()
+        if latest is served:
+            return None
+        served = latest
+        return _certificates(latest)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _certificates(served),
+        changed,  # type: ignore[arg-type]  # None is documented
+        require_client_authentication=tls.client_ca is not None,
+    )
+
+
+def _certificates(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(pem.private_key, pem.certificate_chain)], root_certificates=pem.client_ca
+    )

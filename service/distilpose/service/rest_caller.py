@@ -1,0 +1,52 @@
+"""What an HTTP caller says beside its body: how long it waits, and that it has left."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from distilpose.service.errors import InvalidRequest
+
+T = TypeVar("T")
+
+TIMEOUT_HEADER: Final = "x-request-timeout-ms"
+
+
+def timeout_seconds(request: Request, *, limit_seconds: float) -> float:
+    """How long the caller waits, and never longer than the limit.
+
+    Raises:
+        InvalidRequest: the header is no whole number above 0.
+    """
+    given = request.headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return limit_seconds
+    if not (given.isascii() and given.isdigit() and given.strip("0")):
+        raise InvalidRequest(f"{TIMEOUT_HEADER}: expected milliseconds as a whole number above 0")
+    # More digits than a float takes stand for a longer time than any limit.
+    return min(int(given[:18]) / 1000, limit_seconds)
+
+
+async def while_waiting(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; it is cancelled when the caller leaves. The body must have been read.
+
+    Raises:
+        ClientDisconnect: the caller left.
+    """
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

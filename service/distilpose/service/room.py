@@ -1,0 +1,92 @@
+"""The places of a queue: taken at admission or waited for, given back when items leave."""
+
+import asyncio
+from bisect import insort
+from dataclasses import dataclass
+from types import TracebackType
+
+
+@dataclass(slots=True)
+class Places:
+    """Room that a request holds until its items are queued. Leaving the `with` frees the rest."""
+
+    room: "Room"
+    count: int
+
+    def use(self, items: int) -> int:
+        """Hand over up to `items` places to items that are queued now; how many it were."""
+        used = min(items, self.count)
+        self.count -= used
+        return used
+
+    def __enter__(self) -> "Places":
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self.room.release(self.use(self.count))
+
+
+@dataclass(slots=True)
+class _Waiter:
+    items: int
+    accepted_at: float
+    granted: asyncio.Future[None]
+
+
+class Room:
+    """At most `capacity` places; something larger than all of it is let into an empty room."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.used = 0
+        self._waiters: list[_Waiter] = []
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether somebody accepted waits for places."""
+        return bool(self._waiters)
+
+    def fits(self, items: int) -> bool:
+        """Whether as many places are free, and nobody waits for them already."""
+        return not self._waiters and self._has(items)
+
+    def take(self, items: int) -> Places:
+        """Places without asking whether they are free."""
+        self.used += items
+        return Places(self, items)
+
+    async def wait_for(self, items: int, *, accepted_at: float) -> Places:
+        """Places as soon as they are free; earlier accepted requests first."""
+        if self.fits(items):
+            return self.take(items)
+        waiter = _Waiter(items, accepted_at, asyncio.get_running_loop().create_future())
+        insort(self._waiters, waiter, key=lambda each: each.accepted_at)
+        try:
+            await waiter.granted
+        except asyncio.CancelledError:
+            self._give_up(waiter)
+            raise
+        return Places(self, items)
+
+    def release(self, items: int) -> None:
+        """Give places back, and let in who waits for them."""
+        self.used -= items
+        self._let_in()
+
+    def _has(self, items: int) -> bool:
+        return not self.used or self.used + items <= self.capacity
+
+    def _let_in(self) -> None:
+        while self._waiters and self._has(self._waiters[0].items):
+            waiter = self._waiters.pop(0)
+            self.used += waiter.items
+            waiter.granted.set_result(None)
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+            self._let_in()
+        else:  # granted in the same moment
+            self.release(waiter.items)

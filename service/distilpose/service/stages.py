@@ -1,0 +1,65 @@
+"""What the two stages compute on the device's thread, and what their failures mean."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from distilpose.model.arrays import ImageHWC
+from distilpose.model.detector import Detections, PersonDetector
+from distilpose.model.engine import PoseArrays, PoseEngine
+from distilpose.model.errors import DeviceFault, NotFinite, OutOfDeviceMemory
+from distilpose.service.batcher import Fault
+
+
+class DetectItem(NamedTuple):
+    """A letterboxed image, and the score below which its boxes are of no interest."""
+
+    square: npt.NDArray[np.uint8]
+    min_box_score: float
+
+
+def run_detector(
+    detector: PersonDetector, buckets: Sequence[int]
+) -> Callable[[Sequence[DetectItem]], list[Detections | Exception]]:
+    """The detect stage's function for its batcher; black squares fill a batch up to its bucket."""
+
+    def run(items: Sequence[DetectItem]) -> list[Detections | Exception]:
+        bucket = next(size for size in buckets if size >= len(items))
+        side = detector.image_size_px
+        squares_BHWC = np.zeros((bucket, side, side, 3), np.uint8)
+        min_box_scores = np.full(bucket, np.inf, np.float32)
+        for index, item in enumerate(items):
+            squares_BHWC[index], min_box_scores[index] = item
+        return list(detector.run(squares_BHWC, min_box_scores)[: len(items)])
+
+    return run
+
+
+def run_student(
+    engine: PoseEngine,
+) -> Callable[[Sequence[ImageHWC]], list[PoseArrays | Exception]]:
+    """The pose stage's function for its batcher."""
+
+    def run(crops: Sequence[ImageHWC]) -> list[PoseArrays | Exception]:
+        arrays = engine.run(np.stack(crops))
+        rows = [PoseArrays(*row) for row in zip(*arrays, strict=True)]
+        return [row if _is_finite(row) else NotFinite("keypoints") for row in rows]
+
+    return run
+
+
+def kind_of(error: BaseException) -> Fault:
+    """What a stage's failure says of the device."""
+    kinds: list[tuple[type[BaseException], Fault]] = [
+        (NotFinite, "nan"),
+        (OutOfDeviceMemory, "oom"),
+        (MemoryError, "oom"),
+        (DeviceFault, "lost"),
+    ]
+    return next((kind for known, kind in kinds if isinstance(error, known)), "fault")
+
+
+def _is_finite(row: PoseArrays) -> bool:
+    return all(bool(np.isfinite(column).all()) for column in row)

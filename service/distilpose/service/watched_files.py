@@ -1,0 +1,61 @@
+"""Files that may be replaced while we serve: certificates, keys."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from distilpose.service.settings import SettingsError
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class WatchedFiles(Generic[T]):
+    """A value made of files, and made anew by whoever asks for it after one of them has changed.
+
+    While the files cannot be used, half written or gone, the last good value stays. Safe to call
+    from several threads.
+    """
+
+    def __init__(self, paths: Sequence[Path], load: Callable[[], T]) -> None:
+        """Load once.
+
+        Raises:
+            SettingsError: what `load` raises.
+        """
+        self._paths = paths
+        self._load = load
+        self._lock = threading.Lock()
+        self._seen = self._stamps()
+        self._value = load()
+
+    def current(self) -> T:
+        """The value of the files as they are now, or were when they could last be used."""
+        with self._lock:
+            stamps = self._stamps()
+            if stamps != self._seen:
+                self._seen = stamps
+                self._reload()
+            return self._value
+
+    def _reload(self) -> None:
+        names = [str(path) for path in self._paths]
+        try:
+            self._value = self._load()
+        except SettingsError as err:
+            logger.warning("changed files are not used: %s", err, extra={"files": names})
+        else:
+            logger.info("changed files are in use", extra={"files": names})
+
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(path) for path in self._paths]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

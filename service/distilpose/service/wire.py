@@ -1,0 +1,197 @@
+"""Domain objects to and from the messages of `pose.proto`, and nothing else."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from pydantic import ValidationError
+
+from distilpose.model.predict import Pose
+from distilpose.model.skeleton import KEYPOINT_NAMES
+from distilpose.service.domain import (
+    EncodedImage,
+    Frame,
+    ImageAnswer,
+    ModelDescription,
+    Options,
+    PoseAnswer,
+    RawFrame,
+    Source,
+    Timing,
+)
+from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
+from distilpose.service.intake import OptionsBody, explain
+from distilpose.v1 import pose_pb2
+
+M = TypeVar("M", bound=Message)
+Codes = Mapping[type[ServiceError], int]
+
+
+def parse(kind: type[M], data: bytes) -> M:
+    """The message of that kind which the bytes are.
+
+    Raises:
+        InvalidRequest: they are not.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError as err:
+        raise InvalidRequest(f"the message is no {kind.DESCRIPTOR.name}") from err
+
+
+def to_images(request: pose_pb2.EstimatePoseRequest) -> list[Source]:
+    """The pictures of a request, unchecked."""
+    return [to_source(image, image.id or None) for image in request.images]
+
+
+def to_source(message: pose_pb2.Image | pose_pb2.Frame, identity: str | None = None) -> Source:
+    """The picture of an image or a frame, unchecked; without one, encoded bytes that are empty."""
+    if not message.HasField("raw"):
+        return EncodedImage(message.encoded, identity)
+    raw = message.raw
+    return RawFrame(
+        data=raw.data,
+        format=_pixel_format(raw.format),
+        width=raw.width,
+        height=raw.height,
+        row_stride_bytes=raw.row_stride_bytes,
+        id=identity,
+    )
+
+
+def _pixel_format(number: int) -> str:
+    value = pose_pb2.PixelFormat.DESCRIPTOR.values_by_number.get(number)
+    return value.name.removeprefix("PIXEL_FORMAT_") if value else str(number)
+
+
+def to_options(message: pose_pb2.PoseOptions) -> OptionsBody:
+    """The options of a request.
+
+    Raises:
+        InvalidOptions: one is out of range.
+    """
+    given: dict[str, Any] = {
+        "min_keypoint_score": message.min_keypoint_score,
+        "whole_image": message.whole_image,
+        "flip_test": message.flip_test,
+    }
+    if message.HasField("min_box_score"):
+        given["min_box_score"] = message.min_box_score
+    if message.HasField("max_people"):
+        given["max_people"] = message.max_people
+    if message.boxes:
+        given["boxes"] = [
+            [[box.x1, box.y1, box.x2, box.y2] for box in of_image.boxes]
+            for of_image in message.boxes
+        ]
+    try:
+        return OptionsBody(**given)
+    except ValidationError as err:
+        raise InvalidOptions(explain(err)) from err
+
+
+def from_answer(
+    answer: PoseAnswer,
+    options: Options,
+    *,
+    request_id: str,
+    model: ModelDescription,
+    codes: Codes,
+) -> pose_pb2.EstimatePoseResponse:
+    """A call's answer."""
+    return pose_pb2.EstimatePoseResponse(
+        request_id=request_id,
+        model=pose_pb2.ModelVersion(name=model.name, version=model.version),
+        images=[
+            pose_pb2.ImageResult(
+                index=index,
+                id="" if image.id is None else str(image.id),
+                **_found(image, options, codes),
+            )
+            for index, image in enumerate(answer.images)
+        ],
+        timing=_timing(answer.timing),
+    )
+
+
+def from_frame(
+    frame: Frame, answer: PoseAnswer, options: Options, *, codes: Codes
+) -> pose_pb2.StreamPoseResponse:
+    """A frame's answer."""
+    [image] = answer.images
+    return pose_pb2.StreamPoseResponse(
+        frame_id=frame.frame_id,
+        timestamp_ms=frame.timestamp_ms,
+        timing=_timing(answer.timing),
+        **_found(image, options, codes),
+    )
+
+
+def from_model(model: ModelDescription) -> pose_pb2.GetModelResponse:
+    """The description of the student that answers."""
+    height, width = model.input_size_hw
+    return pose_pb2.GetModelResponse(
+        model=pose_pb2.Model(
+            name=model.name,
+            version=model.version,
+            sha256=model.sha256,
+            source=model.source,
+            calibrated=model.calibrated,
+            device=model.device,
+            dtype=model.dtype,
+            input_height=height,
+            input_width=width,
+            keypoints=model.keypoints,
+            detector=model.detector,
+            engine=model.engine,
+        )
+    )
+
+
+def _found(image: ImageAnswer, options: Options, codes: Codes) -> dict[str, Any]:
+    """What images and frames have in common: the size and the people, or the error."""
+    if error := image.error:
+        code = codes[type(error)]
+        return {"error": pose_pb2.ImageError(type=error.type, code=code, detail=error.detail)}
+    width, height = image.size_wh or (0, 0)
+    poses = [_pose(pose, options) for pose in image.poses]
+    return {"width": width, "height": height, "poses": poses}
+
+
+def _pose(pose: Pose, options: Options) -> pose_pb2.Pose:
+    rows = zip(
+        KEYPOINT_NAMES,
+        pose.keypoints_xy_px.tolist(),
+        pose.keypoint_score.tolist(),
+        pose.sigma_px.tolist(),
+        strict=True,
+    )
+    keypoints = [
+        pose_pb2.Keypoint(
+            name=name,
+            x=x,
+            y=y,
+            score=score,
+            visible=score >= options.min_keypoint_score,
+            sigma_x=sigma_x,
+            sigma_y=sigma_y,
+        )
+        for name, (x, y), score, (sigma_x, sigma_y) in rows
+    ]
+    x1, y1, x2, y2 = pose.box_xyxy_px.tolist()
+    return pose_pb2.Pose(
+        box=pose_pb2.Box(x1=x1, y1=y1, x2=x2, y2=y2),
+        box_score=pose.box_score,
+        score=pose.score,
+        keypoints=keypoints,
+    )
+
+
+def _timing(timing: Timing) -> pose_pb2.Timing:
+    return pose_pb2.Timing(
+        decode_ms=timing.decode * 1000,
+        detect_ms=timing.detect * 1000,
+        pose_ms=timing.pose * 1000,
+        queue_ms=timing.queue * 1000,
+        total_ms=timing.total * 1000,
+    )

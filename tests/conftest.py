@@ -1,0 +1,36 @@
+"""What holds for the whole suite: no process of it talks to another machine (row O6)."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback import forbid_the_rest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def forbidden_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where forbidden calls are noted, of this process and of those it starts."""
+    report = tmp_path_factory.mktemp("network") / "forbidden"
+    report.touch()
+    forbid_the_rest(report)
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_this_machine(forbidden_calls: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_FORBIDDEN_CALLS", str(forbidden_calls))
+        given = os.environ.get("PYTHONPATH")
+        folders = [str(TESTS / "children"), *([given] if given else [])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(folders))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nobody_called_out(forbidden_calls: Path) -> Iterator[None]:
+    yield
+    assert forbidden_calls.read_text() == "", "this test wanted to talk to another machine"

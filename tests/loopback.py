@@ -1,0 +1,41 @@
+"""Keeps a process from talking to anything but this machine."""
+
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class Forbidden(RuntimeError):
+    """Somebody wanted to talk to another machine."""
+
+
+def is_own(host: object) -> bool:
+    """Whether this names the machine itself, or nothing yet, as servers listen."""
+    if host in (None, "", b"", "localhost", b"localhost", socket.gethostname()):
+        return True
+    text = host.decode() if isinstance(host, bytes) else str(host)
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def forbid_the_rest(report: Path) -> None:
+    """From now on, looking up or connecting to another machine raises, and is noted in a file."""
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("socket.connect", "socket.sendto"):
+            own = arguments[0].family == socket.AF_UNIX or is_own(arguments[1][0])
+        elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+            own = is_own(arguments[0])
+        else:
+            return
+        if not own:
+            with report.open("a") as lines:
+                lines.write(f"{event} {arguments[1] if 'connect' in event else arguments[0]}\n")
+            raise Forbidden(f"tests talk to this machine only: {event} {arguments}")
+
+    sys.addaudithook(watch)

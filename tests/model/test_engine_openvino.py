@@ -1,0 +1,79 @@
+"""The student run by OpenVINO beside the same student run by torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from distilpose.model import crop, geometry
+from distilpose.model.arrays import CropsBHWC
+from distilpose.model.engine import PoseArrays, PoseEngine
+from distilpose.model.engine_openvino import OpenVinoEngine
+from distilpose.model.load import packaged_student
+from distilpose.model.networks import Student
+from distilpose.model.weights import load
+from odd_images import read
+from photos import BUS_BOXES_XYXY_PX, photo
+
+WITHIN_PX = 0.02
+"""Crop pixels: what design and batch composition allow in float32."""
+
+
+def packaged() -> Student:
+    network = load(packaged_student()).network
+    assert isinstance(network, Student)
+    return network
+
+
+@pytest.fixture(scope="module")
+def engine() -> OpenVinoEngine:
+    return OpenVinoEngine(packaged(), buckets=(1, 2, 4))
+
+
+@pytest.fixture(scope="module")
+def crops_BHWC() -> CropsBHWC:
+    """Five crops of bus.jpg: its four people, and the first mirrored."""
+    boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
+    crops = crop.cut(read(photo("bus.jpg")), geometry.crop_regions(boxes_xyxy_px))
+    return np.concatenate([crops, crop.mirror(crops[:1])])
+
+
+@pytest.fixture(scope="module")
+def by_torch(crops_BHWC: CropsBHWC) -> PoseArrays:
+    cpu = torch.device("cpu")
+    engine = PoseEngine(packaged(), device=cpu, dtype=torch.float32, buckets=(1, 2, 4))
+    return engine.run(crops_BHWC)
+
+
+def shift_px(some: PoseArrays, other: PoseArrays) -> float:
+    return float((np.abs(some.xy_crop - other.xy_crop) * [192, 256]).max())
+
+
+def test_it_answers_as_torch_does(
+    engine: OpenVinoEngine, crops_BHWC: CropsBHWC, by_torch: PoseArrays
+) -> None:
+    answers = engine.run(crops_BHWC)
+    assert shift_px(answers, by_torch) <= WITHIN_PX
+    np.testing.assert_allclose(answers.raw_score, by_torch.raw_score, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answers.sigma_cell, by_torch.sigma_cell, rtol=1e-4, atol=1e-4)
+    assert [column.dtype for column in answers] == [np.float32] * 3
+
+
+def test_a_padded_bucket_answers_as_a_full_one(
+    engine: OpenVinoEngine, crops_BHWC: CropsBHWC, by_torch: PoseArrays
+) -> None:
+    answers = engine.run(crops_BHWC[:3])
+    assert len(answers.raw_score) == 3
+    assert shift_px(answers, PoseArrays(*(column[:3] for column in by_torch))) <= WITHIN_PX
+
+
+def test_mirrored_views_need_no_copy_by_the_caller(
+    engine: OpenVinoEngine, crops_BHWC: CropsBHWC
+) -> None:
+    view = crop.mirror(crops_BHWC[:2])
+    assert shift_px(engine.run(view), engine.run(view.copy())) <= WITHIN_PX
+
+
+def test_it_says_what_it_is(engine: OpenVinoEngine) -> None:
+    assert engine.runtime == "openvino"
+    assert (engine.device.type, engine.dtype) == ("cpu", torch.float32)
+    assert list(engine.warm_up()) == [1, 2, 4]

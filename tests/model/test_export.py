@@ -1,0 +1,113 @@
+"""Exported students: what the files answer, hold and refuse."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from calibrations import constant_calibration
+from distilpose.model import openvino_runtime, weights
+from distilpose.model.engine import PoseArrays, PoseEngine
+from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.export import TOLERANCE, Format, export
+from distilpose.model.load import packaged_student
+from distilpose.model.networks import build
+from golden_rules import scaled_error
+
+CROPS_BHWC = np.random.default_rng(1).integers(0, 256, (5, 256, 192, 3), np.uint8)
+CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)
+
+
+def packaged() -> weights.Weights:
+    return weights.load(packaged_student())
+
+
+@pytest.fixture(scope="module")
+def by_torch() -> PoseArrays:
+    cpu = torch.device("cpu")
+    engine = PoseEngine(packaged().network, device=cpu, dtype=torch.float32, buckets=(5,))
+    return engine.run(CROPS_BHWC)
+
+
+@pytest.mark.slow
+def test_an_onnx_file_answers_as_torch_and_brings_its_card(
+    tmp_path: Path, by_torch: PoseArrays
+) -> None:
+    path = tmp_path / "student.onnx"
+    loaded = packaged()._replace(calibration=CALIBRATION)
+    assert export(loaded, path, "onnx") <= TOLERANCE
+
+    session = onnxruntime.InferenceSession(path)
+    answers = dict(zip(PoseArrays._fields, session.run(None, {"crops": CROPS_BHWC}), strict=True))
+
+    for name, expected in by_torch._asdict().items():
+        assert scaled_error(answers[name], expected) <= TOLERANCE
+    told = session.get_modelmeta().custom_metadata_map
+    assert told["card"] == loaded.card.model_dump_json()
+    assert told["calibration"] == CALIBRATION.model_dump_json()
+    assert [file.name for file in tmp_path.iterdir()] == ["student.onnx"]
+
+
+def test_an_openvino_file_answers_as_torch_and_brings_its_card(
+    tmp_path: Path, by_torch: PoseArrays
+) -> None:
+    path = tmp_path / "student.xml"
+    loaded = packaged()
+    assert export(loaded, path, "openvino") <= TOLERANCE
+
+    graph = openvino_runtime.read(path)
+    answers = openvino_runtime.compiled(graph, threads=1)(CROPS_BHWC)
+
+    for ours, expected in zip(answers, by_torch, strict=True):
+        assert scaled_error(ours, expected) <= TOLERANCE
+    assert [output.any_name for output in graph.outputs] == list(PoseArrays._fields)
+    assert graph.get_rt_info("card").astype(str) == loaded.card.model_dump_json()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["student.bin", "student.xml"]
+
+
+def test_a_file_that_answers_otherwise_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distilpose.model.export.TOLERANCE", 0.0)
+    path = tmp_path / "student.xml"
+    path.write_text("before")
+    with pytest.raises(WeightsError, match=r"student\.xml: differs from torch by \d"):
+        export(packaged(), path, "openvino")
+    assert path.read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format", "message"),
+    [
+        ("student.xml", "onnx", r"a file for onnx ends in \.onnx"),
+        ("student.onnx", "openvino", r"a file for openvino ends in \.xml"),
+    ],
+)
+def test_the_name_must_end_as_the_format_wants(
+    tmp_path: Path, name: str, file_format: Format, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        export(packaged(), tmp_path / name, file_format)
+
+
+def test_a_teacher_is_not_exported(tmp_path: Path) -> None:
+    card = packaged().card.model_copy(update={"architecture": "tokenpose-s"})
+    teacher = packaged()._replace(network=build("tokenpose-s"), card=card)
+    with pytest.raises(WeightsError, match="tokenpose-s is no student and is not exported"):
+        export(teacher, tmp_path / "teacher.onnx", "onnx")
+
+
+def test_what_onnx_needs_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distilpose.model.export._ONNX_PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(ConfigError, match=r"needs no_such_package: pip install .*\[export\]"):
+        export(packaged(), tmp_path / "student.onnx", "onnx")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"nowhere/s\.xml: cannot be written: No such file"):
+        export(packaged(), tmp_path / "nowhere" / "s.xml", "openvino")

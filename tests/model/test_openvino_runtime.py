@@ -1,0 +1,92 @@
+"""OpenVINO: what importing it leaves, and its graphs against what the networks' authors compute."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distilpose.model import networks, openvino_runtime
+from distilpose.model.configs import network_config
+from distilpose.model.errors import ConfigError
+from distilpose.model.networks import Student
+from golden_rules import filled_state, golden_arrays, image_batch, scaled_error
+
+EXPORTED = 1e-4
+
+
+class Answers(nn.Module):
+    """A student without its tokens."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, crops_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        out = self.student(crops_BCHW)
+        return out.xy_crop, out.raw_score, out.sigma_cell
+
+
+def test_importing_it_loads_nothing_that_reports() -> None:
+    program = (
+        "import sys\n"
+        "from distilpose.model.openvino_runtime import import_openvino\n"
+        "import_openvino('frontend.pytorch.ts_decoder')\n"
+        "print([name for name in sys.modules if 'telemetry' in name or 'openvino.tools' in name])"
+    )
+    output = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert output.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "name", ["distilpose-s", pytest.param("distilpose-l", marks=pytest.mark.slow)]
+)
+def test_a_graph_answers_as_published(name: str) -> None:
+    student = networks.construct(network_config(name))
+    student.load_state_dict(filled_state(name))
+    assert isinstance(student, Student)
+    batch, want = image_batch(), golden_arrays(f"net_{name}")
+
+    graph = openvino_runtime.convert(
+        Answers(student).eval(),
+        batch[:1],
+        input_name="crops",
+        output_names=["pred", "score", "sigma"],
+    )
+    pred, score, sigma = openvino_runtime.compiled(graph, threads=1)(batch.numpy())
+
+    assert scaled_error(pred, want["pred"]) <= EXPORTED
+    assert scaled_error(score, want["score"][..., 0]) <= EXPORTED
+    assert scaled_error(sigma, want["sigma"]) <= EXPORTED
+
+
+def test_an_input_need_not_be_contiguous() -> None:
+    graph = openvino_runtime.convert(
+        nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"]
+    )
+    rows = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    [flat] = openvino_runtime.compiled(graph, threads=1)(rows[:, :, ::-1])
+    assert flat.tolist() == [[2, 1, 0, 5, 4, 3], [8, 7, 6, 11, 10, 9]]
+
+
+class Untranslatable(nn.Module):
+    """Uses an operation that OpenVINO does not know."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        answer: Tensor = torch.special.bessel_j0(values)
+        return answer
+
+
+def test_what_it_cannot_express_is_a_typed_error_that_names_the_way_out() -> None:
+    with pytest.raises(ConfigError, match="OpenVINO cannot run Untranslatable, torch can"):
+        openvino_runtime.convert(
+            Untranslatable(), torch.zeros(1, 3), input_name="x", output_names=["y"]
+        )
+
+
+def test_where_it_is_missing_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_runtime, "is_installed", lambda: False)
+    with pytest.raises(ConfigError, match=r"pip install 'distilpose\[openvino\]'"):
+        openvino_runtime.import_openvino()

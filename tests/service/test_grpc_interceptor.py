@@ -1,0 +1,192 @@
+"""What surrounds a call: its id, its key, its count, and what becomes of what it raises."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, NoReturn
+
+import grpc
+import pytest
+from grpc_status import rpc_status
+from prometheus_client import CollectorRegistry
+
+from distilpose.service.auth import ApiKeys
+from distilpose.service.errors import TooLarge
+from distilpose.service.grpc_interceptor import CallInterceptor
+from distilpose.service.logs import request_id
+from distilpose.service.metrics import Metrics
+from distilpose.service.traces import NoTraces
+
+ESTIMATE = "/distilpose.v1.PoseService/EstimatePose"
+STREAM = "/distilpose.v1.PoseService/StreamPose"
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+class Details(NamedTuple):
+    """Of a call that comes in."""
+
+    method: str
+    invocation_metadata: Metadata = ()
+
+
+class Context:
+    """A call's context as the library would hand it over."""
+
+    def __init__(self, metadata: Metadata = (), *, seconds_left: float | None = None) -> None:
+        self.initial: dict[str, str] = {}
+        self.trailing: Metadata = ()
+        self.code = grpc.StatusCode.OK
+        self.details = ""
+        self._metadata = metadata
+        self._seconds_left = seconds_left
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def trailing_metadata(self) -> Metadata:
+        return self.trailing
+
+    def time_remaining(self) -> float | None:
+        return self._seconds_left
+
+    async def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.initial = dict(metadata)
+
+    async def abort(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> NoReturn:
+        self.code, self.details, self.trailing = code, details, trailing
+        raise grpc.aio.AbortError(details)
+
+
+class Bench:
+    def __init__(self, *keys: str) -> None:
+        self.registry = CollectorRegistry()
+        self._interceptor = CallInterceptor(ApiKeys(keys), Metrics(self.registry), NoTraces())
+
+    async def handler(self, behaviour: Callable[..., Awaitable[Any]], details: Details) -> Any:
+        """What the interceptor makes of the behaviour for such a call."""
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if details.method == STREAM
+            else grpc.unary_unary_rpc_method_handler
+        )
+
+        async def continuation(_: object) -> Any:
+            return make(behaviour, None, bytes)
+
+        return await self._interceptor.intercept_service(continuation, details)  # type: ignore[arg-type]  # named alike
+
+    async def call(self, behaviour: Callable[..., Awaitable[Any]], context: Context) -> Any:
+        """The answer of a call of EstimatePose."""
+        details = Details(ESTIMATE, context.invocation_metadata())
+        return await (await self.handler(behaviour, details)).unary_unary(b"request", context)
+
+    def calls(self, code: str, method: str = "estimate_pose") -> float | None:
+        labels = {"transport": "grpc", "method": method, "code": code}
+        return self.registry.get_sample_value("distilpose_requests_total", labels)
+
+
+async def echo(request: bytes, _: Context) -> bytes:
+    return request
+
+
+async def test_an_answer_passes_and_is_counted() -> None:
+    bench = Bench()
+    assert await bench.call(echo, Context()) == b"request"
+    assert bench.calls("OK") == 1
+    labels = {"transport": "grpc", "method": "estimate_pose"}
+    value = bench.registry.get_sample_value
+    assert value("distilpose_request_duration_seconds_count", labels) == 1
+    assert value("distilpose_requests_in_flight", {"transport": "grpc"}) == 0
+
+
+async def test_the_callers_id_comes_back_and_is_in_the_logs() -> None:
+    async def identity(_: bytes, __: Context) -> str | None:
+        return request_id.get()
+
+    context = Context((("x-request-id", "abc-123"), ("trace-bin", b"\0")))
+    assert await Bench().call(identity, context) == "abc-123"
+    assert context.initial == {"x-request-id": "abc-123"}
+    assert request_id.get() is None
+
+
+async def test_an_unfit_id_is_replaced() -> None:
+    context = Context((("x-request-id", "has space"),))
+    await Bench().call(echo, context)
+    assert len(context.initial["x-request-id"]) == 32
+
+
+async def test_an_error_ends_the_call_with_its_code_and_keeps_the_trailing_metadata() -> None:
+    async def fail(_: bytes, context: Context) -> None:
+        context.trailing = (("distilpose-last-frame-id", "7"),)
+        raise TooLarge("3 images, the limit is 2")
+
+    bench, context = Bench(), Context()
+    with pytest.raises(grpc.aio.AbortError):
+        await bench.call(fail, context)
+    assert (context.code, context.details) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "3 images, the limit is 2",
+    )
+    assert [key for key, _ in context.trailing] == [
+        "distilpose-last-frame-id",
+        rpc_status.GRPC_DETAILS_METADATA_KEY,  # type: ignore[attr-defined]  # not in the stubs
+    ]
+    assert bench.calls("INVALID_ARGUMENT") == 1
+
+
+async def test_an_unexpected_error_is_internal_and_tells_nothing() -> None:
+    async def fail(_: bytes, __: Context) -> None:
+        raise RuntimeError("/secret/path")
+
+    bench, context = Bench(), Context()
+    with pytest.raises(grpc.aio.AbortError):
+        await bench.call(fail, context)
+    assert context.code == grpc.StatusCode.INTERNAL
+    assert "secret" not in context.details
+    assert bench.calls("INTERNAL") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "code"), [(None, "CANCELLED"), (5.0, "CANCELLED"), (0.0, "DEADLINE_EXCEEDED")]
+)
+async def test_a_caller_that_left_is_counted_so(seconds_left: float | None, code: str) -> None:
+    async def never(_: bytes, __: Context) -> None:
+        await asyncio.Event().wait()
+
+    bench = Bench()
+    calling = asyncio.create_task(bench.call(never, Context(seconds_left=seconds_left)))
+    await asyncio.sleep(0.01)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert bench.calls(code) == 1
+
+
+@pytest.mark.parametrize("method", [ESTIMATE, STREAM])
+@pytest.mark.parametrize("metadata", [(), (("x-api-key", "wrong"),)])
+async def test_without_a_fitting_key_nothing_is_read(method: str, metadata: Metadata) -> None:
+    handler = await Bench("open-sesame").handler(echo, Details(method, metadata))
+    assert handler.request_streaming  # of which the library reads no message by itself
+    context = Context(metadata)
+    with pytest.raises(grpc.aio.AbortError):
+        await handler.stream_stream(None, context)
+    assert context.code == grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("key", [("x-api-key", "sesame"), ("authorization", "Bearer sesame")])
+async def test_a_fitting_key_lets_in(key: tuple[str, str]) -> None:
+    assert await Bench("sesame").call(echo, Context((key,))) == b"request"
+
+
+async def test_a_stream_has_no_duration() -> None:
+    bench = Bench()
+    handler = await bench.handler(echo, Details(STREAM))
+    await handler.stream_stream(b"", Context())
+    assert bench.calls("OK", "stream_pose") == 1
+    labels = {"transport": "grpc", "method": "stream_pose"}
+    name = "distilpose_request_duration_seconds_count"
+    assert bench.registry.get_sample_value(name, labels) is None
+
+
+async def test_health_needs_no_key_and_is_not_counted() -> None:
+    handler = await Bench("sesame").handler(echo, Details("/grpc.health.v1.Health/Check"))
+    assert handler.unary_unary is echo

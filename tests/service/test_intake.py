@@ -1,0 +1,62 @@
+"""Options with the server's defaults, and how many images may come at once."""
+
+import pytest
+
+from distilpose.service.domain import EncodedImage, RawFrame
+from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
+from distilpose.service.intake import OptionsBody, check_images
+from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
+
+SETTINGS = Settings(
+    limits=LimitsSettings(max_people=5), detector=DetectorSettings(min_box_score=0.4)
+)
+
+
+def test_defaults_come_from_the_settings() -> None:
+    options = OptionsBody().resolve(SETTINGS, images=1)
+    assert (options.min_box_score, options.max_people) == (0.4, 5)
+    assert not options.skips_detector
+
+
+def test_a_zero_threshold_is_not_the_default() -> None:
+    assert OptionsBody(min_box_score=0).resolve(SETTINGS, images=1).min_box_score == 0
+
+
+def test_an_image_may_be_given_no_boxes() -> None:
+    options = OptionsBody(boxes=[[], [[0, 0, 1, 1]]]).resolve(SETTINGS, images=2)
+    assert options.boxes is not None
+    assert [boxes.shape for boxes in options.boxes] == [(0, 4), (1, 4)]
+
+
+def test_more_people_than_the_limit_are_refused() -> None:
+    with pytest.raises(InvalidOptions, match="max_people: at most 5, got 6"):
+        OptionsBody(max_people=6).resolve(SETTINGS, images=1)
+
+
+def test_more_boxes_than_the_limit_are_too_large() -> None:
+    with pytest.raises(TooLarge, match=r"boxes\[0\]: 6 boxes, the limit is 5"):
+        OptionsBody(boxes=[[[0, 0, 1, 1]] * 6]).resolve(SETTINGS, images=1)
+
+
+def test_boxes_and_the_whole_image_exclude_each_other() -> None:
+    body = OptionsBody(boxes=[[]], whole_image=True)
+    with pytest.raises(InvalidOptions, match="one or the other"):
+        body.resolve(SETTINGS, images=1)
+
+
+def test_there_is_one_list_of_boxes_for_each_image() -> None:
+    with pytest.raises(InvalidOptions, match="expected 2 lists, one an image, got 1"):
+        OptionsBody(boxes=[[]]).resolve(SETTINGS, images=2)
+
+
+@pytest.mark.parametrize("images", [[], [EncodedImage(b"")], [EncodedImage(b"", "name")]])
+def test_a_request_without_an_image_is_refused(images: list[EncodedImage]) -> None:
+    with pytest.raises(InvalidRequest, match="no image"):
+        check_images(images, max_images=2)
+
+
+def test_more_images_than_the_limit_are_too_large() -> None:
+    frame = RawFrame(b"", "RGB8", 0, 0)
+    check_images([frame, EncodedImage(b"")], max_images=2)
+    with pytest.raises(TooLarge, match="3 images, the limit is 2"):
+        check_images([frame] * 3, max_images=2)

@@ -1,0 +1,108 @@
+"""Row O8: where the time of a request goes, in virtual time."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from distilpose.model.detector import Detections
+from distilpose.model.engine import PoseArrays
+from distilpose.service.batcher import Batcher
+from distilpose.service.budget import ByteBudget
+from distilpose.service.device import Device
+from distilpose.service.domain import EncodedImage, Options, PoseAnswer, PoseRequest
+from distilpose.service.metrics import STAGES, Metrics
+from distilpose.service.pipeline import Pipeline
+from distilpose.service.stages import DetectItem
+from distilpose.service.traffic import Traffic
+from odd_images import encode
+from virtual_time import VirtualThread, run_virtually
+
+PHOTO = encode(np.full((100, 200, 3), 255, np.uint8), "png")
+
+
+def find_somebody(items: Sequence[DetectItem]) -> list[Detections]:
+    box = np.array([[0, 20, 32, 44]], np.float32)
+    return [Detections(box, np.ones(1, np.float32)) for _ in items]
+
+
+def look(crops: Sequence[np.ndarray[Any, Any]]) -> list[PoseArrays]:
+    points = np.zeros((17, 2), np.float32)
+    return [PoseArrays(points, np.ones(17, np.float32), points) for _ in crops]
+
+
+class Bench:
+    """A pipeline whose every computation takes 0.25 s."""
+
+    def __init__(self) -> None:
+        clock = asyncio.get_running_loop().time
+        self.registry = CollectorRegistry()
+        metrics = Metrics(self.registry)
+        self.device = Device(executor=VirtualThread(lambda: 0.25), clock=clock)
+        shared: dict[str, Any] = {
+            "device": self.device,
+            "queue_capacity": 10,
+            "observer": metrics,
+            "clock": clock,
+        }
+        self.pipeline = Pipeline(
+            detect=Batcher(find_somebody, stage="detect", buckets=(1,), **shared),
+            pose=Batcher(look, stage="pose", buckets=(8,), **shared),
+            traffic=Traffic(self.device.wake),
+            decode_pool=VirtualThread(lambda: 0.25),  # type: ignore[arg-type]  # an executor as well
+            decoded_bytes=ByteBudget(1_000_000),
+            image_size_px=64,
+            max_pixels=50_000,
+            metrics=metrics,
+            clock=clock,
+        )
+        self.device.start()
+
+    async def ask(self) -> PoseAnswer:
+        options = Options(min_box_score=0.25, max_people=50)
+        return await self.pipeline.estimate(
+            PoseRequest([EncodedImage(PHOTO)], options, deadline=float("inf"))
+        )
+
+    def total(self, name: str) -> float:
+        """A histogram's sum over all stages."""
+        values = (
+            self.registry.get_sample_value(f"distilpose_{name}_sum", {"stage": stage})
+            for stage in STAGES
+        )
+        return sum(value or 0.0 for value in values)
+
+
+def test_o8_stages_and_waits_make_up_a_one_image_request() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await asyncio.sleep(1)
+        timing = (await bench.ask()).timing
+        assert timing.total >= 5 * 0.25  # decode, letterbox, detect, cut, pose
+        parts = timing.decode + timing.detect + timing.pose + timing.queue
+        assert parts == pytest.approx(timing.total)
+        counted = bench.total("stage_duration_seconds") + bench.total("queue_wait_seconds")
+        assert counted == pytest.approx(timing.total)
+
+    run_virtually(scenario())
+
+
+def test_o8_a_wait_behind_others_is_told_as_a_wait() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        squares = [DetectItem(np.zeros((64, 64, 3), np.uint8), 0.25)] * 5
+        others = asyncio.create_task(
+            bench.pipeline.detect.submit(squares, deadline=float("inf"), accepted_at=-1.0)
+        )
+        await asyncio.sleep(0)
+        timing = (await bench.ask()).timing
+        await others
+        # They take 1.25 s of the device, of which decoding and letterboxing cover 0.75 s.
+        assert timing.queue >= 0.5
+        parts = timing.decode + timing.detect + timing.pose + timing.queue
+        assert parts == pytest.approx(timing.total)
+
+    run_virtually(scenario())

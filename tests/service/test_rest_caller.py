@@ -1,0 +1,91 @@
+"""How long a caller waits, and that it has left."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from distilpose.service.errors import InvalidRequest
+from distilpose.service.rest_caller import timeout_seconds, while_waiting
+
+
+def request(
+    timeout: str | None = None, receive: Callable[[], Awaitable[Any]] | None = None
+) -> Request:
+    headers = [] if timeout is None else [(b"x-request-timeout-ms", timeout.encode("latin-1"))]
+    return Request({"type": "http", "headers": headers}, receive or staying)
+
+
+async def staying() -> Any:
+    await asyncio.Event().wait()
+
+
+async def leaving() -> dict[str, str]:
+    await asyncio.sleep(0)
+    return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(None, 10), ("1", 0.001), ("2500", 2.5), ("10001", 10), ("9" * 500, 10)],
+)
+def test_b8_the_callers_own_time_is_a_part_of_the_longest(
+    given: str | None, seconds: float
+) -> None:
+    assert timeout_seconds(request(given), limit_seconds=10) == seconds
+
+
+@pytest.mark.parametrize("given", ["", "0", "-1", "1.5", "1s", "\xb2"])
+def test_b8_a_time_that_is_none_is_refused_by_the_headers_name(given: str) -> None:
+    with pytest.raises(InvalidRequest, match="x-request-timeout-ms"):
+        timeout_seconds(request(given), limit_seconds=10)
+
+
+async def test_work_for_a_caller_that_stays_is_answered() -> None:
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert await while_waiting(request(), work()) == 7
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_works_own_error_is_passed_on() -> None:
+    async def work() -> None:
+        raise InvalidRequest("no")
+
+    with pytest.raises(InvalidRequest):
+        await while_waiting(request(), work())
+
+
+async def test_b5_work_for_a_caller_that_left_is_cancelled() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("withdrawn")
+
+    with pytest.raises(ClientDisconnect):
+        await while_waiting(request(receive=leaving), work())
+    assert ended == ["withdrawn"]
+
+
+async def test_whoever_is_cancelled_cancels_its_work() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("withdrawn")
+
+    waiting = asyncio.create_task(while_waiting(request(), work()))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == ["withdrawn"]

@@ -1,0 +1,286 @@
+"""Frames to answers in order; what is asked of the pipeline takes milliseconds at random."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from distilpose.service.domain import EncodedImage, Frame, ImageAnswer, PoseAnswer
+from distilpose.service.errors import (
+    Draining,
+    InvalidRequest,
+    Overloaded,
+    UndecodableImage,
+)
+from distilpose.service.life import Life, State
+from distilpose.service.metrics import Metrics
+from distilpose.service.settings import GrpcSettings
+from distilpose.service.streams import OrderedStream, Streams
+
+WINDOW = 8
+Estimate = Callable[[Frame], PoseAnswer]
+
+
+def frame(number: int, *, deadline: float = 1e12) -> Frame:
+    content = EncodedImage(b"picture", number)
+    return Frame(number, number * 40.0, content, arrived_at=0, deadline=deadline)
+
+
+def answered(asked: Frame) -> PoseAnswer:
+    """An answer that can be told from those of other frames."""
+    return PoseAnswer([ImageAnswer(asked.source.id, (1, 1))])
+
+
+class Camera:
+    """A caller that sends frames as fast as they are read, and takes answers."""
+
+    def __init__(
+        self,
+        frames: Iterable[Frame],
+        *,
+        estimate: Estimate = answered,
+        seconds: float = 0.003,
+        stays_open: bool = False,
+    ) -> None:
+        self.taken: list[tuple[Frame, PoseAnswer]] = []
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.most_in_flight = 0
+        self.working = 0
+        self.read_frames = 0
+        self._frames = iter(frames)
+        self._estimate = estimate
+        self._seconds = seconds
+        self._stays_open = stays_open
+
+    async def read(self) -> Frame | None:
+        await asyncio.sleep(0)
+        following = next(self._frames, None)
+        if following is None and self._stays_open:
+            await asyncio.Event().wait()
+        self.read_frames += following is not None
+        self.most_in_flight = max(self.most_in_flight, self.read_frames - len(self.taken))
+        return following
+
+    async def estimate(self, frame: Frame) -> PoseAnswer:
+        self.working += 1
+        try:
+            await asyncio.sleep(random.uniform(0, self._seconds))  # noqa: S311 - a delay
+            return self._estimate(frame)
+        finally:
+            self.working -= 1
+
+    async def send(self, frame: Frame, answer: PoseAnswer) -> None:
+        await self.takes.wait()
+        self.taken.append((frame, answer))
+
+    @property
+    def taken_ids(self) -> list[int]:
+        return [taken.frame_id for taken, _ in self.taken]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [answer.failure.type if answer.failure else "answered" for _, answer in self.taken]
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.life = Life()
+        self.life.advance(State.READY)
+
+    def stream(self, camera: Camera, *, window: int = WINDOW) -> OrderedStream:
+        return OrderedStream(camera, window=window, metrics=self.metrics)
+
+    def streams(self, **settings: float) -> Streams:
+        return Streams(GrpcSettings.model_validate(settings), self.life, self.metrics)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"distilpose_{name}", labels)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+async def nothing_stays() -> AsyncIterator[None]:
+    """No task of a stream outlives it."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    assert {task for task in asyncio.all_tasks() if task.get_name().startswith("stream")} <= before
+
+
+async def test_64_streams_each_get_their_own_answers_in_order(bench: Bench) -> None:
+    cameras = [Camera(map(frame, range(1, 51))) for _ in range(64)]
+    await asyncio.gather(*(bench.stream(camera).run() for camera in cameras))
+    for camera in cameras:
+        assert camera.taken_ids == list(range(1, 51))
+        assert all(answer == answered(asked) for asked, answer in camera.taken)
+        assert camera.most_in_flight <= WINDOW
+
+
+async def test_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench) -> None:
+    def estimate(asked: Frame) -> PoseAnswer:
+        if asked.frame_id % 50 == 20:
+            return PoseAnswer([ImageAnswer(None, error=UndecodableImage("no image"))])
+        if asked.frame_id % 50 == 30:
+            raise RuntimeError("/secret/path")
+        return answered(asked)
+
+    def sent(number: int) -> Frame:
+        match number % 50:
+            case 0:
+                return replace(frame(number), timestamp_ms=float("nan"))
+            case 10:
+                return replace(frame(number), frame_id=number - 1)
+            case 40:
+                return replace(frame(number), timestamp_ms=40.0 * (number - 3))
+        return frame(number)
+
+    camera = Camera(map(sent, range(1, 1001)), estimate=estimate, seconds=0.001)
+    stream = bench.stream(camera)
+    await stream.run()
+    bad = {0: "invalid-request", 10: "invalid-request", 40: "invalid-request"}
+    bad |= {20: "undecodable-image", 30: "internal"}
+    assert camera.kinds == [bad.get(number % 50, "answered") for number in range(1, 1001)]
+    details = {answer.failure.detail for _, answer in camera.taken if answer.failure}
+    assert "frame_id: expected more than 9, got 9" in details
+    assert "timestamp_ms: expected more than 1560.0, got 1480.0" in details
+    assert not any("secret" in detail for detail in details)
+    frames = {
+        outcome: bench.value("stream_frames_total", mode="ordered", outcome=outcome)
+        for outcome in ("answered", "failed")
+    }
+    assert frames == {"answered": 900, "failed": 100}
+    assert bench.value("stream_frame_age_seconds_count") == 1000
+
+
+async def test_a_slow_caller_stops_the_reading(bench: Bench) -> None:
+    camera = Camera(map(frame, range(1, 101)), seconds=0)
+    camera.takes.clear()
+    running = asyncio.create_task(bench.stream(camera, window=3).run())
+    await asyncio.sleep(0.05)
+    assert camera.read_frames == 3
+    camera.takes.set()
+    await running
+    assert camera.taken_ids == list(range(1, 101))
+    assert camera.most_in_flight == 3
+
+
+async def test_a_stream_that_is_ended_answers_what_it_has_read(
+    bench: Bench, nothing_stays: None
+) -> None:
+    camera = Camera(map(frame, range(1, 6)), stays_open=True)
+    stream = bench.stream(camera)
+    running = asyncio.create_task(bench.streams().run(stream))
+    await asyncio.sleep(0.001)
+    bench.life.advance(State.REFUSING)
+    with pytest.raises(Draining, match="shutting down"):
+        await running
+    assert camera.taken_ids == list(range(1, camera.read_frames + 1))
+    assert stream.last_frame_id == camera.read_frames
+
+
+async def test_a_draining_service_goes_on_until_it_refuses(bench: Bench) -> None:
+    camera = Camera(map(frame, range(1, 6)))
+    bench.life.advance(State.DRAINING)
+    await bench.streams().run(bench.stream(camera))
+    assert camera.taken_ids == [1, 2, 3, 4, 5]
+
+
+async def test_an_old_stream_ends_and_may_be_begun_again_at_once(bench: Bench) -> None:
+    camera = Camera([frame(1)], stays_open=True)
+    with pytest.raises(Draining, match=r"0\.05 s old") as ended:
+        await bench.streams(max_connection_age_seconds=0.05).run(bench.stream(camera))
+    assert ended.value.retry_after_seconds == 0
+    assert camera.taken_ids == [1]
+
+
+async def test_without_an_answer_there_is_no_last_frame(bench: Bench) -> None:
+    stream = bench.stream(Camera([], stays_open=True))
+    with pytest.raises(Draining):
+        await bench.streams(max_connection_age_seconds=0.01).run(stream)
+    assert stream.last_frame_id is None
+
+
+async def test_a_frame_out_of_order_is_not_the_last_frame(bench: Bench) -> None:
+    camera = Camera([frame(5), frame(6), frame(2)])
+    stream = bench.stream(camera)
+    await stream.run()
+    assert camera.kinds == ["answered", "answered", "invalid-request"]
+    assert stream.last_frame_id == 6
+
+
+async def test_what_is_known_before_is_answered_without_the_pipeline(bench: Bench) -> None:
+    camera = Camera([replace(frame(1), error=InvalidRequest("no picture")), frame(2)])
+    stream = bench.stream(camera)
+    await stream.run()
+    assert camera.kinds == ["invalid-request", "answered"]
+    assert stream.last_frame_id == 2
+
+
+async def test_a_frame_waits_for_room_in_the_queue(bench: Bench) -> None:
+    refusals = iter([Overloaded("full", retry_after_seconds=0.001)] * 5)
+
+    def estimate(asked: Frame) -> PoseAnswer:
+        for refusal in refusals:
+            raise refusal
+        return answered(asked)
+
+    camera = Camera(map(frame, range(1, 4)), estimate=estimate)
+    await bench.stream(camera).run()
+    assert camera.kinds == ["answered"] * 3
+
+
+async def test_a_frame_waits_no_longer_than_its_deadline(bench: Bench) -> None:
+    def estimate(_: Frame) -> PoseAnswer:
+        raise Overloaded("full", retry_after_seconds=100)
+
+    soon = asyncio.get_running_loop().time() + 0.3
+    camera = Camera([frame(1, deadline=soon)], estimate=estimate)
+    await asyncio.wait_for(bench.stream(camera).run(), 2)
+    assert camera.kinds == ["overloaded"]
+
+
+async def test_what_reading_raises_comes_after_the_answers(
+    bench: Bench, nothing_stays: None
+) -> None:
+    def frames() -> Iterable[Frame]:
+        yield from map(frame, range(1, 4))
+        raise InvalidRequest("not a frame")
+
+    camera = Camera(frames())
+    with pytest.raises(InvalidRequest, match="not a frame"):
+        await bench.stream(camera).run()
+    assert camera.taken_ids == [1, 2, 3]
+
+
+async def test_a_caller_that_leaves_withdraws_its_frames(bench: Bench, nothing_stays: None) -> None:
+    camera = Camera(map(frame, range(1, 100)), seconds=60)
+    running = asyncio.create_task(bench.streams().run(bench.stream(camera)))
+    await asyncio.sleep(0.02)
+    assert camera.working == WINDOW
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert camera.working == 0
+
+
+async def test_more_streams_than_the_limit_are_refused(bench: Bench) -> None:
+    streams = bench.streams(max_streams=2)
+    with streams.place(), streams.place():
+        assert bench.value("streams_active") == 2
+        with pytest.raises(Overloaded, match="2 streams are open, the limit") as refused:
+            streams.place().__enter__()
+        assert refused.value.retry_after_seconds == 1
+    assert bench.value("streams_active") == 0
+    with streams.place():
+        pass
