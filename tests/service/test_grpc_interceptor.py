@@ -7,6 +7,10 @@ from typing import Any, NamedTuple, NoReturn
 import grpc
 import pytest
 from grpc_status import rpc_status
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry
 
 from distilpose.service.auth import ApiKeys
@@ -14,7 +18,8 @@ from distilpose.service.errors import TooLarge
 from distilpose.service.grpc_interceptor import CallInterceptor
 from distilpose.service.logs import request_id
 from distilpose.service.metrics import Metrics
-from distilpose.service.traces import NoTraces
+from distilpose.service.traces import NoTraces, Traces
+from distilpose.service.traces_otel import OtelTraces
 
 ESTIMATE = "/distilpose.v1.PoseService/EstimatePose"
 STREAM = "/distilpose.v1.PoseService/StreamPose"
@@ -57,9 +62,11 @@ class Context:
 
 
 class Bench:
-    def __init__(self, *keys: str) -> None:
+    def __init__(self, *keys: str, traces: Traces | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._interceptor = CallInterceptor(ApiKeys(keys), Metrics(self.registry), NoTraces())
+        self._interceptor = CallInterceptor(
+            ApiKeys(keys), Metrics(self.registry), traces or NoTraces()
+        )
 
     async def handler(self, behaviour: Callable[..., Awaitable[Any]], details: Details) -> Any:
         """What the interceptor makes of the behaviour for such a call."""
@@ -96,6 +103,26 @@ async def test_an_answer_passes_and_is_counted() -> None:
     value = bench.registry.get_sample_value
     assert value("distilpose_request_duration_seconds_count", labels) == 1
     assert value("distilpose_requests_in_flight", {"transport": "grpc"}) == 0
+
+
+async def test_a_call_is_a_part_of_its_callers_trace() -> None:
+    async def broken(_: bytes, __: Context) -> None:
+        raise RuntimeError
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    bench = Bench(traces=OtelTraces(provider))
+    with pytest.raises(grpc.aio.AbortError):
+        await bench.call(broken, Context((("traceparent", caller), ("x-request-id", "r1"))))
+    await asyncio.sleep(0)
+    [span] = exporter.get_finished_spans()
+    assert span.name == "estimate_pose"
+    assert span.parent is not None
+    assert f"{span.parent.trace_id:032x}" in caller
+    assert span.attributes == {"distilpose.request_id": "r1", "distilpose.code": "INTERNAL"}
+    assert span.status.status_code is StatusCode.ERROR
 
 
 async def test_the_callers_id_comes_back_and_is_in_the_logs() -> None:

@@ -76,11 +76,14 @@ class PoseEngine:
         self._std = torch.tensor(STD_RGB, device=device).mul(255)
 
     def warm_up(self) -> dict[int, float]:
-        """Run every bucket, twice. Returns the seconds of each bucket's second run."""
+        """Run every bucket; the smallest and the largest again, since a first run is slower.
+
+        Returns the seconds of each one's last run.
+        """
+        ends = (self.buckets[0], self.buckets[-1])
         seconds = {}
-        for bucket in self.buckets:
+        for bucket in (*self.buckets, *ends):
             crops = np.zeros((bucket, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
-            self.run(crops)
             began = time.perf_counter()
             self.run(crops)
             seconds[bucket] = time.perf_counter() - began
