@@ -2,41 +2,60 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from distilpose.model import crop, geometry, predict
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
-from distilpose.model.detector import to_image
+from distilpose.model.calibration import Calibration
+from distilpose.model.detector import Detections, to_image
 from distilpose.model.engine import PoseArrays
 from distilpose.model.letterbox import letterbox
 from distilpose.service import sources
+from distilpose.service.batcher import Batcher
+from distilpose.service.budget import ByteBudget
 from distilpose.service.domain import ImageAnswer, Options, PoseRequest, Source
 from distilpose.service.errors import Internal, InvalidOptions, ServiceError
 from distilpose.service.outcomes import Outcome
 from distilpose.service.room import Places
 from distilpose.service.spans import Spans
 from distilpose.service.stages import DetectItem
-from distilpose.service.traffic import Way
-
-if TYPE_CHECKING:
-    from distilpose.service.pipeline import Pipeline
+from distilpose.service.traffic import Traffic, Way
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Means:
+    """What all requests share: both stages, the decode threads, and the limits."""
+
+    detect: Batcher[DetectItem, Detections]
+    pose: Batcher[ImageHWC, PoseArrays]
+    traffic: Traffic
+    decode_pool: ThreadPoolExecutor
+    decoded_bytes: ByteBudget
+    image_size_px: int
+    """Side of the detector's square."""
+    max_pixels: int
+    calibration: Calibration | None = None
+    clock: Callable[[], float] = time.monotonic
 
 
 class Journey:
     """What the images of one request share on their way."""
 
     def __init__(
-        self, pipeline: "Pipeline", request: PoseRequest, accepted_at: float, places: Places
+        self, means: Means, request: PoseRequest, accepted_at: float, places: Places
     ) -> None:
         self.spans = Spans()
-        self._pipeline = pipeline
+        self._means = means
         self._request = request
         self._accepted_at = accepted_at
         self._places = places
@@ -45,7 +64,7 @@ class Journey:
         """One image's poses, or its error: nothing of it concerns the other images."""
         source = self._request.images[index]
         try:
-            with self._pipeline.traffic.way() as way:
+            with self._means.traffic.way() as way:
                 return await self._answer(source, index, way)
         except ServiceError as err:
             if isinstance(err, Internal):
@@ -56,13 +75,13 @@ class Journey:
             return ImageAnswer(source.id, error=Internal("the image could not be processed"))
 
     async def _answer(self, source: Source, index: int, way: Way) -> ImageAnswer:
-        pipeline = self._pipeline
+        means = self._means
         way.to("pose" if self._request.options.skips_detector else "detect")
         header = await self._in_thread(
-            "decode", lambda: sources.read_header(source, max_pixels=pipeline.max_pixels)
+            "decode", lambda: sources.read_header(source, max_pixels=means.max_pixels)
         )
         with ExitStack() as kept:
-            async with pipeline.decoded_bytes.hold(header.pixels * 3):
+            async with means.decoded_bytes.hold(header.pixels * 3):
                 image = await self._in_thread("decode", lambda: sources.decode(source, header))
                 boxes_xyxy_px, box_scores = await self._boxes(image, index, way)
                 regions = geometry.crop_regions(boxes_xyxy_px)
@@ -70,7 +89,7 @@ class Journey:
                 crops = await self._cut(image, regions)
             way.to(None)
             arrays = await self._run_student(crops, places)
-        calibration = pipeline.calibration
+        calibration = means.calibration
         poses = (
             predict.assemble(arrays, regions, boxes_xyxy_px, box_scores, calibration=calibration)
             if arrays
@@ -84,11 +103,11 @@ class Journey:
         if options.skips_detector:
             boxes_xyxy_px = _given_boxes(options, index, _size_wh(image))
             return boxes_xyxy_px, np.ones(len(boxes_xyxy_px), np.float32)
-        size_px = self._pipeline.image_size_px
+        size_px = self._means.image_size_px
         square, placed = await self._in_thread("detect", lambda: letterbox(image, size_px))
         item = DetectItem(square, options.min_box_score)
         way.to("pose")
-        [outcome] = await self._pipeline.detect.submit([item], places=self._places, **self._terms())
+        [outcome] = await self._means.detect.submit([item], places=self._places, **self._terms())
         self.spans.add_outcomes("detect", [outcome])
         boxes_xyxy_px, box_scores = to_image(outcome.unwrap(), placed)
         return boxes_xyxy_px[: options.max_people], box_scores[: options.max_people]
@@ -99,9 +118,9 @@ class Journey:
         crops = people * options.crops_per_person
         if options.skips_detector:
             return Places(self._places.room, self._places.use(crops))
-        asked_at = self._pipeline.clock()
-        places = await self._pipeline.pose.room.wait_for(crops, accepted_at=self._accepted_at)
-        self.spans.add_wait("pose", asked_at, self._pipeline.clock())
+        asked_at = self._means.clock()
+        places = await self._means.pose.room.wait_for(crops, accepted_at=self._accepted_at)
+        self.spans.add_wait("pose", asked_at, self._means.clock())
         return places
 
     async def _cut(self, image: ImageHWC, regions: geometry.CropRegions) -> CropsBHWC:
@@ -116,7 +135,7 @@ class Journey:
     async def _run_student(self, crops: CropsBHWC, places: Places) -> PoseArrays | None:
         if not len(crops):
             return None
-        outcomes = await self._pipeline.pose.submit(list(crops), places=places, **self._terms())
+        outcomes = await self._means.pose.submit(list(crops), places=places, **self._terms())
         self.spans.add_outcomes("pose", outcomes)
         rows = [outcome.unwrap() for outcome in outcomes]
         arrays = PoseArrays(*(np.stack(column) for column in zip(*rows, strict=True)))
@@ -133,7 +152,7 @@ class Journey:
         return {"deadline": self._request.deadline, "accepted_at": self._accepted_at}
 
     async def _in_thread(self, stage: str, work: Callable[[], T]) -> T:
-        clock = self._pipeline.clock
+        clock = self._means.clock
         queued_at = clock()
 
         def timed() -> Outcome[T]:
@@ -141,7 +160,7 @@ class Journey:
             return Outcome(work(), None, queued_at, started_at, clock())
 
         loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._pipeline.decode_pool, timed)
+        outcome = await loop.run_in_executor(self._means.decode_pool, timed)
         self.spans.add_outcomes(stage, [outcome])
         return outcome.unwrap()
 
