@@ -187,16 +187,19 @@ class Device:
         running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._ended, finish, done))
 
     def _ended(self, finish: Callable[[T], Verdict], done: "Future[T]") -> None:
-        self._idle.set()
         verdict: Verdict = "doubtful"
         try:
             verdict = finish(done.result())
         except Exception:
             logger.exception("finishing a batch failed")
         self._judge(verdict)
-        # Not at once: those who were just answered queue their next items first.
         if self._loop:
-            self._loop.call_soon(self.wake)
+            # Not free at once: those who were just answered queue their next items first.
+            self._loop.call_soon(self._free)
+
+    def _free(self) -> None:
+        self._idle.set()
+        self.wake()
 
     def _judge(self, verdict: Verdict) -> None:
         if verdict == "well":
