@@ -5,7 +5,7 @@ that the device only ever meets shapes that `warm_up` has run.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import ClassVar, NamedTuple, TypeVar, cast
 
@@ -44,6 +44,19 @@ def powers_of_two(largest: int, *, each_up_to: int = 1) -> tuple[int, ...]:
     return (*buckets, largest) if largest > buckets[-1] else tuple(buckets)
 
 
+def time_buckets(run: Callable[[int], object], buckets: Sequence[int]) -> dict[int, float]:
+    """Run every bucket; the smallest and the largest again, since a first run is slower.
+
+    Returns the seconds of each one's last run.
+    """
+    seconds = {}
+    for bucket in (*buckets, *sorted({buckets[0], buckets[-1]})):
+        began = time.perf_counter()
+        run(bucket)
+        seconds[bucket] = time.perf_counter() - began
+    return seconds
+
+
 class PoseEngine:
     """A student network ready to answer crops on `device` in `dtype`; takes the network over.
 
@@ -76,18 +89,9 @@ class PoseEngine:
         self._std = torch.tensor(STD_RGB, device=device).mul(255)
 
     def warm_up(self) -> dict[int, float]:
-        """Run every bucket; the smallest and the largest again, since a first run is slower.
-
-        Returns the seconds of each one's last run.
-        """
-        ends = (self.buckets[0], self.buckets[-1])
-        seconds = {}
-        for bucket in (*self.buckets, *ends):
-            crops = np.zeros((bucket, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
-            began = time.perf_counter()
-            self.run(crops)
-            seconds[bucket] = time.perf_counter() - began
-        return seconds
+        """Run every bucket. Returns the seconds of each one, as `time_buckets` takes them."""
+        crops = np.zeros((self.buckets[-1], CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
+        return time_buckets(lambda bucket: self.run(crops[:bucket]), self.buckets)
 
     @torch.inference_mode()
     def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:

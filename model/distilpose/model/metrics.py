@@ -27,6 +27,15 @@ _LEFT_SHOULDER: Final = KEYPOINT_NAMES.index("left_shoulder")
 _RIGHT_HIP: Final = KEYPOINT_NAMES.index("right_hip")
 
 
+def oks_terms(squared_px2: AnyFloats, *, area_px2: float | AnyFloats) -> npt.NDArray[np.float64]:
+    """Each keypoint's similarity in 0..1, for squared distances (..., 17) and areas (...).
+
+    Source: COCO keypoint task.
+    """
+    area_px2 = np.asarray(area_px2, dtype=np.float64)[..., None] + np.spacing(1)
+    return np.asarray(np.exp(-squared_px2 / (2 * area_px2 * (2 * OKS_SIGMAS) ** 2)))
+
+
 def oks(
     found_xy_px: AnyFloats,
     true_xy_px: AnyFloats,
@@ -40,8 +49,7 @@ def oks(
     broadcast, and the answer is (...). Nobody counted gives 0. Source: COCO keypoint task.
     """
     squared_px2 = np.sum((found_xy_px.astype(np.float64) - true_xy_px) ** 2, axis=-1)
-    area_px2 = np.asarray(area_px2, dtype=np.float64)[..., None] + np.spacing(1)
-    similarity = np.exp(-squared_px2 / (2 * area_px2 * (2 * OKS_SIGMAS) ** 2))
+    similarity = oks_terms(squared_px2, area_px2=area_px2)
     if counted is None:
         return np.asarray(similarity.mean(axis=-1))
     total = np.sum(similarity * counted, axis=-1)

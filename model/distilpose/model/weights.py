@@ -7,7 +7,6 @@ functions that take tensors know no network: a detector's weights have the same 
 
 import contextlib
 import hashlib
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from distilpose.model.calibration import Calibration
 from distilpose.model.card import Card
 from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.files import replacing
 from distilpose.model.networks import Student, Teacher, construct
 
 _CARD_KEY: Final = "card"
@@ -82,7 +82,6 @@ def write_tensors(
     Raises:
         WeightsError: the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
     card = card.model_copy(update={"calibrated": calibration is not None})
     metadata = {_CARD_KEY: card.model_dump_json()}
@@ -90,12 +89,10 @@ def write_tensors(
         metadata[_CALIBRATION_KEY] = calibration.model_dump_json()
     data = safetensors.torch.save(contiguous, metadata=metadata)
     try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(data)
     except OSError as err:
         raise WeightsError(f"{path}: cannot be written: {err.strerror}") from err
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Tensor], Card, str]:

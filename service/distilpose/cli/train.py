@@ -4,17 +4,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from distilpose.cli import train_ablation, train_detector
 from distilpose.cli.options import told_errors
 from distilpose.cli.train_display import TrainDisplay
-from distilpose.cli.train_options import overrides_of, run_options
-
-if TYPE_CHECKING:
-    from distilpose.model.train.loop import Run
+from distilpose.cli.train_options import overrides_of, run_options, stopped_by_signals
 
 _STOPPED: Final = 128 + signal.SIGTERM
 """Exit code of a run that was stopped before its end: whatever started it should do so again."""
@@ -98,18 +95,10 @@ def _train(
             )
             if resume and run.checkpoint_path.exists():
                 run.resume()
-            _stop_on_signals(run)
-            run.fit()
+            with stopped_by_signals(run):
+                run.fit()
         finally:
             display.close()
             distributed.leave()
         if run.stopping:
             sys.exit(_STOPPED)
-
-
-def _stop_on_signals(run: "Run") -> None:
-    def stop(_: int, __: object) -> None:
-        run.stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)

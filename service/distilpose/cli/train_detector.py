@@ -1,6 +1,5 @@
 """`distilpose train detector`: the person detector on any folder of labelled people."""
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from distilpose.cli.figures import told
 from distilpose.cli.options import picture_progress, seconds, told_errors
+from distilpose.cli.train_options import stopped_by_signals
 
 if TYPE_CHECKING:
     from distilpose.model.evaluate import BoxesFrom
@@ -75,7 +75,7 @@ def command(
         run = _run(people, out, _settings(**settings))
         # Before the training, so that what is wrong with these people is told at once.
         before = _measured_before(run, evaluate_on, student) if evaluate_on else []
-        with _progress(run), _stopped_by_signals(run):
+        with _progress(run), stopped_by_signals(run):
             run.fit(resume=resume)
         click.echo(f"wrote {run.weights_path}")
         if evaluate_on and not run.stopping:
@@ -138,19 +138,6 @@ def _progress(run: "DetectorRun") -> Iterator[None]:
 
         run.on_step = show
         yield
-
-
-@contextmanager
-def _stopped_by_signals(run: "DetectorRun") -> Iterator[None]:
-    def stop(_: int, __: object) -> None:
-        run.stopping = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _measured_before(run: "DetectorRun", folder: Path, student: Path | None) -> list[_Row]:

@@ -1,8 +1,10 @@
 """Options that say which run to do, of all commands that do one."""
 
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -24,6 +26,27 @@ def run_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+class Stoppable(Protocol):
+    """A run that ends, having saved, soon after it is told to."""
+
+    stopping: bool
+
+
+@contextmanager
+def stopped_by_signals(run: Stoppable) -> Iterator[None]:
+    """Within it, SIGTERM and Ctrl-C tell the run to stop."""
+
+    def stop(_: int, __: object) -> None:
+        run.stopping = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def overrides_of(given: Sequence[str], budget: str | None, *, runs: int = 1) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from distilpose.model import devices
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.detector import Detections, PersonDetector
-from distilpose.model.engine import PoseArrays, powers_of_two
+from distilpose.model.engine import PoseArrays, powers_of_two, time_buckets
 from distilpose.model.load import Models, load_models
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.auth import ApiKeys
@@ -256,16 +256,11 @@ def _decode_threads(settings: Settings) -> int:
 
 
 def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[int, float]:
-    """Run each bucket twice; the seconds of each one's second run."""
-    seconds = {}
+    """Run every bucket; the seconds of each one, as `time_buckets` takes them."""
     side = detector.image_size_px
-    for bucket in buckets:
-        squares_BHWC = np.zeros((bucket, side, side, 3), np.uint8)
-        for _ in range(2):
-            began = time.perf_counter()
-            detector.run(squares_BHWC, np.ones(bucket, np.float32))
-            seconds[bucket] = time.perf_counter() - began
-    return seconds
+    squares_BHWC = np.zeros((buckets[-1], side, side, 3), np.uint8)
+    scores = np.ones(buckets[-1], np.float32)
+    return time_buckets(lambda n: detector.run(squares_BHWC[:n], scores[:n]), buckets)
 
 
 def _items_per_second(seconds: Mapping[int, float]) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,6 +76,3 @@ class Entry(Generic[Item, Result]):
         started_at = now if self.started_at is None else self.started_at
         self.settled = True
         self.call.settle(self.index, Outcome(result, error, self.queued_at, started_at, now))
-
-
-AnyEntry = Entry[Any, Any]

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
-from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError
 from distilpose.model.train.loop import Observer
 from distilpose.model.train.prepare import prepare
@@ -129,12 +128,8 @@ class Ablation(NamedTuple):
         for row, seed, settings in self.runs():
             done = self.folder(row, seed) / "figures.json"
             if done.exists():
-                before = found.get(row, Outcome(row, _ranked_by(settings), ()))
+                ranked_by = "score" if settings.trains_scores else "box"
+                before = found.get(row, Outcome(row, ranked_by, ()))
                 figures = EarlyFigures(**json.loads(done.read_text("utf-8")))
                 found[row] = before._replace(figures=(*before.figures, figures))
         return list(found.values())
-
-
-def _ranked_by(settings: TrainSettings) -> str:
-    has_score = network_config(settings.network).role == "teacher" or settings.loss.score > 0
-    return "score" if has_score else "box"

@@ -23,6 +23,7 @@ import yaml
 
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.errors import DataError
+from distilpose.model.files import replacing
 from distilpose.model.geometry import clip_boxes
 from distilpose.model.letterbox import BORDER_VALUE
 from distilpose.model.people import PeopleFolder, Person, Picture
@@ -142,9 +143,8 @@ def _holds(out: Path, digest: str) -> bool:
 def _describe(out: Path, digest: str) -> None:
     # Ultralytics wants a `val`, and takes the folders as beside this file.
     described = {"train": _IMAGES, "val": _IMAGES, "names": {0: "person"}, "digest": digest}
-    unfinished = out / f".{_DESCRIPTION}"
-    unfinished.write_text(yaml.safe_dump(described, sort_keys=False), "utf-8")
-    unfinished.replace(out / _DESCRIPTION)
+    with replacing(out / _DESCRIPTION) as unfinished:
+        unfinished.write_text(yaml.safe_dump(described, sort_keys=False), "utf-8")
 
 
 def _write(

@@ -23,6 +23,7 @@ from torch import Tensor
 from distilpose.model.card import Card, Figure
 from distilpose.model.detector_network import PACKAGED_ARCHITECTURE, person_network
 from distilpose.model.errors import WeightsError
+from distilpose.model.files import replacing
 from distilpose.model.train.detector_data import DetectorData
 from distilpose.model.train.detector_trainer import (
     DetectorSettings,
@@ -166,9 +167,8 @@ class DetectorRun:
         """Say beside a new checkpoint how far it is."""
         done = {"step": self.progress.step, "spent_seconds": self.progress.seconds}
         self._state = self._state.model_copy(update=done)
-        unfinished = self._state_path.with_name(f".{self._state_path.name}")
-        unfinished.write_text(self._state.model_dump_json(indent=2), "utf-8")
-        unfinished.replace(self._state_path)
+        with replacing(self._state_path) as unfinished:
+            unfinished.write_text(self._state.model_dump_json(indent=2), "utf-8")
         self._saved_at = self.clock()
 
     @property

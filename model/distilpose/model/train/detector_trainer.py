@@ -6,7 +6,6 @@ downloaded or reported.
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from distilpose.model.detector_network import PACKAGED, import_ultralytics, person_network
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.files import replacing
 from distilpose.model.train.detector_data import DetectorData
 
 CALM_SHARE: Final = 0.15
@@ -215,13 +215,11 @@ class _Differences:
     def save_model(self) -> None:
         """Write the checkpoint beside the last one and put it in its place."""
         trainer: Any = self
-        unfinished = self.checkpoint.with_name(f".{os.getpid()}.{self.checkpoint.name}")
-        trainer.last = trainer.best = unfinished
         try:
-            cast("Any", super()).save_model()
-            unfinished.replace(self.checkpoint)
+            with replacing(self.checkpoint) as unfinished:
+                trainer.last = trainer.best = unfinished
+                cast("Any", super()).save_model()
         finally:
-            unfinished.unlink(missing_ok=True)
             trainer.last = trainer.best = self.checkpoint
         self.pace.after_save()
 

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from distilpose.model import geometry
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC, check_image, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.skeleton import KEYPOINT_COUNT, OKS_SIGMAS
+from distilpose.model.metrics import oks_terms
+from distilpose.model.skeleton import KEYPOINT_COUNT
 from distilpose.model.teacher_engine import TeacherEngine
 
 AREA_SHARE: Final = 0.53
@@ -73,9 +74,7 @@ def trust(peak: FloatArray, distance_px: FloatArray, *, areas_px2: FloatArray) -
 
     `peak` and `distance_px` are (N, 17), the people's `areas_px2` (N,).
     """
-    variances_px2 = areas_px2[:, None] * (2 * OKS_SIGMAS) ** 2
-    agreement = np.exp(-(distance_px**2) / (2 * variances_px2))
-    weight = np.clip(peak, 0, 1) * agreement
+    weight = np.clip(peak, 0, 1) * oks_terms(distance_px**2, area_px2=areas_px2)
     return np.where(weight >= MIN_WEIGHT, weight, 0).astype(np.float32)
 
 

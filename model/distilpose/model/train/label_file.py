@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,6 +13,7 @@ import numpy as np
 
 from distilpose.model.arrays import FloatArray
 from distilpose.model.errors import DataError
+from distilpose.model.files import replacing
 from distilpose.model.load import Models
 from distilpose.model.people import PERSON_CATEGORY_ID
 from distilpose.model.skeleton import KEYPOINT_NAMES, LIMBS
@@ -100,14 +100,11 @@ def write(path: Path, labels: dict[str, Any]) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(gzip.compress(json.dumps(labels).encode(), mtime=0))
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(gzip.compress(json.dumps(labels).encode(), mtime=0))
     except OSError as err:
         raise DataError(f"{path}: cannot be written: {err.strerror}") from err
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _image(photo: LabelledPhoto) -> dict[str, Any]:

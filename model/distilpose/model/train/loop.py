@@ -244,16 +244,11 @@ class Run:
                 autocast=self.autocast,
             )
             self.figures = validate.figures(
-                xy_crop, raw_score, self.held_out.table, scores_trained=self._trains_scores
+                xy_crop, raw_score, self.held_out.table, scores_trained=self.settings.trains_scores
             )
             drawn_HWC = examples.sheet(self.held_out.people, xy_crop, raw_score)
             self.observer.on_figures(self.progress.step, self.figures, drawn_HWC)
         self._last["figures"] = self._last["log"] = self.clock()
-
-    @property
-    def _trains_scores(self) -> bool:
-        is_teacher = isinstance(self.network, Teacher)
-        return is_teacher or (self.settings.teacher is not None and self.settings.loss.score > 0)
 
     def _objective(self) -> Objective:
         loss = self.settings.loss

@@ -138,6 +138,12 @@ class TrainSettings(_Group):
     augment_strength: float = Field(1.0, ge=0, le=1, description="Short runs want about a third.")
     calm: float = Field(0.15, ge=0, le=1, description="Last share of the run at half strength.")
 
+    @property
+    def trains_scores(self) -> bool:
+        """Whether answers can be ranked by a score: a teacher's peaks, or a student's own."""
+        is_teacher = NETWORKS[self.network].role == "teacher"
+        return is_teacher or (self.teacher is not None and self.loss.score > 0)
+
     @model_validator(mode="after")
     def _fits(self) -> "TrainSettings":
         if self.network not in NETWORKS:

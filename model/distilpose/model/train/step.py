@@ -44,7 +44,7 @@ class Step:
         with self.autocast():
             terms = self.objective(batch, fade)
         self.optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
         self.optimiser.step()
