@@ -103,14 +103,23 @@ class Bench:
         )
 
     async def ask(
-        self, *contents: bytes, options: Options | None = None, seconds: float = 30
+        self,
+        *contents: bytes,
+        options: Options | None = None,
+        seconds: float = 30,
+        waits_for_room: bool = False,
     ) -> PoseAnswer:
         request = PoseRequest(
             [EncodedImage(content, index) for index, content in enumerate(contents)],
             options or Options(min_box_score=0.25, max_people=50),
             deadline=time.monotonic() + seconds,
+            waits_for_room=waits_for_room,
         )
         return await self.pipeline.estimate(request)
+
+    def dropped(self, stage: str, reason: str) -> float | None:
+        labels = {"stage": stage, "reason": reason}
+        return self.registry.get_sample_value("distilpose_dropped_items_total", labels)
 
     async def close(self) -> None:
         await self.device.close(Draining("the test is over"))
@@ -220,6 +229,57 @@ async def test_crops_are_what_counts_when_boxes_are_given() -> None:
     two = boxes_option([0, 0, 9, 9], [0, 0, 9, 9], flip_test=True)
     with bench.pipeline.pose.admit(1), pytest.raises(Overloaded, match="no room for 4 more"):
         await bench.ask(RED, options=two)
+    await bench.close()
+
+
+async def test_what_may_wait_is_answered_where_others_are_refused() -> None:
+    bench = Bench(queue_capacity=2)
+    first = asyncio.create_task(bench.ask(RED, RED))
+    waiting = [asyncio.create_task(bench.ask(RED, waits_for_room=True)) for _ in range(5)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await bench.ask(RED)
+    bench.device.start()
+    assert [len((await each).images) for each in (first, *waiting)] == [2] + [1] * 5
+    assert bench.dropped("detect", "overloaded") == 1
+    assert bench.pipeline.detect.room.used == 0
+    await bench.close()
+
+
+async def test_what_waits_leaves_a_quarter_of_the_queue_to_who_asks_once() -> None:
+    bench = Bench(queue_capacity=8)
+    streams = [asyncio.create_task(bench.ask(RED, waits_for_room=True)) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert bench.pipeline.detect.room.used == 6
+    once = [asyncio.create_task(bench.ask(RED)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="the detect queue holds 8 of 8"):
+        await bench.ask(RED)
+    bench.device.start()
+    await asyncio.gather(*streams, *once)
+    await bench.close()
+
+
+async def test_waiting_for_room_ends_at_the_deadline() -> None:
+    bench = Bench(queue_capacity=2)
+    first = asyncio.create_task(bench.ask(RED, RED))
+    await asyncio.sleep(0)
+    with pytest.raises(DeadlineExceeded):
+        await bench.ask(RED, seconds=0.05, waits_for_room=True)
+    bench.device.start()
+    await first
+    assert bench.pipeline.detect.room.used == 0
+    await bench.close()
+
+
+async def test_waiting_for_room_counts_as_waiting_for_the_stage() -> None:
+    bench = Bench(queue_capacity=2)
+    first = asyncio.create_task(bench.ask(RED, RED))
+    waiting = asyncio.create_task(bench.ask(RED, waits_for_room=True))
+    await asyncio.sleep(0.1)
+    bench.device.start()
+    await first
+    assert (await waiting).timing.queue >= 0.1
     await bench.close()
 
 

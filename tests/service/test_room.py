@@ -7,10 +7,10 @@ import pytest
 from distilpose.service.room import Places, Room
 
 
-async def queue(room: Room, *items: int) -> list["asyncio.Task[Places]"]:
+async def queue(room: Room, *items: int, leaving: int = 0) -> list["asyncio.Task[Places]"]:
     """Requests that wait for places, accepted one after another."""
     tasks = [
-        asyncio.create_task(room.wait_for(count, accepted_at=number))
+        asyncio.create_task(room.wait_for(count, accepted_at=number, leaving=leaving))
         for number, count in enumerate(items)
     ]
     await asyncio.sleep(0)
@@ -88,3 +88,31 @@ async def test_who_leaves_in_the_moment_of_being_let_in_takes_no_places() -> Non
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert room.used == 0
+
+
+async def test_who_leaves_places_to_others_fills_only_the_rest() -> None:
+    room = Room(4)
+    tasks = await queue(room, 1, 1, 1, 1, leaving=1)
+    assert done(tasks) == [True, True, True, False]
+    assert room.fits(1)
+    assert not room.is_crowded
+
+
+async def test_who_leaves_places_to_others_goes_after_who_does_not() -> None:
+    room = Room(4)
+    room.take(4)
+    [patient] = await queue(room, 1, leaving=1)
+    [urgent] = await queue(room, 2)
+    assert room.is_crowded
+    room.release(2)
+    await asyncio.sleep(0)
+    assert done([patient, urgent]) == [False, True]
+    room.release(2)
+    await asyncio.sleep(0)
+    assert patient.done()
+
+
+async def test_something_that_leaves_places_is_let_into_an_empty_room_of_one() -> None:
+    room = Room(1)
+    [waiting] = await queue(room, 1, leaving=1)
+    assert waiting.done()

@@ -227,29 +227,6 @@ async def test_what_is_known_before_is_answered_without_the_pipeline(bench: Benc
     assert stream.last_frame_id == 2
 
 
-async def test_a_frame_waits_for_room_in_the_queue(bench: Bench) -> None:
-    refusals = iter([Overloaded("full", retry_after_seconds=0.001)] * 5)
-
-    def estimate(asked: Frame) -> PoseAnswer:
-        for refusal in refusals:
-            raise refusal
-        return answered(asked)
-
-    camera = Camera(map(frame, range(1, 4)), estimate=estimate)
-    await bench.stream(camera).run()
-    assert camera.kinds == ["answered"] * 3
-
-
-async def test_a_frame_waits_no_longer_than_its_deadline(bench: Bench) -> None:
-    def estimate(_: Frame) -> PoseAnswer:
-        raise Overloaded("full", retry_after_seconds=100)
-
-    soon = asyncio.get_running_loop().time() + 0.3
-    camera = Camera([frame(1, deadline=soon)], estimate=estimate)
-    await asyncio.wait_for(bench.stream(camera).run(), 2)
-    assert camera.kinds == ["overloaded"]
-
-
 async def test_what_reading_raises_comes_after_the_answers(
     bench: Bench, nothing_stays: None
 ) -> None:

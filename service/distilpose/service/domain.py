@@ -67,6 +67,8 @@ class PoseRequest:
     """Instant of the monotonic clock, seconds."""
     keep_pixels: bool = False
     """Whether the answer carries the decoded images, to draw on."""
+    waits_for_room: bool = False
+    """Whether it waits until there is room, where others are refused as overload."""
 
 
 @dataclass(frozen=True, slots=True)

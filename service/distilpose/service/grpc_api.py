@@ -159,7 +159,8 @@ class _StreamCaller:
 
     async def estimate(self, frame: Frame) -> PoseAnswer:
         assert self._options is not None  # noqa: S101 - no frame is read before them
-        request = PoseRequest([frame.source], self._options, frame.deadline)
+        # A frame that was read waits: the window is what holds a stream back, not a refusal.
+        request = PoseRequest([frame.source], self._options, frame.deadline, waits_for_room=True)
         return await self._backend.pipeline.estimate(request)
 
     async def send(self, frame: Frame, answer: PoseAnswer) -> None:

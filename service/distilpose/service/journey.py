@@ -52,9 +52,14 @@ class Journey:
     """What the images of one request share on their way."""
 
     def __init__(
-        self, means: Means, request: PoseRequest, accepted_at: float, places: Places
+        self,
+        means: Means,
+        request: PoseRequest,
+        accepted_at: float,
+        places: Places,
+        spans: Spans,
     ) -> None:
-        self.spans = Spans()
+        self.spans = spans
         self._means = means
         self._request = request
         self._accepted_at = accepted_at

@@ -5,13 +5,20 @@ Knows no transport.
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any, Final
 
 from distilpose.service import traces
-from distilpose.service.domain import PoseAnswer, PoseRequest
+from distilpose.service.batcher import Batcher
+from distilpose.service.domain import ImageAnswer, PoseAnswer, PoseRequest
 from distilpose.service.errors import DeadlineExceeded
 from distilpose.service.journey import Journey, Means
 from distilpose.service.metrics import Metrics
 from distilpose.service.room import Places
+from distilpose.service.spans import Spans
+
+_SHARE_LEFT_BY_WHO_WAITS: Final = 4
+"""A quarter of a queue stays free of requests that wait for room: video streams would fill all of
+it for ever, and whoever asks once would always be refused."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,32 +31,44 @@ class Pipeline(Means):
         """Poses or an error for each image, in their order.
 
         Raises:
-            Overloaded: the request does not fit the queue it would wait in.
+            Overloaded: the request does not fit the queue it would wait in, and may not wait.
             DeadlineExceeded: not everything was answered in time.
         """
         accepted_at = self.clock()
-        with self._admit(request) as places:
-            journey = Journey(self, request, accepted_at, places)
-            try:
-                async with asyncio.timeout(request.deadline - accepted_at):
-                    async with asyncio.TaskGroup() as group:
-                        tasks = [
-                            group.create_task(journey.image(index))
-                            for index in range(len(request.images))
-                        ]
-            except TimeoutError as err:
-                raise DeadlineExceeded("the request's deadline passed") from err
-            finally:
-                traces.add_journey(journey.spans, began_at=accepted_at, ended_at=self.clock())
-        timing = journey.spans.timing(total=self.clock() - accepted_at)
-        answer = PoseAnswer([task.result() for task in tasks], timing)
-        self.metrics.answered(answer, waits=journey.spans.waits())
+        spans = Spans()
+        try:
+            async with asyncio.timeout(request.deadline - accepted_at):
+                with await self._admit(request, accepted_at, spans) as places:
+                    journey = Journey(self, request, accepted_at, places, spans)
+                    images = await _all_images(journey, len(request.images))
+        except TimeoutError as err:
+            raise DeadlineExceeded("the request's deadline passed") from err
+        finally:
+            traces.add_journey(spans, began_at=accepted_at, ended_at=self.clock())
+        answer = PoseAnswer(images, spans.timing(total=self.clock() - accepted_at))
+        self.metrics.answered(answer, waits=spans.waits())
         return answer
 
-    def _admit(self, request: PoseRequest) -> Places:
+    async def _admit(self, request: PoseRequest, accepted_at: float, spans: Spans) -> Places:
+        stage, items = self._first_queue(request)
+        if not request.waits_for_room:
+            return stage.admit(items)
+        leaving = stage.room.capacity // _SHARE_LEFT_BY_WHO_WAITS
+        places = await stage.room.wait_for(items, accepted_at=accepted_at, leaving=leaving)
+        spans.add_wait(stage.stage, accepted_at, self.clock())
+        return places
+
+    def _first_queue(self, request: PoseRequest) -> tuple[Batcher[Any, Any], int]:
+        """The queue that the request waits in first, and how many items it brings there."""
         options = request.options
         if not options.skips_detector:
-            return self.detect.admit(len(request.images))
+            return self.detect, len(request.images)
         boxes = options.boxes
         people = sum(map(len, boxes)) if boxes is not None else len(request.images)
-        return self.pose.admit(people * options.crops_per_person)
+        return self.pose, people * options.crops_per_person
+
+
+async def _all_images(journey: Journey, images: int) -> list[ImageAnswer]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(journey.image(index)) for index in range(images)]
+    return [task.result() for task in tasks]

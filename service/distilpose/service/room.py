@@ -32,7 +32,13 @@ class Places:
 class _Waiter:
     items: int
     accepted_at: float
+    leaving: int
     granted: asyncio.Future[None]
+
+    @property
+    def turn(self) -> tuple[bool, float]:
+        """Who goes first: those who must have places before those who leave some to others."""
+        return self.leaving > 0, self.accepted_at
 
 
 class Room:
@@ -45,26 +51,32 @@ class Room:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether somebody accepted waits for places."""
-        return bool(self._waiters)
+        """Whether somebody waits for places without leaving any to others."""
+        return bool(self._waiters) and not self._waiters[0].leaving
 
     def fits(self, items: int) -> bool:
-        """Whether as many places are free, and nobody waits for them already."""
-        return not self._waiters and self._has(items)
+        """Whether as many places are free, and nobody waits for them already.
+
+        Places that all who wait leave to others are free.
+        """
+        return not self.is_crowded and self._has(items)
 
     def take(self, items: int) -> Places:
         """Places without asking whether they are free."""
         self.used += items
         return Places(self, items)
 
-    async def wait_for(self, items: int, *, accepted_at: float) -> Places:
-        """Places as soon as they are free; earlier accepted requests first."""
-        if self.fits(items):
-            return self.take(items)
-        waiter = _Waiter(items, accepted_at, asyncio.get_running_loop().create_future())
-        insort(self._waiters, waiter, key=lambda each: each.accepted_at)
+    async def wait_for(self, items: int, *, accepted_at: float, leaving: int = 0) -> Places:
+        """Places as soon as they are free; earlier accepted requests first.
+
+        With `leaving`, only while as many stay free for those who do not wait.
+        """
+        granted = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(items, accepted_at, leaving, granted)
+        insort(self._waiters, waiter, key=lambda each: each.turn)
+        self._let_in()
         try:
-            await waiter.granted
+            await granted
         except asyncio.CancelledError:
             self._give_up(waiter)
             raise
@@ -75,14 +87,17 @@ class Room:
         self.used -= items
         self._let_in()
 
-    def _has(self, items: int) -> bool:
-        return not self.used or self.used + items <= self.capacity
+    def _has(self, items: int, *, leaving: int = 0) -> bool:
+        return not self.used or self.used + items + leaving <= self.capacity
 
     def _let_in(self) -> None:
-        while self._waiters and self._has(self._waiters[0].items):
+        while self._waiters and self._is_next_in(self._waiters[0]):
             waiter = self._waiters.pop(0)
             self.used += waiter.items
             waiter.granted.set_result(None)
+
+    def _is_next_in(self, waiter: _Waiter) -> bool:
+        return self._has(waiter.items, leaving=waiter.leaving)
 
     def _give_up(self, waiter: _Waiter) -> None:
         if waiter in self._waiters:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from distilpose.service.domain import Frame, ImageAnswer, PoseAnswer
 from distilpose.service.errors import (
@@ -25,9 +25,6 @@ from distilpose.service.metrics import Metrics
 from distilpose.service.settings import GrpcSettings
 
 logger = logging.getLogger(__name__)
-
-_LEAST_PAUSE_SECONDS: Final = 0.01
-_LONGEST_PAUSE_SECONDS: Final = 0.25
 
 
 class Caller(Protocol):
@@ -136,27 +133,15 @@ class OrderedStream:
 
     async def _answer(self, frame: Frame) -> PoseAnswer:
         try:
-            return await self._estimate(frame)
+            if frame.error:
+                raise frame.error
+            return await self._caller.estimate(frame)
         except ServiceError as err:
             error = err
         except Exception:
             logger.exception("a frame failed unexpectedly")
             error = Internal("the frame could not be processed")
         return PoseAnswer([ImageAnswer(None, error=error)])
-
-    async def _estimate(self, frame: Frame) -> PoseAnswer:
-        """Ask again while there is no room: a frame that was read waits, it is not refused."""
-        if frame.error:
-            raise frame.error
-        while True:
-            try:
-                return await self._caller.estimate(frame)
-            except Overloaded as err:
-                pause = max(err.retry_after_seconds or 0, _LEAST_PAUSE_SECONDS)
-                pause = min(pause, _LONGEST_PAUSE_SECONDS)
-                if self._clock() + pause >= frame.deadline:
-                    raise
-                await asyncio.sleep(pause)
 
     async def _hand_out(self, frame: Frame, task: "asyncio.Task[PoseAnswer]") -> None:
         answer = await task
