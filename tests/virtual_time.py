@@ -46,26 +46,27 @@ def run_virtually(scenario: Coroutine[Any, Any, T]) -> T:
 
 
 class VirtualThread(Executor):
-    """One thread of virtual time: a call takes `seconds()` and is over then."""
+    """One thread of virtual time, or a few: a call takes `seconds()` and is over then."""
 
-    def __init__(self, seconds: Callable[[], float] = lambda: 0.01) -> None:
+    def __init__(self, seconds: Callable[[], float] = lambda: 0.01, *, threads: int = 1) -> None:
         self.running = 0
         self.busy: list[tuple[float, float]] = []
         """When it ran."""
         self._seconds = seconds
+        self._threads = threads
 
     def submit(
         self, fn: Callable[Parameters, T], /, *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> "Future[T]":
-        """Run `fn` at the end of its time, as the one thing that runs."""
-        assert not self.running, "the device has one thread"
-        self.running = 1
+        """Run `fn` at the end of its time, which starts now: a thread must be free."""
+        assert self.running < self._threads, f"there are {self._threads} threads"
+        self.running += 1
         loop, seconds = asyncio.get_running_loop(), self._seconds()
         self.busy.append((loop.time(), loop.time() + seconds))
         future: Future[T] = Future()
 
         def end() -> None:
-            self.running = 0
+            self.running -= 1
             try:
                 future.set_result(fn(*args, **kwargs))
             except BaseException as err:  # noqa: BLE001 - as a thread does

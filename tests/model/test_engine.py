@@ -57,7 +57,7 @@ def test_no_crops_give_no_answers() -> None:
     assert [a.shape for a in arrays] == [(0, 17, 2), (0, 17), (0, 17, 2)]
 
 
-def test_a_crop_gets_the_same_answer_in_any_company(crops_BHWC: np.ndarray) -> None:
+def test_b11_a_crop_gets_the_same_answer_in_any_company(crops_BHWC: np.ndarray) -> None:
     student_engine = engine(buckets=(1, 4))
     together = student_engine.run(crops_BHWC)
     for index in range(len(crops_BHWC)):

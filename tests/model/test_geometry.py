@@ -92,7 +92,7 @@ side = st.floats(2, 3000, width=32)
 
 
 @given(x=coordinate, y=coordinate, width=side, height=side, point=st.tuples(coordinate, coordinate))
-def test_image_to_crop_and_back_is_where_it_was(
+def test_r4_image_to_crop_and_back_is_where_it_was(
     x: float, y: float, width: float, height: float, point: tuple[float, float]
 ) -> None:
     regions = geometry.crop_regions(np.array([[x, y, x + width, y + height]], np.float32))
@@ -113,3 +113,30 @@ def test_the_affine_and_the_fractions_agree(
     crop_px = affine[:, :2] @ xy_px.astype(np.float64) + affine[:, 2]
     xy_crop = geometry.image_to_crop(xy_px[None, None], regions)[0, 0]
     np.testing.assert_allclose(crop_px, xy_crop * [192, 256], atol=0.2)
+
+
+def test_boxes_in_a_smaller_picture_are_boxes_in_the_image() -> None:
+    reduction = geometry.Reduction(4, (-3, 0))
+    boxes = geometry.boxes_from_reduced(np.array([[0, 0, 10, 20.5]], np.float32), reduction)
+    np.testing.assert_array_equal(boxes, [[-3, 0, 37, 82]])
+    assert boxes.dtype == np.float32
+
+
+def test_a_region_in_a_smaller_picture_is_about_the_same_point() -> None:
+    regions = geometry.CropRegions(
+        np.array([[1.5, 5.5], [0, 0]], np.float32), np.array([[300, 400], [3, 4]], np.float32)
+    )
+    found = geometry.regions_in_reduced(regions, geometry.Reduction(4, (-4, 0)))
+    # Four pixels 0..3 lie about 1.5, the middle of the first small pixel, here the second.
+    np.testing.assert_array_equal(found.centers_xy_px, [[1, 1], [0.625, -0.375]])
+    np.testing.assert_array_equal(found.sizes_wh_px, [[75, 100], [0.75, 1]])
+
+
+def test_a_picture_that_is_not_smaller_changes_no_bit() -> None:
+    rng = np.random.default_rng(0)
+    boxes = rng.uniform(0, 5000, (1000, 4)).astype(np.float32)
+    regions = geometry.crop_regions(boxes)
+    found = geometry.regions_in_reduced(regions, geometry.Reduction())
+    np.testing.assert_array_equal(found.centers_xy_px, regions.centers_xy_px)
+    np.testing.assert_array_equal(found.sizes_wh_px, regions.sizes_wh_px)
+    np.testing.assert_array_equal(geometry.boxes_from_reduced(boxes, geometry.Reduction()), boxes)

@@ -99,7 +99,7 @@ async def test_no_items_are_answered_at_once(bench: Bench) -> None:
 
 
 @virtually
-async def test_items_of_several_requests_share_a_batch(bench: Bench) -> None:
+async def test_r6_items_of_several_requests_share_a_batch(bench: Bench) -> None:
     batcher = bench.stage(max_batch=8)
     both = asyncio.gather(results(batcher, [1, 2]), results(batcher, [3]))
     await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_a_held_stage_lets_no_batch_go(bench: Bench) -> None:
 
 
 @virtually
-async def test_a_request_that_does_not_fit_is_refused_whole(bench: Bench) -> None:
+async def test_i5_a_request_that_does_not_fit_is_refused_whole(bench: Bench) -> None:
     batcher = bench.stage(queue_capacity=4)
     with batcher.admit(3), pytest.raises(Overloaded) as refusal:
         batcher.admit(2)

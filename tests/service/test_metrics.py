@@ -22,6 +22,7 @@ PROMISED = {
     "request_duration_seconds": {"transport", "method"},
     "requests_in_flight": {"transport"},
     "images_total": {"outcome"},
+    "decodes_total": {"size"},
     "poses_total": set(),
     "stage_duration_seconds": {"stage"},
     "queue_wait_seconds": {"stage"},

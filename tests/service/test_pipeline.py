@@ -223,7 +223,7 @@ async def test_a_request_that_does_not_fit_is_refused_before_decoding() -> None:
     await bench.close()
 
 
-async def test_crops_are_what_counts_when_boxes_are_given() -> None:
+async def test_i5_crops_are_what_counts_when_boxes_are_given() -> None:
     bench = Bench(queue_capacity=3)
     bench.device.start()
     two = boxes_option([0, 0, 9, 9], [0, 0, 9, 9], flip_test=True)
@@ -311,16 +311,18 @@ async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do()
     bench = Bench(queue_capacity=2)
     bench.device.start()
     places = bench.pipeline.pose.admit(1)
-    first, second = (asyncio.create_task(bench.ask(RED)) for _ in range(2))
-    for _ in range(3000):  # queues tell nobody that they fill
+    asked = [asyncio.create_task(bench.ask(RED))]
+    while not bench.pipeline.pose.room.is_crowded:  # queues tell nobody that they fill
         await asyncio.sleep(0.01)
-        if bench.pipeline.pose.room.is_crowded and bench.pipeline.detect.queued:
-            break
+    asked.append(asyncio.create_task(bench.ask(RED)))
+    while not bench.pipeline.detect.queued:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
     assert bench.detected == 1
     assert bench.batches == []
     with places:
         pass
-    answers = await asyncio.gather(first, second)
+    answers = await asyncio.gather(*asked)
     assert [len(answer.images[0].poses) for answer in answers] == [2, 2]
     assert bench.pipeline.pose.room.used == 0
     await bench.close()

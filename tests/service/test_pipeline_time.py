@@ -1,4 +1,4 @@
-"""Row O8: where the time of a request goes, in virtual time."""
+"""Where the time of a request goes (row O8), and who waits for whom; in virtual time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ def look(crops: Sequence[np.ndarray[Any, Any]]) -> list[PoseArrays]:
 class Bench:
     """A pipeline whose every computation takes 0.25 s."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, queue_capacity: int = 10, decoded_bytes: int = 1_000_000) -> None:
         clock = asyncio.get_running_loop().time
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.device = Device(executor=VirtualThread(lambda: 0.25), clock=clock)
         shared: dict[str, Any] = {
             "device": self.device,
-            "queue_capacity": 10,
+            "queue_capacity": queue_capacity,
             "observer": metrics,
             "clock": clock,
         }
@@ -52,8 +52,8 @@ class Bench:
             detect=Batcher(find_somebody, stage="detect", buckets=(1,), **shared),
             pose=Batcher(look, stage="pose", buckets=(8,), **shared),
             traffic=Traffic(self.device.wake),
-            decode_pool=VirtualThread(lambda: 0.25),  # type: ignore[arg-type]  # an executor as well
-            decoded_bytes=ByteBudget(1_000_000),
+            decode_pool=VirtualThread(lambda: 0.25, threads=2),  # type: ignore[arg-type]  # an executor as well
+            decoded_bytes=ByteBudget(decoded_bytes),
             image_size_px=64,
             max_pixels=50_000,
             metrics=metrics,
@@ -61,8 +61,9 @@ class Bench:
         )
         self.device.start()
 
-    async def ask(self) -> PoseAnswer:
-        options = Options(min_box_score=0.25, max_people=50)
+    async def ask(self, *boxes: Sequence[float]) -> PoseAnswer:
+        given = [np.array(boxes, np.float32)] if boxes else None
+        options = Options(min_box_score=0.25, max_people=50, boxes=given)
         return await self.pipeline.estimate(
             PoseRequest([EncodedImage(PHOTO)], options, deadline=float("inf"))
         )
@@ -104,5 +105,18 @@ def test_o8_a_wait_behind_others_is_told_as_a_wait() -> None:
         assert timing.queue >= 0.5
         parts = timing.decode + timing.detect + timing.pose + timing.queue
         assert parts == pytest.approx(timing.total)
+
+    run_virtually(scenario())
+
+
+def test_who_holds_pixels_does_not_wait_for_who_holds_places() -> None:
+    async def scenario() -> None:
+        bench = Bench(queue_capacity=2, decoded_bytes=200 * 100 * 3)
+        found = asyncio.create_task(bench.ask())
+        await asyncio.sleep(0.6)  # decoded: all bytes are held
+        given = asyncio.create_task(bench.ask((0, 0, 50, 50), (50, 0, 99, 50)))
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(found, given)
+        assert [len(answer.images[0].poses) for answer in answers] == [1, 2]
 
     run_virtually(scenario())

@@ -26,6 +26,15 @@ class CropRegions(NamedTuple):
     """(N, 2), image pixels, always 3:4."""
 
 
+class Reduction(NamedTuple):
+    """How a smaller picture of an image lies in it: each pixel shows a square of the image's."""
+
+    factor: int = 1
+    """Side of the square, image pixels."""
+    corner_xy_px: tuple[int, int] = (0, 0)
+    """Its top-left corner from the image's, outside by less than a square if it shows more."""
+
+
 def xywh_to_xyxy(boxes_xywh_px: npt.ArrayLike) -> FloatArray:
     """COCO boxes (N, 4) as x, y, width, height -> (N, 4) as x1, y1, x2, y2."""
     boxes = np.asarray(boxes_xywh_px, np.float32).reshape(-1, 4)
@@ -50,6 +59,22 @@ def crop_regions(boxes_xyxy_px: FloatArray) -> CropRegions:
     width = np.maximum(sizes[:, 0], sizes[:, 1] * np.float32(CROP_ASPECT))
     grown = np.stack([width, width / np.float32(CROP_ASPECT)], 1) * np.float32(CROP_PADDING)
     return CropRegions(centers, grown)
+
+
+def boxes_from_reduced(boxes_xyxy_px: FloatArray, reduction: Reduction) -> FloatArray:
+    """Boxes (N, 4) in a smaller picture's pixels -> image pixels, not clipped."""
+    corners = np.tile(np.asarray(reduction.corner_xy_px, np.float32), 2)
+    return (boxes_xyxy_px * np.float32(reduction.factor) + corners).astype(np.float32)
+
+
+def regions_in_reduced(regions: CropRegions, reduction: Reduction) -> CropRegions:
+    """Regions in image pixels -> the same parts in a smaller picture's pixels."""
+    # In double precision, so that a factor of 1 changes no bit.
+    from_corner = regions.centers_xy_px.astype(np.float64) - reduction.corner_xy_px
+    centers = (from_corner + 0.5) / reduction.factor - 0.5
+    return CropRegions(
+        centers.astype(np.float32), regions.sizes_wh_px / np.float32(reduction.factor)
+    )
 
 
 def image_to_crop_affine(

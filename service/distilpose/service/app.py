@@ -208,6 +208,7 @@ class Service:
             decoded_bytes=ByteBudget(limits.max_decoded_bytes),
             image_size_px=self.settings.detector.image_size,
             max_pixels=limits.max_pixels,
+            scaled_decode=batching.scaled_decode == "on",
             metrics=self.metrics,
             calibration=models.predictor.calibration,
         )

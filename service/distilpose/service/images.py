@@ -9,7 +9,6 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -35,6 +34,7 @@ from distilpose.service.image_containers import (
     webp_chunks,
 )
 from distilpose.service.image_formats import ACCEPTED, not_accepted, sniff
+from distilpose.service.image_header import ImageHeader, reduced_size_wh
 
 SizeAndOrientation: TypeAlias = tuple[tuple[int, int], int]
 
@@ -46,23 +46,6 @@ _NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _DNG_VERSION = 254, 256, 257, 50
 
 _RGB_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 _OTHER_MODES: Final = {"F": "floating-point", "I": "signed or 32-bit", "LAB": "CIELab"}
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """What a file says about its picture before any pixel is decoded."""
-
-    format: str
-    """A key of `image_formats.ACCEPTED`; of a raw frame one of `raw_frames.FORMATS`."""
-    size_wh: tuple[int, int]
-    """Width and height as stored, before orientation."""
-    orientation: int
-    """How to turn the stored picture upright, 1..8 as in EXIF."""
-
-    @property
-    def pixels(self) -> int:
-        """Width times height."""
-        return self.size_wh[0] * self.size_wh[1]
 
 
 def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
@@ -99,8 +82,11 @@ def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
         )
 
 
-def decode(data: bytes, header: ImageHeader) -> ImageHWC:
+def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
     """The image upright in RGB, C-contiguous, perhaps read-only.
+
+    A JPEG can be decoded 2, 4 or 8 times smaller, each pixel the mean of a square; where a size is
+    no multiple of `factor`, the last squares as stored reach beyond the picture.
 
     Transparent pixels are laid over white, as a viewer shows them: colours that a person cannot see
     must not be seen by the model either. Samples of 16 bits keep their high byte. CMYK is taken for
@@ -113,9 +99,11 @@ def decode(data: bytes, header: ImageHeader) -> ImageHWC:
     """
     with _as_undecodable(header.format):
         stored = (
-            _decode_jpeg(data, header) if header.format == "jpeg" else _decode_other(data, header)
+            _decode_jpeg(data, header, factor)
+            if header.format == "jpeg"
+            else _decode_other(data, header)
         )
-    return _upright(stored, header.orientation)
+    return _upright(stored, header)
 
 
 @contextmanager
@@ -226,14 +214,16 @@ def _check_size(size_wh: tuple[int, int], header: ImageHeader) -> None:
         raise ValueError(f"it announces {header.size_wh} pixels and holds {size_wh}")
 
 
-def _decode_jpeg(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
+def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> npt.NDArray[np.uint8]:
     # Strict (the default): libjpeg's warnings mean lost pixels that it would fill with grey.
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     _check_size((width, height), header)
-    if colours in {"CMYK", "YCCK"}:
-        return _ink_to_rgb(simplejpeg.decode_jpeg(data, colorspace="CMYK"), data)
-    rgb: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data)
-    return rgb
+    colorspace = "CMYK" if colours in {"CMYK", "YCCK"} else "RGB"
+    min_width, min_height = reduced_size_wh(header.size_wh, factor)
+    pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        data, colorspace=colorspace, min_width=min_width, min_height=min_height
+    )
+    return pixels if colorspace == "RGB" else _ink_to_rgb(pixels, data)
 
 
 def _ink_to_rgb(cmyk: npt.NDArray[np.uint8], data: bytes) -> npt.NDArray[np.uint8]:
@@ -269,11 +259,12 @@ def _grey_16_to_rgb(image: ImageFile.ImageFile) -> npt.NDArray[np.uint8]:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _upright(image: npt.NDArray[np.uint8], orientation: int) -> ImageHWC:
-    if orientation >= 5:
+def _upright(image: npt.NDArray[np.uint8], header: ImageHeader) -> ImageHWC:
+    if header.lies_on_its_side:
         image = image.transpose(1, 0, 2)
-    if orientation in {2, 3, 6, 7}:
+    is_mirrored_x, is_mirrored_y = header.is_mirrored_xy
+    if is_mirrored_x:
         image = image[:, ::-1]
-    if orientation in {3, 4, 7, 8}:
+    if is_mirrored_y:
         image = image[::-1]
     return np.ascontiguousarray(image)

@@ -5,9 +5,9 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from distilpose.model.calibration import Calibration
 from distilpose.model.detector import Detections, to_image
 from distilpose.model.engine import PoseArrays
 from distilpose.model.letterbox import letterbox
-from distilpose.service import sources
+from distilpose.service import scaled_decode, sources
 from distilpose.service.batcher import Batcher
 from distilpose.service.budget import ByteBudget
 from distilpose.service.domain import ImageAnswer, Options, PoseRequest, Source
 from distilpose.service.errors import Internal, InvalidOptions, ServiceError
+from distilpose.service.image_header import ImageHeader, reduced_size_wh
+from distilpose.service.metrics import Metrics
 from distilpose.service.outcomes import Outcome
 from distilpose.service.room import Places
 from distilpose.service.spans import Spans
@@ -44,8 +46,28 @@ class Means:
     image_size_px: int
     """Side of the detector's square."""
     max_pixels: int
+    metrics: Metrics
+    scaled_decode: bool = False
+    """Whether JPEGs may be decoded smaller than they are."""
     calibration: Calibration | None = None
     clock: Callable[[], float] = time.monotonic
+
+
+class _View(NamedTuple):
+    """An image as it was decoded."""
+
+    image_HWC: ImageHWC
+    reduction: geometry.Reduction
+
+
+class _People(NamedTuple):
+    """The people of one image, cut out of it."""
+
+    found: Detections
+    regions: geometry.CropRegions
+    crops_BHWC: CropsBHWC
+    whole_HWC: ImageHWC | None
+    """The image itself, where the answer keeps it."""
 
 
 class Journey:
@@ -59,7 +81,7 @@ class Journey:
         places: Places,
         spans: Spans,
     ) -> None:
-        self.spans = spans
+        self._spans = spans
         self._means = means
         self._request = request
         self._accepted_at = accepted_at
@@ -85,37 +107,68 @@ class Journey:
         header = await self._in_thread(
             "decode", lambda: sources.read_header(source, max_pixels=means.max_pixels)
         )
-        with ExitStack() as kept:
-            async with means.decoded_bytes.hold(header.pixels * 3):
-                image = await self._in_thread("decode", lambda: sources.decode(source, header))
-                boxes_xyxy_px, box_scores = await self._boxes(image, index, way)
-                regions = geometry.crop_regions(boxes_xyxy_px)
-                places = kept.enter_context(await self._room_for(len(boxes_xyxy_px)))
-                crops = await self._cut(image, regions)
+        people = await self._people(source, header, index, way)
+        # The image is freed before: whoever held bytes and waited for places could wait for ever,
+        # on a request that holds places, given with its boxes, and waits for bytes.
+        with await self._room_for(len(people.found.scores)) as places:
             way.to(None)
-            arrays = await self._run_student(crops, places)
+            arrays = await self._run_student(people.crops_BHWC, places)
         calibration = means.calibration
         poses = (
-            predict.assemble(arrays, regions, boxes_xyxy_px, box_scores, calibration=calibration)
+            predict.assemble(arrays, people.regions, *people.found, calibration=calibration)
             if arrays
             else []
         )
-        pixels = image if self._request.keep_pixels else None
-        return ImageAnswer(source.id, _size_wh(image), poses, image=pixels)
+        return ImageAnswer(source.id, header.upright_size_wh, poses, image=people.whole_HWC)
 
-    async def _boxes(self, image: ImageHWC, index: int, way: Way) -> tuple[FloatArray, FloatArray]:
-        options = self._request.options
-        if options.skips_detector:
-            boxes_xyxy_px = _given_boxes(options, index, _size_wh(image))
-            return boxes_xyxy_px, np.ones(len(boxes_xyxy_px), np.float32)
-        size_px = self._means.image_size_px
-        square, placed = await self._in_thread("detect", lambda: letterbox(image, size_px))
+    async def _people(self, source: Source, header: ImageHeader, index: int, way: Way) -> _People:
+        """The people of an image."""
+        given = _given_people(self._request.options, index, header.upright_size_wh)
+        factor = self._factor(header, given)
+        async with AsyncExitStack() as held:
+            view = await self._decode(source, header, factor, held)
+            self._means.metrics.decoded("full" if factor == 1 else "scaled")
+            found = given or await self._detect(view, header, way)
+            regions = geometry.crop_regions(found.boxes_xyxy_px)
+            if not scaled_decode.leaves_rows(regions, factor):
+                # Freed first: whoever held bytes and waited for more could wait for ever.
+                del view
+                await held.aclose()
+                view = await self._decode(source, header, 1, held)
+                self._means.metrics.decoded("again")
+            crops_BHWC = await self._cut(view, regions)
+            whole_HWC = view.image_HWC if self._request.keep_pixels else None
+        return _People(found, regions, crops_BHWC, whole_HWC)
+
+    def _factor(self, header: ImageHeader, given: Detections | None) -> int:
+        if not self._means.scaled_decode or self._request.keep_pixels:
+            return 1
+        if given is None:
+            return scaled_decode.factor_for_detector(header, self._means.image_size_px)
+        return scaled_decode.factor_for_crops(header, geometry.crop_regions(given.boxes_xyxy_px))
+
+    async def _decode(
+        self, source: Source, header: ImageHeader, factor: int, held: AsyncExitStack
+    ) -> _View:
+        """The image, whose bytes are counted until `held` is closed."""
+        width, height = reduced_size_wh(header.size_wh, factor)
+        await held.enter_async_context(self._means.decoded_bytes.hold(width * height * 3))
+        image_HWC = await self._in_thread(
+            "decode", lambda: sources.decode(source, header, factor=factor)
+        )
+        return _View(image_HWC, scaled_decode.reduction_of(header, factor))
+
+    async def _detect(self, view: _View, header: ImageHeader, way: Way) -> Detections:
+        """The people to answer, in pixels of the whole image."""
+        options, size_px = self._request.options, self._means.image_size_px
+        square, placed = await self._in_thread("detect", lambda: letterbox(view.image_HWC, size_px))
         item = DetectItem(square, options.min_box_score)
         way.to("pose")
         [outcome] = await self._means.detect.submit([item], places=self._places, **self._terms())
-        self.spans.add_outcomes("detect", [outcome])
-        boxes_xyxy_px, box_scores = to_image(outcome.unwrap(), placed)
-        return boxes_xyxy_px[: options.max_people], box_scores[: options.max_people]
+        self._spans.add_outcomes("detect", [outcome])
+        seen = to_image(outcome.unwrap(), placed)
+        found = scaled_decode.to_whole(seen, view.reduction, header.upright_size_wh)
+        return Detections(*(column[: options.max_people] for column in found))
 
     async def _room_for(self, people: int) -> Places:
         """The crops' places in the pose queue: held since admission, or waited for now."""
@@ -125,14 +178,15 @@ class Journey:
             return Places(self._places.room, self._places.use(crops))
         asked_at = self._means.clock()
         places = await self._means.pose.room.wait_for(crops, accepted_at=self._accepted_at)
-        self.spans.add_wait("pose", asked_at, self._means.clock())
+        self._spans.add_wait("pose", asked_at, self._means.clock())
         return places
 
-    async def _cut(self, image: ImageHWC, regions: geometry.CropRegions) -> CropsBHWC:
+    async def _cut(self, view: _View, regions: geometry.CropRegions) -> CropsBHWC:
         flip_test = self._request.options.flip_test
+        in_view = geometry.regions_in_reduced(regions, view.reduction)
 
         def cut() -> CropsBHWC:
-            crops = crop.cut(image, regions)
+            crops = crop.cut(view.image_HWC, in_view)
             return np.concatenate([crops, crop.mirror(crops)]) if flip_test else crops
 
         return await self._in_thread("pose", cut)
@@ -141,7 +195,7 @@ class Journey:
         if not len(crops):
             return None
         outcomes = await self._means.pose.submit(list(crops), places=places, **self._terms())
-        self.spans.add_outcomes("pose", outcomes)
+        self._spans.add_outcomes("pose", outcomes)
         rows = [outcome.unwrap() for outcome in outcomes]
         arrays = PoseArrays(*(np.stack(column) for column in zip(*rows, strict=True)))
         if not self._request.options.flip_test:
@@ -166,18 +220,24 @@ class Journey:
 
         loop = asyncio.get_running_loop()
         outcome = await loop.run_in_executor(self._means.decode_pool, timed)
-        self.spans.add_outcomes(stage, [outcome])
+        self._spans.add_outcomes(stage, [outcome])
         return outcome.unwrap()
 
 
-def _size_wh(image: ImageHWC) -> tuple[int, int]:
-    return image.shape[1], image.shape[0]
+def _given_people(options: Options, index: int, size_wh: tuple[int, int]) -> Detections | None:
+    """Whom the caller named, None where the detector is to find them."""
+    if not options.skips_detector:
+        return None
+    boxes_xyxy_px = (
+        np.array([[0, 0, *size_wh]], np.float32)
+        if options.boxes is None
+        else _clipped(options.boxes[index], index, size_wh)
+    )
+    return Detections(boxes_xyxy_px, np.ones(len(boxes_xyxy_px), np.float32))
 
 
-def _given_boxes(options: Options, index: int, size_wh: tuple[int, int]) -> FloatArray:
-    if options.boxes is None:
-        return np.array([[0, 0, *size_wh]], np.float32)
-    boxes_xyxy_px = geometry.clip_boxes(options.boxes[index], size_wh)
+def _clipped(boxes_xyxy_px: FloatArray, index: int, size_wh: tuple[int, int]) -> FloatArray:
+    boxes_xyxy_px = geometry.clip_boxes(boxes_xyxy_px, size_wh)
     inside = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
     if not inside.all():
         outside = int(np.flatnonzero(~inside)[0])

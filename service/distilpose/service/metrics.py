@@ -17,6 +17,7 @@ FRAME_OUTCOMES: Final = ("answered", "failed")
 DROP_REASONS: Final = ("deadline", "cancelled", "overloaded", "draining", "failed")
 FAULTS: Final = ("fault", "nan", "oom", "lost")
 MEMORY_KINDS: Final = ("allocated", "cached")
+DECODE_SIZES: Final = ("full", "scaled", "again")
 IMAGE_OUTCOMES: Final = (
     "answered",
     errors.InvalidRequest.type,
@@ -96,6 +97,11 @@ class Metrics:
             boundaries=_FRAME_SECONDS,
         )
         self.images = counter("images", "Images, by what became of them.", "outcome")
+        self.decodes = counter(
+            "decodes",
+            "Images decoded in full, scaled down, or again in full for small people.",
+            "size",
+        )
         self.poses = counter("poses", "People answered.")
         self.people_per_image = histogram(
             "people_per_image", "People answered for an image.", boundaries=_PEOPLE
@@ -149,6 +155,8 @@ class Metrics:
             self.stream_frames.labels("ordered", outcome)
         for outcome in IMAGE_OUTCOMES:
             self.images.labels(outcome)
+        for size in DECODE_SIZES:
+            self.decodes.labels(size)
         for kind in MEMORY_KINDS:
             self.device_memory.labels(kind)
         for kind in FAULTS:
@@ -216,6 +224,10 @@ class Metrics:
                 self.stage_duration.labels(stage).observe(seconds)
             if stage in waits:
                 self.queue_wait.labels(stage).observe(waits[stage])
+
+    def decoded(self, size: str) -> None:
+        """An image was decoded, in one of `DECODE_SIZES`."""
+        self.decodes.labels(size).inc()
 
     def batch_done(self, stage: str, *, items: int, padding: int, seconds: float) -> None:
         """A batch has left the device, well or not, filled up by `padding`."""

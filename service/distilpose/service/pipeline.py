@@ -12,7 +12,6 @@ from distilpose.service.batcher import Batcher
 from distilpose.service.domain import ImageAnswer, PoseAnswer, PoseRequest
 from distilpose.service.errors import DeadlineExceeded
 from distilpose.service.journey import Journey, Means
-from distilpose.service.metrics import Metrics
 from distilpose.service.room import Places
 from distilpose.service.spans import Spans
 
@@ -24,8 +23,6 @@ it for ever, and whoever asks once would always be refused."""
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pipeline(Means):
     """The way of every request, over what they share."""
-
-    metrics: Metrics
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
         """Poses or an error for each image, in their order.

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from distilpose.model.arrays import ImageHWC
 from distilpose.service.domain import RawFrame
 from distilpose.service.errors import InvalidRequest
-from distilpose.service.images import ImageHeader, check_pixels
+from distilpose.service.image_header import ImageHeader
+from distilpose.service.images import check_pixels
 
 FORMATS: Final = {"RGB8": 3, "BGR8": 3, "GRAY8": 1, "I420": 1, "NV12": 1}
 """The pixel formats that are accepted, and the bytes of a pixel in the first plane."""

@@ -135,7 +135,10 @@ class BatchingSettings(_Group):
     queue_capacity: Auto | int = Field("auto", description="Images (and crops) that may wait.")
     decode_threads: Auto | int = Field("auto", description="auto: the container's CPU quota.")
     scaled_decode: Literal["auto", "on", "off"] = Field(
-        "auto", description="Decode large JPEGs smaller; auto: on with a GPU."
+        "auto",
+        description="Decode JPEGs 2, 4 or 8 times smaller where detector and crops keep their "
+        "pixels: half the time or less, but the packaged weights then answer 1 to 2 crop pixels "
+        "elsewhere (median). auto: off.",
     )
     buckets: Auto | tuple[int, ...] = Field(
         "auto",

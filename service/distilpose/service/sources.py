@@ -3,7 +3,7 @@
 from distilpose.model.arrays import ImageHWC
 from distilpose.service import images, raw_frames
 from distilpose.service.domain import RawFrame, Source
-from distilpose.service.images import ImageHeader
+from distilpose.service.image_header import ImageHeader
 
 
 def read_header(source: Source, *, max_pixels: int) -> ImageHeader:
@@ -21,8 +21,8 @@ def read_header(source: Source, *, max_pixels: int) -> ImageHeader:
     return images.read_header(source.content, max_pixels=max_pixels)
 
 
-def decode(source: Source, header: ImageHeader) -> ImageHWC:
-    """The picture upright in RGB, C-contiguous, perhaps read-only.
+def decode(source: Source, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
+    """The picture upright in RGB, C-contiguous, perhaps read-only; a JPEG `factor` times smaller.
 
     Raises:
         UndecodableImage: truncated, corrupt, or not as `header` says.
@@ -30,4 +30,4 @@ def decode(source: Source, header: ImageHeader) -> ImageHWC:
     """
     if isinstance(source, RawFrame):
         return raw_frames.to_rgb(source)
-    return images.decode(source.content, header)
+    return images.decode(source.content, header, factor=factor)

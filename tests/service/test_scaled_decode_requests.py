@@ -1,0 +1,243 @@
+"""Requests whose JPEGs are decoded smaller: answers are those of the whole image.
+
+A white spot is the person; detector and student say where it is.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from distilpose.model.arrays import FloatArray
+from distilpose.model.detector import Detections
+from distilpose.model.engine import PoseArrays
+from distilpose.model.geometry import crop_regions
+from distilpose.model.predict import Pose
+from distilpose.service.batcher import Batcher
+from distilpose.service.budget import ByteBudget
+from distilpose.service.device import Device
+from distilpose.service.domain import EncodedImage, ImageAnswer, Options, PoseRequest
+from distilpose.service.errors import Draining
+from distilpose.service.metrics import Metrics
+from distilpose.service.pipeline import Pipeline
+from distilpose.service.stages import DetectItem
+from distilpose.service.traffic import Traffic
+from odd_images import Picture, encode, exif
+
+SIZE_WH = (1301, 2603)
+SPOT_XY_PX = (500.3, 1500.6)
+ALL_BYTES = 1301 * 2603 * 3
+
+
+def middle_of_light_xy(image: Picture) -> FloatArray:
+    light = np.clip(image[..., 0].astype(np.float64) - 8, 0, None)
+    y, x = np.mgrid[: light.shape[0], : light.shape[1]]
+    return np.array([(x * light).sum(), (y * light).sum()] / light.sum(), np.float32)
+
+
+def find_the_spot(items: Sequence[DetectItem], half_height: float) -> list[Detections]:
+    half = np.array([half_height / 2, half_height], np.float32)
+    found = []
+    for item in items:
+        # The grey of the border is no light.
+        square = np.where(item.square == 114, 0, item.square).astype(np.uint8)
+        middle = middle_of_light_xy(square) + np.float32(0.5)
+        box = np.concatenate([middle - half, middle + half])[None]
+        found.append(Detections(box, np.ones(1, np.float32)))
+    return found
+
+
+def point_at_the_spot(crops: Sequence[Picture]) -> list[PoseArrays]:
+    crop_wh = np.array([192, 256], np.float32)
+    ones = np.ones((17, 2), np.float32)
+    return [
+        PoseArrays(ones * middle_of_light_xy(crop) / crop_wh, ones[:, 0], ones) for crop in crops
+    ]
+
+
+def photo_of_the_spot(name: str = "jpeg", orientation: int = 1) -> bytes:
+    """The spot in an image that is upright as its orientation says."""
+    y, x = np.mgrid[: SIZE_WH[1], : SIZE_WH[0]]
+    distance_px = np.hypot(x - SPOT_XY_PX[0], y - SPOT_XY_PX[1])
+    light = (255 * np.exp(-((distance_px / 60) ** 2) / 2)).astype(np.uint8)
+    stored = light if orientation < 5 else light.T
+    mirrored_y, mirrored_x = {
+        1: (False, False),
+        2: (False, True),
+        3: (True, True),
+        4: (True, False),
+        5: (False, False),
+        6: (True, False),
+        7: (True, True),
+        8: (False, True),
+    }[orientation]
+    stored = stored[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1]
+    rgb = np.ascontiguousarray(stored)[..., None].repeat(3, axis=2)
+    return encode(rgb, name, exif=exif(orientation))
+
+
+class RecordingBudget(ByteBudget):
+    """Remembers what was asked of it."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.asked: list[int] = []
+
+    @asynccontextmanager
+    async def hold(self, size_bytes: int) -> AsyncIterator[None]:
+        self.asked.append(size_bytes)
+        async with super().hold(size_bytes):
+            yield
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.device = Device()
+        self.registry = CollectorRegistry()
+        self.pool = ThreadPoolExecutor(2)
+        self.budget = RecordingBudget(ALL_BYTES)
+        self.half_height = 60.0
+        metrics = Metrics(self.registry)
+        shared: dict[str, Any] = {
+            "device": self.device,
+            "queue_capacity": 100,
+            "observer": metrics,
+        }
+        self.means: dict[str, Any] = {
+            "detect": Batcher[DetectItem, Detections](
+                lambda items: find_the_spot(items, self.half_height),
+                stage="detect",
+                buckets=(1,),
+                **shared,
+            ),
+            "pose": Batcher[Picture, PoseArrays](
+                point_at_the_spot, stage="pose", buckets=(8,), **shared
+            ),
+            "traffic": Traffic(self.device.wake),
+            "decode_pool": self.pool,
+            "decoded_bytes": self.budget,
+            "image_size_px": 160,
+            "max_pixels": 5_000_000,
+            "metrics": metrics,
+        }
+
+    async def ask(
+        self,
+        *contents: bytes,
+        scaled_decode: bool = True,
+        keep_pixels: bool = False,
+        boxes: Sequence[Sequence[float]] | None = None,
+        whole_image: bool = False,
+    ) -> list[ImageAnswer]:
+        given = None if boxes is None else [np.array(boxes, np.float32)]
+        options = Options(min_box_score=0.25, max_people=50, boxes=given, whole_image=whole_image)
+        request = PoseRequest(
+            [EncodedImage(content) for content in contents],
+            options,
+            deadline=time.monotonic() + 30,
+            keep_pixels=keep_pixels,
+        )
+        pipeline = Pipeline(scaled_decode=scaled_decode, **self.means)
+        return list((await pipeline.estimate(request)).images)
+
+    def decodes(self) -> dict[str, float | None]:
+        name = "distilpose_decodes_total"
+        return {
+            size: self.registry.get_sample_value(name, {"size": size})
+            for size in ("full", "scaled", "again")
+        }
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    made.device.start()
+    yield made
+    await made.device.close(Draining("the test is over"))
+    made.pool.shutdown()
+
+
+def shift_crop_px(pose: Pose) -> float:
+    """How far the worst keypoint is from the spot."""
+    [[width, _]] = crop_regions(pose.box_xyxy_px).sizes_wh_px
+    return float(np.abs(pose.keypoints_xy_px - SPOT_XY_PX).max() / width * 192)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+async def test_what_a_smaller_picture_shows_is_answered_in_the_whole_images_pixels(
+    bench: Bench, orientation: int
+) -> None:
+    data = photo_of_the_spot(orientation=orientation)
+    [image] = await bench.ask(data)
+    assert bench.decodes() == {"full": 0, "scaled": 1, "again": 0}
+    assert image.size_wh == SIZE_WH
+    [pose] = image.poses
+    assert shift_crop_px(pose) <= 0.1
+    middle_xy_px = pose.box_xyxy_px.reshape(2, 2).mean(0)
+    # A pixel of the detector's square is 16 of the image's.
+    np.testing.assert_allclose(middle_xy_px, np.add(SPOT_XY_PX, 0.5), atol=2)
+
+
+async def test_small_people_are_cut_from_the_whole_image(bench: Bench) -> None:
+    bench.half_height = 8.0
+    data = photo_of_the_spot()
+    [image] = await bench.ask(data)
+    assert bench.decodes() == {"full": 0, "scaled": 1, "again": 1}
+    assert bench.budget.asked == [163 * 326 * 3, ALL_BYTES]
+    [again] = image.poses
+    # The crop shows the spot in part, so that only what is cut from the same place agrees.
+    boxes = [again.box_xyxy_px.tolist()]
+    [[full]] = [each.poses for each in await bench.ask(data, boxes=boxes, scaled_decode=False)]
+    np.testing.assert_array_equal(again.keypoints_xy_px, full.keypoints_xy_px)
+
+
+async def test_those_who_decode_again_do_not_wait_for_each_other(bench: Bench) -> None:
+    bench.half_height = 8.0
+    data = photo_of_the_spot()
+    images = await asyncio.wait_for(bench.ask(*[data] * 5), 30)
+    assert [image.error for image in images] == [None] * 5
+    assert bench.decodes() == {"full": 0, "scaled": 5, "again": 5}
+    assert bench.budget.held_bytes == 0
+
+
+async def test_without_the_setting_everything_is_decoded_in_full(bench: Bench) -> None:
+    await bench.ask(photo_of_the_spot(), scaled_decode=False)
+    assert bench.decodes() == {"full": 1, "scaled": 0, "again": 0}
+    assert bench.budget.asked == [ALL_BYTES]
+
+
+async def test_a_picture_that_will_be_drawn_on_is_decoded_in_full(bench: Bench) -> None:
+    [image] = await bench.ask(photo_of_the_spot(), keep_pixels=True)
+    assert image.image is not None
+    assert image.image.shape == (SIZE_WH[1], SIZE_WH[0], 3)
+    assert bench.decodes() == {"full": 1, "scaled": 0, "again": 0}
+
+
+async def test_other_formats_count_as_decoded_in_full(bench: Bench) -> None:
+    await bench.ask(photo_of_the_spot("png"))
+    assert bench.decodes() == {"full": 1, "scaled": 0, "again": 0}
+
+
+@pytest.mark.parametrize(("box_height", "factor"), [(2000, 8), (900, 4), (450, 2), (200, 1)])
+async def test_given_boxes_say_how_small_at_once(
+    bench: Bench, box_height: int, factor: int
+) -> None:
+    x, y = SPOT_XY_PX
+    box = [x - 90, max(0, y - box_height / 2), x + 90, y + box_height / 2]
+    [image] = await bench.ask(photo_of_the_spot(), boxes=[box])
+    assert bench.budget.asked == [-(-1301 // factor) * -(-2603 // factor) * 3]
+    kind = "full" if factor == 1 else "scaled"
+    assert bench.decodes() == {"full": 0, "scaled": 0, "again": 0} | {kind: 1}
+    assert image.poses[0].box_xyxy_px.tolist() == pytest.approx(box)
+
+
+async def test_a_whole_image_is_a_given_box(bench: Bench) -> None:
+    [image] = await bench.ask(photo_of_the_spot(), whole_image=True)
+    assert bench.decodes() == {"full": 0, "scaled": 1, "again": 0}
+    assert shift_crop_px(image.poses[0]) <= 0.1
