@@ -10,7 +10,7 @@ else
 INSTALLED := $(STAMP)
 endif
 
-.PHONY: install serve format lint types test test-slow e2e bench proto
+.PHONY: install serve format lint types test test-slow soak e2e bench proto image
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ test: lint types
 test-slow: $(INSTALLED)
 	$(BIN)/python -Im pytest -m slow
 
+# Some of it takes minutes, and wants the machine for itself.
+soak: $(INSTALLED)
+	$(BIN)/python -Im pytest -m soak -s
+
 e2e: $(INSTALLED)
 	$(BIN)/python -Im pytest tests/e2e
 
@@ -45,3 +49,9 @@ bench: $(INSTALLED)
 
 proto: $(INSTALLED)
 	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --grpc_python_out=proto --mypy_out=proto --mypy_grpc_out=proto distilpose/v1/pose.proto
+
+# ENGINE=podman works too; BUILD_OPTIONS go to its `build`.
+ENGINE ?= docker
+image: $(INSTALLED)
+	$(ENGINE) build $(BUILD_OPTIONS) -f docker/Dockerfile --target cpu -t distilpose:cpu .
+	CONTAINER_ENGINE=$(ENGINE) $(BIN)/python -Im pytest -m container
