@@ -10,7 +10,7 @@ else
 INSTALLED := $(STAMP)
 endif
 
-.PHONY: install serve format lint types test test-slow soak e2e bench proto image
+.PHONY: install serve format lint types test test-slow soak e2e bench proto image chart
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-logo
 
 types: $(INSTALLED)
-	$(BIN)/mypy service model tests
+	$(BIN)/mypy service model tests helm
 
 test: lint types
 	$(BIN)/python -Im pytest
@@ -55,3 +55,8 @@ ENGINE ?= docker
 image: $(INSTALLED)
 	$(ENGINE) build $(BUILD_OPTIONS) -f docker/Dockerfile --target cpu -t distilpose:cpu .
 	CONTAINER_ENGINE=$(ENGINE) $(BIN)/python -Im pytest -m container
+
+# What of the chart is made from the settings and from values.yaml, and the dashboard.
+chart: $(INSTALLED)
+	$(BIN)/python helm/generate.py
+	$(BIN)/python helm/dashboard.py helm/distilpose/files/dashboard.json

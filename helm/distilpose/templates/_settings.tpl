@@ -1,0 +1,51 @@
+{{- /* The service's settings: defaults of the settings class (settings.yaml, generated), then `config`,
+then what the chart decides. Field by field, since a merge of maps would skip false, 0 and "". */ -}}
+{{- define "distilpose.settings" -}}
+{{- $settings := .Files.Get "settings.yaml" | fromYaml -}}
+{{- range $chosen := list .Values.config (include "distilpose.chartSettings" . | fromYaml) }}
+{{- range $group, $fields := $chosen }}
+{{- range $field, $value := $fields }}
+{{- $_ := set (index $settings $group) $field $value }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml $settings }}
+{{- end }}
+
+{{- /* What values other than `config` decide. */ -}}
+{{- define "distilpose.chartSettings" -}}
+telemetry:
+  metrics_port: 9090
+model:
+  # Not `auto`: a pod that was given a GPU and cannot use it shall fail, not be slow.
+  device: {{ ternary "cuda" "cpu" (gt (int .Values.gpu.count) 0) }}
+{{- with .Values.weights }}
+  {{- if or .volume .url }}
+  weights: /weights/{{ .file }}
+  {{- end }}
+  {{- if .sha256 }}
+  weights_sha256: {{ .sha256 | quote }}
+  {{- end }}
+{{- end }}
+security:
+  {{- if include "distilpose.keysSecret" . }}
+  api_keys_file: /etc/distilpose/keys/api-keys
+  {{- end }}
+  {{- if include "distilpose.tlsSecret" . }}
+  tls_cert: /etc/distilpose/tls/tls.crt
+  tls_key: /etc/distilpose/tls/tls.key
+  {{- if .Values.tls.requireClientCertificate }}
+  tls_client_ca: /etc/distilpose/tls/ca.crt
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{- /* preStop, then the two phases of the service's own draining, then a margin: never less than it needs. */ -}}
+{{- define "distilpose.gracePeriodSeconds" -}}
+{{- $life := (include "distilpose.settings" . | fromYaml).life -}}
+{{ addf .Values.preStopSeconds $life.drain_delay_seconds $life.drain_seconds 5 | ceil | int }}
+{{- end }}
+
+{{- define "distilpose.startSeconds" -}}
+{{ mul .Values.probes.startup.periodSeconds .Values.probes.startup.failureThreshold }}
+{{- end }}

@@ -1,0 +1,139 @@
+"""The ConfigMap says what the settings class says, and nothing that is unknown gets through."""
+
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_validate import utils
+
+from charts import CHART, SCENARIOS, refusal, render
+from distilpose.service.settings import Settings, field_names, load_settings
+
+GENERATE = runpy.run_path(str(CHART.parent / "generate.py"))
+
+
+def loaded(folder: Path, *changes: Any) -> Settings:
+    """What the service makes of the ConfigMap."""
+    path = folder / "config.yaml"
+    path.write_text(render(*changes).objects["configmap.yaml"]["data"]["config.yaml"])
+    return load_settings(path)
+
+
+@pytest.mark.parametrize("path", GENERATE["outputs"](), ids=lambda path: str(path.name))
+def test_what_is_generated_is_current(path: Path) -> None:
+    assert path.read_text("utf-8") == GENERATE["outputs"]()[path], "run python helm/generate.py"
+
+
+def test_the_config_map_has_every_setting() -> None:
+    settings = render().settings()
+    assert {f"{group}.{f}" for group, fields in settings.items() for f in fields} == {
+        *field_names()
+    }
+
+
+def test_defaults_are_those_of_the_class(tmp_path: Path) -> None:
+    made = loaded(tmp_path).model_dump()
+    # What the chart always decides.
+    made["telemetry"]["metrics_port"] = None
+    made["model"]["device"] = "auto"
+    assert made == Settings.model_construct().model_dump()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_service_reads_every_scenarios_settings(name: str, tmp_path: Path) -> None:
+    settings = loaded(tmp_path, SCENARIOS[name])
+    assert settings.telemetry.metrics_port == 9090
+    for group, fields in SCENARIOS[name].get("config", {}).items():
+        chosen = yaml.safe_load(settings.model_dump_json())[group]
+        assert fields.items() <= chosen.items()
+
+
+def test_values_that_look_like_nothing_are_taken(tmp_path: Path) -> None:
+    settings = loaded(
+        tmp_path,
+        "config={demo: {enabled: false}, life: {drain_seconds: 0}, model: {calibrate: false}}",
+    )
+    assert settings.demo.enabled is False
+    assert settings.life.drain_seconds == 0
+    assert settings.model.calibrate is False
+
+
+def test_large_numbers_stay_whole() -> None:
+    text = render().objects["configmap.yaml"]["data"]["config.yaml"]
+    assert "max_decoded_bytes: 1073741824\n" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("replicas=2", "additional properties 'replicas'"),
+        ("image.repo=r", "additional properties 'repo'"),
+        ("config.htttp={}", "additional properties 'htttp'"),
+        ("config.http.max_image=8", "additional properties 'max_image'"),
+        ("tolerations=[{keys: k}]", "additional properties 'keys'"),
+        ("affinity.podAfinity={}", "additional properties 'podAfinity'"),
+        ("resources.limit={}", "additional properties 'limit'"),
+        ("securityContext.runAsNonroot=true", "additional properties 'runAsNonroot'"),
+        ("networkPolicy.from=[{podselector: {}}]", "additional properties 'podselector'"),
+        ("autoscaling.behavior.scaleUpp={}", "additional properties 'scaleUpp'"),
+        ("weights.volume={persistentVolumeClaim: {claim: c}}", "additional properties 'claim'"),
+        ("httpRoute.parentRefs=[{nam: n}]", "'nam'"),
+        ("training.run={networks: n}", "'networks'"),
+        ("training.run={run: {stepps: 1}}", "'stepps'"),
+        ("podLabels={a: 1}", "got number, want string"),
+        ("gpu.resource=gpu", "pattern"),
+        ("config.detector.image_size=641", "multiple"),
+        ("config.http.max_images=0", "minimum"),
+        ("weights.sha256=abc", "pattern"),
+    ],
+)
+def test_a_typo_or_a_value_out_of_bounds_is_refused(change: str, told: str) -> None:
+    assert told in refusal(change)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{group}.{f}" for group, fields in GENERATE["SET_BY_THE_CHART"].items() for f in fields],
+)
+def test_what_the_chart_decides_cannot_be_set_beside_it(name: str) -> None:
+    assert f"additional properties '{name.split('.')[1]}'" in refusal(f"config.{name}=x")
+
+
+@pytest.mark.parametrize("name", ["DISTILPOSE_LIFE__DRAIN_SECONDS", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+def test_variables_that_would_outrank_values_are_refused(name: str) -> None:
+    assert "/extraEnv/0/name" in refusal(f"extraEnv=[{{name: {name}, value: '1'}}]")
+
+
+def test_objects_are_closed_everywhere() -> None:
+    def open_objects(part: Any, path: str) -> Iterator[str]:
+        if isinstance(part, dict):
+            closed = "additionalProperties" in part or part.get("maxProperties") == 0
+            if "properties" in part and not closed:
+                yield path
+        named = part.items() if isinstance(part, dict) else enumerate(part)
+        for name, within in named:
+            if isinstance(within, dict | list):
+                yield from open_objects(within, f"{path}/{name}")
+
+    # The second half of extraEnv narrows the first, which is closed.
+    assert [*open_objects(GENERATE["schema"](), "")] == ["/properties/extraEnv/items/allOf/1"]
+
+
+def test_every_value_has_a_comment() -> None:
+    text = (CHART / "values.yaml").read_text("utf-8")
+    documented = {path for path, _ in GENERATE["documented_values"](text)}
+
+    def leaves(value: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+        if path in documented or not isinstance(value, dict):
+            return [path]
+        return [leaf for key, item in value.items() for leaf in leaves(item, (*path, key))]
+
+    assert [path for path in leaves(yaml.safe_load(text), ()) if path not in documented] == []
+
+
+def test_bounds_are_those_of_the_oldest_minor_that_is_checked() -> None:
+    minors = sorted({int(utils.major_minor(v).split(".")[1]) for v in utils.all_versions()})
+    assert GENERATE["OLDEST_KUBERNETES"] == f"1.{minors[-3]}"
