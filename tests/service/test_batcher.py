@@ -231,6 +231,40 @@ async def test_b7_a_refusal_says_when_the_queue_will_have_drained(bench: Bench) 
     assert refusal.value.retry_after_seconds == pytest.approx(4 * BATCH_SECONDS / 2)
 
 
+@virtually
+async def test_b7_capacity_follows_the_pace_of_a_busy_queue(bench: Bench) -> None:
+    asked: list[float] = []
+
+    def capacity_at(seconds_per_item: float) -> int:
+        asked.append(seconds_per_item)
+        return 7
+
+    batcher = bench.stage(max_batch=2, queue_capacity=100, capacity_at=capacity_at)
+    bench.device.start()
+    await results(batcher, [1, 2])
+    assert asked == []  # nothing has waited so far
+    assert batcher.room.capacity == 100
+    await results(batcher, list(range(200)))
+    assert asked[-1] == pytest.approx(BATCH_SECONDS / 2, rel=0.01)
+    assert batcher.room.capacity == 7
+
+
+@virtually
+async def test_b7_the_pace_counts_what_else_the_device_does(bench: Bench) -> None:
+    asked: list[float] = []
+
+    def capacity_at(seconds_per_item: float) -> int:
+        asked.append(seconds_per_item)
+        return 100
+
+    detect = bench.stage(stage="detect", max_batch=1, capacity_at=capacity_at)
+    pose = bench.stage(stage="pose", max_batch=1)
+    both = [results(stage, [item], at=item) for item in range(100) for stage in (detect, pose)]
+    bench.device.start()
+    await asyncio.gather(*both)
+    assert asked[-1] == pytest.approx(2 * BATCH_SECONDS, rel=0.01)
+
+
 # Leaving and being late
 
 

@@ -312,10 +312,10 @@ async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do()
     bench.device.start()
     places = bench.pipeline.pose.admit(1)
     asked = [asyncio.create_task(bench.ask(RED))]
-    while not bench.pipeline.pose.room.is_crowded:  # queues tell nobody that they fill
+    while not bench.pipeline.pose.room.is_crowded:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
     asked.append(asyncio.create_task(bench.ask(RED)))
-    while not bench.pipeline.detect.queued:
+    while not bench.pipeline.detect.queued:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
     assert bench.detected == 1

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,12 +15,13 @@ from distilpose.model import devices
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.detector import Detections, PersonDetector
-from distilpose.model.engine import PoseArrays, powers_of_two, time_buckets
+from distilpose.model.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
 from distilpose.model.load import Models, load_models
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.auth import ApiKeys
 from distilpose.service.batcher import Batcher
 from distilpose.service.budget import ByteBudget
+from distilpose.service.capacity import items_that_leave_in_time
 from distilpose.service.cpus import usable_cpus
 from distilpose.service.device import Device, DeviceLost
 from distilpose.service.domain import ModelDescription
@@ -27,6 +29,7 @@ from distilpose.service.errors import Draining, NotReady
 from distilpose.service.life import Life, State
 from distilpose.service.metrics import Metrics
 from distilpose.service.pipeline import Pipeline
+from distilpose.service.room import Room
 from distilpose.service.settings import Settings
 from distilpose.service.stages import DetectItem, kind_of, run_detector, run_student
 from distilpose.service.traces import NoTraces, Traces
@@ -165,38 +168,10 @@ class Service:
     def _build_pipeline(
         self, models: Models, images_per_second: float, crops_per_second: float
     ) -> Pipeline:
-        limits, batching = self.settings.limits, self.settings.batching
+        settings, engine = self.settings, models.predictor.engine
         traffic = Traffic(self.device.wake)
-        detect_buckets = self._detect_buckets(models)
-        detect = Batcher[DetectItem, Detections](
-            run_detector(models.detector, detect_buckets),
-            stage="detect",
-            device=self.device,
-            buckets=detect_buckets,
-            queue_capacity=self._capacity(
-                images_per_second, 2 * detect_buckets[-1], self.settings.http.max_images
-            ),
-            max_delay_seconds=batching.max_delay_seconds,
-            more_coming=lambda: traffic.coming["detect"] > 0,
-            held=lambda: pose.room.is_crowded,
-            kind_of=kind_of,
-            observer=self.metrics,
-        )
-        engine = models.predictor.engine
-        pose = Batcher[ImageHWC, PoseArrays](
-            run_student(engine),
-            stage="pose",
-            device=self.device,
-            buckets=engine.buckets,
-            queue_capacity=self._capacity(
-                crops_per_second, 2 * engine.buckets[-1], limits.max_people
-            ),
-            max_delay_seconds=batching.max_delay_seconds,
-            # Images in the detect queue wait for the device themselves.
-            more_coming=lambda: traffic.coming["pose"] > detect.queued,
-            kind_of=kind_of,
-            observer=self.metrics,
-        )
+        pose = self._pose_stage(engine, traffic, crops_per_second)
+        detect = self._detect_stage(models, traffic, pose.room, images_per_second)
         self.metrics.watch(detect)
         self.metrics.watch(pose)
         self.metrics.watch_memory(lambda: devices.memory_bytes(engine.device))
@@ -205,12 +180,61 @@ class Service:
             pose=pose,
             traffic=traffic,
             decode_pool=self._decode_pool,
-            decoded_bytes=ByteBudget(limits.max_decoded_bytes),
-            image_size_px=self.settings.detector.image_size,
-            max_pixels=limits.max_pixels,
-            scaled_decode=batching.scaled_decode == "on",
+            decoded_bytes=ByteBudget(settings.limits.max_decoded_bytes),
+            image_size_px=settings.detector.image_size,
+            max_pixels=settings.limits.max_pixels,
+            scaled_decode=settings.batching.scaled_decode == "on",
             metrics=self.metrics,
             calibration=models.predictor.calibration,
+        )
+
+    def _detect_stage(
+        self, models: Models, traffic: Traffic, pose_room: Room, images_per_second: float
+    ) -> Batcher[DetectItem, Detections]:
+        buckets = self._detect_buckets(models)
+        capacity_at = self._capacity_at(self.settings.http.max_images, buckets[-1])
+        return Batcher(
+            run_detector(models.detector, buckets),
+            stage="detect",
+            device=self.device,
+            buckets=buckets,
+            queue_capacity=capacity_at(1 / images_per_second),
+            capacity_at=capacity_at,
+            max_delay_seconds=self.settings.batching.max_delay_seconds,
+            more_coming=lambda: traffic.coming["detect"] > 0,
+            held=lambda: pose_room.is_crowded,
+            kind_of=kind_of,
+            observer=self.metrics,
+        )
+
+    def _pose_stage(
+        self, engine: PoseEngine, traffic: Traffic, crops_per_second: float
+    ) -> Batcher[ImageHWC, PoseArrays]:
+        capacity_at = self._capacity_at(self.settings.limits.max_people, engine.buckets[-1])
+        return Batcher(
+            run_student(engine),
+            stage="pose",
+            device=self.device,
+            buckets=engine.buckets,
+            queue_capacity=capacity_at(1 / crops_per_second),
+            capacity_at=capacity_at,
+            max_delay_seconds=self.settings.batching.max_delay_seconds,
+            more_coming=lambda: traffic.coming["pose"] > 0,
+            kind_of=kind_of,
+            observer=self.metrics,
+        )
+
+    def _capacity_at(self, largest_request: int, largest_batch: int) -> Callable[[float], int]:
+        """How many items may wait, by the seconds after which one leaves."""
+        fixed = self.settings.batching.queue_capacity
+        if fixed != "auto":
+            return lambda _: fixed
+        return partial(
+            items_that_leave_in_time,
+            max_queue_seconds=self.settings.batching.max_queue_seconds,
+            request_timeout_seconds=self.settings.limits.request_timeout_seconds,
+            largest_request=largest_request,
+            largest_batch=largest_batch,
         )
 
     def _detect_buckets(self, models: Models) -> tuple[int, ...]:
@@ -219,12 +243,6 @@ class Service:
             on_cpu = models.predictor.engine.device.type == "cpu"
             largest = _CPU_DETECT_BATCH if on_cpu else _GPU_DETECT_BATCH
         return powers_of_two(largest)
-
-    def _capacity(self, items_per_second: float, *at_least: int) -> int:
-        batching = self.settings.batching
-        if batching.queue_capacity != "auto":
-            return batching.queue_capacity
-        return max(int(items_per_second * batching.max_queue_seconds), *at_least)
 
     def _describe(self, models: Models) -> ModelDescription:
         engine = models.predictor.engine

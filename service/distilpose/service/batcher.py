@@ -55,6 +55,8 @@ class Batcher(Generic[Item, Result]):
     halves, so that one poisonous item fails alone; `kind_of` says what an exception means.
     `more_coming` says whether an accepted item is on its way here that waits in no queue; while
     `held`, no batch goes. `buckets` are the rising sizes that `run` fills batches up to.
+    `queue_capacity` items may wait, until a busy queue has shown how many seconds one takes to
+    leave it; then as many as `capacity_at` says of that pace.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Batcher(Generic[Item, Result]):
         buckets: Sequence[int],
         queue_capacity: int,
         observer: BatchObserver,
+        capacity_at: Callable[[float], int] | None = None,
         max_delay_seconds: float = 0.0,
         more_coming: Callable[[], bool] = lambda: False,
         held: Callable[[], bool] = lambda: False,
@@ -87,7 +90,11 @@ class Batcher(Generic[Item, Result]):
         self._tell_failed = careful(observer.failed, otherwise=lambda: None)
         self._queue: list[Entry[Item, Result]] = []
         self._retries: deque[list[Entry[Item, Result]]] = deque()
+        self._capacity_at = careful(
+            capacity_at or (lambda _: queue_capacity), otherwise=lambda: self.room.capacity
+        )
         self._seconds_per_item = 0.0
+        self._busy_since: float | None = None
         device.attach(self)
 
     @property
@@ -102,8 +109,9 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def oldest_queued_seconds(self) -> float:
-        """How long the item that came first has been in this queue."""
-        return self._clock() - self._first_queued_at() if self._queue else 0.0
+        """How long the item that came first has been in this queue; any thread may ask."""
+        queued_at = [entry.queued_at for entry in self._queue]
+        return self._clock() - min(queued_at) if queued_at else 0.0
 
     def admit(self, items: int) -> Places:
         """Room for a whole request, or none; one larger than the queue is let into an empty one.
@@ -192,9 +200,9 @@ class Batcher(Generic[Item, Result]):
                 return self._failed(batch, computed.error)
             for entry, result in zip(batch, computed.results, strict=True):
                 self._settle(entry, result)
-            self._learn_speed(seconds / len(batch))
             return "well"
         finally:
+            self._learn_pace(len(batch), computed)
             self._tell_batch_done(self.stage, items=len(batch), padding=padding, seconds=seconds)
             self._fail_unanswered(batch)
 
@@ -271,9 +279,18 @@ class Batcher(Generic[Item, Result]):
         lost = [e for e in batch if not e.settled and id(e) not in again]
         self._drop(lost, Internal("the item was lost; this is a bug"), reason="failed")
 
-    def _learn_speed(self, seconds_per_item: float) -> None:
-        change = seconds_per_item - self._seconds_per_item
-        self._seconds_per_item += change * (0.1 if self._seconds_per_item else 1.0)
+    def _learn_pace(self, items: int, computed: Computed[Result]) -> None:
+        """From the end of the batch before, where items have waited since then.
+
+        So it counts whatever else the device did meanwhile.
+        """
+        if self._busy_since is not None:
+            pace = (computed.ended_at - self._busy_since) / items
+            self._seconds_per_item += 0.1 * (pace - self._seconds_per_item)
+            self.room.capacity = self._capacity_at(self._seconds_per_item)
+        elif not self._seconds_per_item:
+            self._seconds_per_item = (computed.ended_at - computed.began_at) / items
+        self._busy_since = computed.ended_at if self._queue else None
 
 
 def _told(stage: str, error: BaseException) -> ServiceError:

@@ -163,8 +163,9 @@ class Journey:
         options, size_px = self._request.options, self._means.image_size_px
         square, placed = await self._in_thread("detect", lambda: letterbox(view.image_HWC, size_px))
         item = DetectItem(square, options.min_box_score)
-        way.to("pose")
+        way.to(None)  # in a queue it waits for the device itself: no company is kept waiting
         [outcome] = await self._means.detect.submit([item], places=self._places, **self._terms())
+        way.to("pose")
         self._spans.add_outcomes("detect", [outcome])
         seen = to_image(outcome.unwrap(), placed)
         found = scaled_decode.to_whole(seen, view.reduction, header.upright_size_wh)

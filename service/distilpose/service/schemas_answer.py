@@ -148,22 +148,24 @@ def _image_out(
 
 
 def _pose_out(pose: Pose, options: Options) -> PoseOut:
+    # To Python's numbers column by column: one by one, numpy's take ten times as long.
+    columns = pose.keypoints_xy_px, pose.keypoint_score, pose.sigma_px
     keypoints = [
         KeypointOut(
             name=name,
             x=_px(x),
             y=_px(y),
             score=_score(score),
-            visible=bool(score >= options.min_keypoint_score),
+            visible=score >= options.min_keypoint_score,
             sigma_x=_px(sigma_x),
             sigma_y=_px(sigma_y),
         )
         for name, (x, y), score, (sigma_x, sigma_y) in zip(
-            KEYPOINT_NAMES, pose.keypoints_xy_px, pose.keypoint_score, pose.sigma_px, strict=True
+            KEYPOINT_NAMES, *(column.tolist() for column in columns), strict=True
         )
     ]
     return PoseOut(
-        box=[_px(v) for v in pose.box_xyxy_px],
+        box=[_px(v) for v in pose.box_xyxy_px.tolist()],
         box_score=_score(pose.box_score),
         score=_score(pose.score),
         keypoints=keypoints,
@@ -171,8 +173,8 @@ def _pose_out(pose: Pose, options: Options) -> PoseOut:
 
 
 def _coco_out(pose: Pose, image_id: int) -> CocoOut:
-    x1, y1, x2, y2 = (float(v) for v in pose.box_xyxy_px)
-    rows = zip(pose.keypoints_xy_px, pose.keypoint_score, strict=True)
+    x1, y1, x2, y2 = pose.box_xyxy_px.tolist()
+    rows = zip(pose.keypoints_xy_px.tolist(), pose.keypoint_score.tolist(), strict=True)
     return CocoOut(
         image_id=image_id,
         category_id=PERSON_CATEGORY_ID,
@@ -183,11 +185,11 @@ def _coco_out(pose: Pose, image_id: int) -> CocoOut:
 
 
 def _px(value: float) -> float:
-    return round(float(value), 2)
+    return round(value, 2)
 
 
 def _score(value: float) -> float:
-    return round(float(value), 4)
+    return round(value, 4)
 
 
 def _ms(seconds: float) -> float:

@@ -130,9 +130,13 @@ class BatchingSettings(_Group):
         0.005, ge=0, le=10, description="Longest wait of an item for company in its batch."
     )
     max_queue_seconds: float = Field(
-        2, gt=0, le=600, description="What a full queue stands for, at the speed of warm-up."
+        2, gt=0, le=600, description="What a full queue stands for, at the pace it is measured at."
     )
-    queue_capacity: Auto | int = Field("auto", description="Images (and crops) that may wait.")
+    queue_capacity: Auto | int = Field(
+        "auto",
+        description="Images (and crops) that may wait; auto: what leaves in max_queue_seconds, two "
+        "batches, and one whole request as far as half of request_timeout_seconds clears it.",
+    )
     decode_threads: Auto | int = Field("auto", description="auto: the container's CPU quota.")
     scaled_decode: Literal["auto", "on", "off"] = Field(
         "auto",
