@@ -136,3 +136,40 @@ def of_announced_size(name: str, width: int, height: int) -> bytes:
         case "avif":
             struct.pack_into(">II", file, file.index(b"ispe") + 8, width, height)
     return bytes(file)
+
+
+def corpus() -> list[bytes]:
+    """Files that a service may meet: whole ones, odd ones, cut ones, and hostile ones."""
+    picture, image = noise(48, 64), Image.fromarray(noise(48, 64))
+    whole = [encode(picture, name) for name in FORMATS]
+    odd = [
+        encode(picture, "jpeg", progressive=True, exif=exif(6)),
+        encode(image.convert("CMYK"), "jpeg"),
+        encode(image.convert("L"), "jpeg"),
+        encode(image.convert("P"), "png", transparency=3),
+        encode(image.convert("RGBA"), "webp"),
+        encode(image.convert("1"), "png"),
+        encode(image.convert("F"), "tiff"),
+        encode(picture, "tiff", compression="tiff_lzw"),
+        encode(picture, "gif"),
+        png((3, 1), 16, 0, [bytes(6)]),
+        png((1, 1), 8, 2, [bytes(3)]),
+        ARITHMETIC_JPEG,
+        with_jpeg_frame(bits=12),
+        *(with_jpeg_frame(marker) for marker in (0xC3, 0xC5, 0xF7)),
+    ]
+    hostile = [
+        tiff_tile_bomb(),
+        tiff({256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1}, zlib.compress(bytes(10**7))),
+        *(
+            of_announced_size(name, *size_wh)
+            for name in FORMATS
+            for size_wh in ((1, 65_500), (16_000, 16_000), (2**15, 3))
+            if name != "webp" or max(size_wh) < 2**14
+        ),
+        b"",
+        bytes(1000),
+        b"<svg/>",
+    ]
+    cut = [data[: len(data) * tenths // 10] for data in whole for tenths in (1, 5, 9)]
+    return [*whole, *odd, *hostile, *cut]

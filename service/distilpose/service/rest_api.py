@@ -31,6 +31,7 @@ from distilpose.service.schemas_answer import (
 )
 
 PICTURE_FORMATS: Final[dict[str, PictureFormat]] = {"image/jpeg": "jpeg", "image/png": "png"}
+_WRITTEN_ON_THE_LOOP_PEOPLE: Final = 10
 
 
 def create_app(backend: Backend) -> FastAPI:
@@ -65,6 +66,7 @@ def create_app(backend: Backend) -> FastAPI:
     async def root() -> Response:
         return RedirectResponse(f"{backend.settings.http.root_path}/docs")
 
+    app.openapi()  # written now, not while the event loop serves
     return app
 
 
@@ -106,6 +108,7 @@ def _pose_routes(backend: Backend) -> APIRouter:
         with backend.life.admitted():
             sources, body_options = await read_body(
                 request,
+                deadline=deadline,
                 max_bytes=settings.http.max_body_bytes,
                 max_images=settings.http.max_images,
             )
@@ -119,14 +122,8 @@ def _pose_routes(backend: Backend) -> APIRouter:
                 return _all_failed(answer.failure, answer, options)
             if picture_format:
                 return await _picture(answer, options, picture_format)
-            out = answer_out(
-                answer,
-                options,
-                request_id=logs.request_id.get() or "",
-                model=ModelOut(name=backend.model.name, version=backend.model.version),
-                statuses=STATUSES,
-            )
-            return Response(out.model_dump_json(exclude_unset=True), media_type="application/json")
+            model = ModelOut(name=backend.model.name, version=backend.model.version)
+            return await _json(answer, options, model)
 
     @router.get("/models", response_model_exclude_unset=True)
     async def get_models() -> dict[str, list[ModelCardOut]]:
@@ -147,6 +144,18 @@ def _picture_format(accept: str, *, images: int) -> PictureFormat | None:
                 raise InvalidRequest(f"Accept {media_type}: takes one image, got {images}")
             return PICTURE_FORMATS[media_type]
     return None
+
+
+async def _json(answer: PoseAnswer, options: Options, model: ModelOut) -> Response:
+    request_id = logs.request_id.get() or ""
+
+    def write() -> str:
+        out = answer_out(answer, options, request_id=request_id, model=model, statuses=STATUSES)
+        return out.model_dump_json(exclude_unset=True)
+
+    people = sum(len(image.poses) for image in answer.images)
+    body = write() if people <= _WRITTEN_ON_THE_LOOP_PEOPLE else await asyncio.to_thread(write)
+    return Response(body, media_type="application/json")
 
 
 async def _picture(answer: PoseAnswer, options: Options, picture_format: PictureFormat) -> Response:
@@ -204,7 +213,7 @@ def _metrics_route(backend: Backend) -> APIRouter:
     async def metrics() -> Response:
         """Prometheus metrics."""
         backend.metrics.ready.set(backend.ready)
-        body = generate_latest(backend.metrics.registry)
+        body = await asyncio.to_thread(generate_latest, backend.metrics.registry)
         return Response(body, media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -1,0 +1,201 @@
+"""Callers that misbehave. Run as `python bad_callers.py HOST PORT GRPC_TARGET CALLERS SECONDS`.
+
+A process of its own, so that they do not slow down the good callers of a test. At the end it prints
+as JSON how often each kind did its worst.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+import struct
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NamedTuple
+
+import grpc
+import numpy as np
+
+from distilpose.v1 import pose_pb2
+from odd_images import png_chunk
+from photos import photo
+from soaking import post
+
+BUS: Final = photo("bus.jpg")
+RANDOM: Final = np.random.default_rng()
+PAUSE_SECONDS: Final = (6.0, 24.0)
+"""Between two calls of one caller, so that two hundred leave the machine time for the good ones."""
+HOLD_SECONDS: Final = 4.0
+PIECE: Final = bytes(2**20)
+HUNDRED_MEGABYTES: Final = 100 * 10**6
+RESET: Final = struct.pack("ii", 1, 0)
+"""As SO_LINGER: closing sends a reset."""
+ESTIMATE_POSE: Final = "/distilpose.v1.PoseService/EstimatePose"
+EXPECTED: Final = (OSError, EOFError, TimeoutError, asyncio.CancelledError, grpc.RpcError)
+"""What happens to who behaves so."""
+
+
+def bomb(side_px: int = 16_000) -> bytes:
+    """A whole PNG of less than a megabyte whose pixels are 768 MB."""
+    packer = zlib.compressobj(9)
+    row = bytes(1 + 3 * side_px)
+    pixels = b"".join(packer.compress(row) for _ in range(side_px)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
+    chunks = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", pixels), png_chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+class Target(NamedTuple):
+    """Whom they call, and a bomb to send."""
+
+    host: str
+    port: int
+    bomb: bytes
+    send_bytes: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    target: Target, *, receive_bytes: int = 0
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection, closed at the end; its receive buffer can be made tiny."""
+    own = socket.socket()
+    own.setblocking(False)
+    if receive_bytes:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    await asyncio.get_running_loop().sock_connect(own, (target.host, target.port))
+    reader, writer = await asyncio.open_connection(sock=own, limit=1024)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def leaves_early(target: Target) -> None:
+    """Asks, and closes its socket before there can be an answer."""
+    async with connected(target) as (_, writer):
+        writer.write(post(BUS))
+        await asyncio.sleep(RANDOM.uniform(0, 0.3))
+
+
+async def cancels_its_call(target: Target) -> None:
+    """The same by gRPC."""
+    message = pose_pb2.EstimatePoseRequest(images=[pose_pb2.Image(encoded=BUS)] * 2)
+    call = target.send_bytes(message.SerializeToString())
+    await asyncio.sleep(RANDOM.uniform(0, 0.3))
+    call.cancel()
+
+
+async def sends_rubbish(target: Target) -> None:
+    """Noise as a photo, as a multipart body, as JSON, and as HTTP."""
+    noise = RANDOM.bytes(50_000)
+    rubbish = [
+        post(noise),
+        post(BUS[:60_000] + noise),
+        post(noise, content_type="multipart/form-data; boundary=x"),
+        post(b'{"images": [{"content": "' + noise.hex().encode(), content_type="application/json"),
+        noise,
+    ]
+    async with connected(target) as (reader, writer):
+        writer.write(rubbish[RANDOM.integers(len(rubbish))])
+        async with asyncio.timeout(HOLD_SECONDS):
+            await reader.read()
+
+
+async def sends_rubbish_messages(target: Target) -> None:
+    """The same by gRPC."""
+    await target.send_bytes(RANDOM.bytes(50_000))
+
+
+async def sends_100_mb(target: Target) -> None:
+    """With its length told before, or without, for as long as the server lets it."""
+    chunked = bool(RANDOM.integers(2))
+    head = post(b"", content_length=str(HUNDRED_MEGABYTES))
+    if chunked:
+        head = head.replace(b"content-length: 100000000", b"transfer-encoding: chunked")
+    async with connected(target) as (_, writer):
+        writer.write(head)
+        for _ in range(HUNDRED_MEGABYTES // len(PIECE)):
+            writer.write(b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if chunked else PIECE)
+            await writer.drain()
+
+
+async def stops_reading(target: Target) -> None:
+    """Asks for a picture, more than fits the sockets, and reads none of it."""
+    async with connected(target, receive_bytes=2048) as (_, writer):
+        writer.write(post(BUS, path="/v1/pose?whole_image=true", accept="image/jpeg"))
+        await asyncio.sleep(HOLD_SECONDS)
+
+
+async def stops_sending(target: Target) -> None:
+    """Sends half a photo and waits."""
+    async with connected(target) as (_, writer):
+        writer.write(post(BUS[: len(BUS) // 2], content_length=str(len(BUS))))
+        await asyncio.sleep(HOLD_SECONDS)
+
+
+async def kills_its_socket(target: Target) -> None:
+    """Resets its connection in the middle of a body."""
+    async with connected(target) as (_, writer):
+        own = writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        writer.write(post(BUS[: RANDOM.integers(len(BUS))], content_length=str(len(BUS))))
+        await asyncio.sleep(RANDOM.uniform(0, 0.1))
+        writer.transport.abort()
+
+
+async def sends_a_bomb(target: Target) -> None:
+    """A small file of many pixels."""
+    async with connected(target) as (reader, writer):
+        writer.write(post(target.bomb))
+        async with asyncio.timeout(HOLD_SECONDS):
+            await reader.read()
+
+
+KINDS: Final[tuple[Callable[[Target], Awaitable[None]], ...]] = (
+    leaves_early,
+    cancels_its_call,
+    sends_rubbish,
+    sends_rubbish_messages,
+    sends_100_mb,
+    sends_a_bomb,
+    stops_reading,
+    stops_sending,
+    kills_its_socket,
+)
+
+
+async def misbehave(target: Target, callers: int, seconds: float) -> Counter[str]:
+    """Let as many callers, of all kinds, do their worst until the time is over."""
+    done: Counter[str] = Counter()
+    ends_at = time.monotonic() + seconds
+
+    async def caller(kind: Callable[[Target], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(RANDOM.uniform(*PAUSE_SECONDS))
+            if time.monotonic() > ends_at:
+                return
+            with contextlib.suppress(*EXPECTED):
+                await kind(target)
+            done[kind.__name__] += 1
+
+    kinds = itertools.islice(itertools.cycle(KINDS), callers)
+    await asyncio.gather(*(caller(kind) for kind in kinds))
+    return done
+
+
+async def main(host: str, port: str, grpc_target: str, callers: str, seconds: str) -> None:
+    """What the command does."""
+    async with grpc.aio.insecure_channel(grpc_target) as channel:
+        target = Target(host, int(port), bomb(), channel.unary_unary(ESTIMATE_POSE, bytes, bytes))
+        print("ready", flush=True)  # noqa: T201 - the test waits for it
+        done = await misbehave(target, int(callers), float(seconds))
+    print(json.dumps(done))  # noqa: T201 - the test reads it
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

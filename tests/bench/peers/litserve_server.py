@@ -1,0 +1,64 @@
+"""The student behind LitServe: `python tests/bench/peers/litserve_server.py PORT`.
+
+One worker with all CPUs, batching on, as its documentation advises for a model that uses the whole
+machine.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import litserve  # type: ignore[import-not-found]  # a peer's, not ours to depend on
+from fastapi import Request, Response
+
+from bench.plain import Photo, Poser, read_photo
+from distilpose.model.predict import Pose
+
+MAX_BATCH = 8
+BATCH_TIMEOUT_SECONDS = 0.005
+
+
+class PoseApi(litserve.LitAPI):  # type: ignore[misc]  # its types are not installed
+    """Photos in, poses out."""
+
+    def setup(self, device: str) -> None:
+        """Load the models, in the worker's process."""
+        self.poser = Poser()
+
+    def decode_request(self, request: Request) -> Photo:
+        """From a JSON body, which is what LitServe makes of a `Request`, to pixels."""
+        return read_photo(cast("Mapping[str, Any]", request))
+
+    def batch(self, inputs: Sequence[Photo]) -> Sequence[Photo]:
+        """Photos differ in size: they stay apart."""
+        return inputs
+
+    def predict(self, photos: Sequence[Photo]) -> list[tuple[Photo, list[Pose]]]:
+        """The people of each photo."""
+        return list(zip(photos, self.poser.poses(photos), strict=True))
+
+    def unbatch(self, output: list[tuple[Photo, list[Pose]]]) -> list[tuple[Photo, list[Pose]]]:
+        """One answer a photo."""
+        return output
+
+    def encode_response(self, output: tuple[Photo, list[Pose]]) -> Response:
+        """JSON, ready to send: LitServe's own way from a dict takes longer."""
+        return Response(self.poser.answer(*output), media_type="application/json")
+
+
+def main() -> None:
+    """Serve on the port named by the command line."""
+    api = PoseApi(
+        max_batch_size=MAX_BATCH, batch_timeout=BATCH_TIMEOUT_SECONDS, api_path="/v1/pose"
+    )
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=False)
+    server.run(
+        host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", generate_client_file=False
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Two hundred callers that misbehave beside ten good ones, for two minutes."""
+
+import asyncio
+import io
+import itertools
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import bad_callers
+from photos import photo
+from servers import Server
+from soaking import (
+    FAST,
+    Answer,
+    address,
+    ask,
+    assert_no_harm,
+    assert_same_poses,
+    descriptors,
+    rss_mib,
+    variants,
+    wait_until_idle,
+)
+
+SECONDS = 120
+BAD_CALLERS = 200
+GOOD_CALLERS = 10
+DEADLINE_SECONDS = 10.0
+ONE_PERSON = "/v1/pose?max_people=1"
+MEMORY_MIB = 100.0
+"""What the allocator may keep of the worst moment."""
+
+pytestmark = pytest.mark.soak
+
+
+class GoodCaller:
+    """Asks for one photo after the other, and comes back when it is told to."""
+
+    def __init__(self, server: Server, photos: list[bytes], solo: list[Answer]) -> None:
+        self._server = server
+        self._photos = photos
+        self._solo = solo
+        self.seconds: list[float] = []
+        """From each first question to its answer."""
+        self.refusals = 0
+
+    async def ask_until(self, ends_at: float) -> None:
+        for number in itertools.cycle(range(len(self._photos))):
+            if time.monotonic() > ends_at:
+                return
+            began = time.monotonic()
+            answer = await self._ask(self._photos[number])
+            self.seconds.append(time.monotonic() - began)
+            assert answer.status == 200, answer.body
+            assert_same_poses(answer.poses, self._solo[number].poses)
+
+    async def _ask(self, photo_: bytes) -> Answer:
+        """An answer, however often the server had no room before."""
+        while (answer := await ask(self._server, photo_, ONE_PERSON)).status == 429:
+            self.refusals += 1
+            await asyncio.sleep(int(answer.headers["retry-after"]))
+        return answer
+
+
+def start_bad_callers(server: Server) -> "subprocess.Popen[str]":
+    """Start them; they have begun when this returns."""
+    host, port = address(server)
+    arguments = [host, port, server.grpc_target, BAD_CALLERS, SECONDS]
+    folder = str(Path(bad_callers.__file__).parent)
+    process = subprocess.Popen(
+        [sys.executable, bad_callers.__file__, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+async def test_good_callers_are_answered_beside_two_hundred_that_misbehave(
+    start_server: Any,
+) -> None:
+    server: Server = start_server(**FAST)
+    photos = variants(Image.open(io.BytesIO(photo("bus.jpg"))), 8, longest_px=600)
+    solo = [await ask(server, each, ONE_PERSON) for each in photos]
+    assert sum(len(answer.poses) for answer in solo) == 8
+    held_mib, open_before = rss_mib(server), descriptors(server)
+    good = [GoodCaller(server, photos, solo) for _ in range(GOOD_CALLERS)]
+    with start_bad_callers(server) as bad:
+        try:
+            await asyncio.gather(*(each.ask_until(time.monotonic() + SECONDS) for each in good))
+            told, _ = await asyncio.to_thread(bad.communicate)
+        finally:
+            bad.kill()
+    done = json.loads(told)
+    wait_until_idle(server)
+    seconds = sorted(second for each in good for second in each.seconds)
+    print(  # noqa: T201 - figures for whoever runs it
+        f"{len(seconds)} good answers, p50 {seconds[len(seconds) // 2]:.2f} s, longest "
+        f"{seconds[-1]:.2f} s, refused {sum(each.refusals for each in good)} times; "
+        f"{held_mib:.0f} -> {rss_mib(server):.0f} MiB; {done}"
+    )
+    assert seconds[-1] <= DEADLINE_SECONDS
+    assert set(done) == {kind.__name__ for kind in bad_callers.KINDS}
+    assert_no_harm(server)
+    assert descriptors(server) <= open_before + 2
+    assert rss_mib(server) <= held_mib + MEMORY_MIB
