@@ -120,12 +120,40 @@ async def test_the_request_accepted_first_goes_first(bench: Bench) -> None:
 
 @virtually
 async def test_the_stage_with_the_earliest_request_gets_the_device(bench: Bench) -> None:
-    detect, pose = bench.stage(stage="detect"), bench.stage(stage="pose")
+    detect, pose = (bench.stage(stage=name, max_batch=1) for name in ("detect", "pose"))
     both = asyncio.gather(results(detect, [1], at=2.0), results(pose, [2], at=1.0))
     await asyncio.sleep(0)
     bench.device.start()
     await both
     assert bench.batches == [[2], [1]]
+
+
+@virtually
+async def test_r6_a_batch_that_is_not_full_lets_two_others_go_first(bench: Bench) -> None:
+    detect, pose = bench.stage(stage="detect", max_batch=1), bench.stage(stage="pose", max_batch=4)
+    images = asyncio.gather(*(results(detect, [n], at=n) for n in range(1, 6)))
+    crops = asyncio.gather(results(pose, [100], at=0.0))
+    await asyncio.sleep(0)
+    bench.device.start()
+    await asyncio.gather(images, crops)
+    assert bench.batches == [[1], [2], [100], [3], [4], [5]]
+
+
+@virtually
+async def test_r6_crops_of_several_images_fill_a_batch(bench: Bench) -> None:
+    detect = bench.stage(stage="detect", max_batch=1)
+    pose = bench.stage(stage="pose", max_batch=4)
+
+    async def photo(number: int) -> None:
+        await results(detect, [number], at=number)
+        await asyncio.sleep(BATCH_SECONDS / 2)  # cutting its two crops
+        await results(pose, [10 * number, 10 * number + 1], at=number)
+
+    photos = asyncio.gather(*(photo(number) for number in range(1, 7)))
+    await asyncio.sleep(0)
+    bench.device.start()
+    await photos
+    assert [len(batch) for batch in bench.batches if batch[0] >= 10] == [4, 4, 2, 2]
 
 
 # The release rule

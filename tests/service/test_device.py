@@ -168,6 +168,7 @@ def test_closing_does_not_wait_for_ever() -> None:
 def test_a_broken_stage_does_not_stop_the_others() -> None:
     class BrokenStage:
         oldest_accepted_at = 0.0
+        is_full = False
 
         def __init__(self) -> None:
             self.asked = 0

@@ -9,13 +9,12 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeAlias
 
 from distilpose.service.careful import careful, steady
 from distilpose.service.device import Device, Verdict
 from distilpose.service.errors import DeadlineExceeded, Internal, Overloaded, ServiceError
-from distilpose.service.outcomes import Call, Entry, Item, Outcome, Result
+from distilpose.service.outcomes import Call, Computed, Entry, Item, Outcome, Result
 from distilpose.service.room import Places, Room
 
 Fault: TypeAlias = Literal["fault", "nan", "oom", "lost"]
@@ -36,16 +35,6 @@ class BatchObserver(Protocol):
 
     def failed(self, stage: str, *, kind: Fault) -> None:
         """A batch, or an item of one, failed on the device."""
-
-
-@dataclass(frozen=True, slots=True)
-class Computed(Generic[Result]):
-    """What the device made of a batch, or why it did not."""
-
-    results: Sequence[Result | Exception]
-    error: BaseException | None
-    began_at: float
-    ended_at: float
 
 
 class Batcher(Generic[Item, Result]):
@@ -156,7 +145,7 @@ class Batcher(Generic[Item, Result]):
             return AT_ONCE
         if not self._queue or self._held():
             return None
-        if len(self._queue) >= self.max_batch or not self._more_coming():
+        if self.is_full or not self._more_coming():
             return AT_ONCE
         return self._first_queued_at() + self._max_delay_seconds
 
@@ -164,6 +153,11 @@ class Batcher(Generic[Item, Result]):
     def oldest_accepted_at(self) -> float:
         """When the request was accepted that the next batch begins with."""
         return (self._retries[0] if self._retries else self._queue)[0].accepted_at
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next batch cannot gain by more items."""
+        return bool(self._retries) or len(self._queue) >= self.max_batch
 
     def form_batch(self) -> list[Entry[Item, Result]]:
         """Take the next live items off the queue, dropping dead ones on the way."""

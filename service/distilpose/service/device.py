@@ -28,6 +28,9 @@ STALLED_AFTER_SECONDS = 60.0
 CANARY_SECONDS = 30.0
 """An idle device is tried this often."""
 _AGAIN_SECONDS = 1.0
+_MOST_PASSED_OVER = 2
+"""Batches of other stages in a row that go before a batch that is not full: long enough for what
+they make to be cut and to join it, too few for anybody to starve."""
 _CLOSE_SECONDS = 5.0
 
 
@@ -41,6 +44,11 @@ class Stage(Protocol):
     @property
     def oldest_accepted_at(self) -> float:
         """When the request was accepted that the next batch begins with."""
+        ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next batch cannot gain by more items."""
         ...
 
     def release_at(self) -> float | None:
@@ -84,6 +92,7 @@ class Device:
         self._idle.set()
         self._refusal: tuple[ServiceError, str] | None = None
         self._canary_due = False
+        self._passed_over = 0
         self._began_at = 0.0
         self._well = True
         self._well_at = 0.0
@@ -163,7 +172,7 @@ class Device:
         while (waiting := self._waiting()) and min(waiting)[0] <= self._clock():
             now = self._clock()
             ready = [stage for at, _, stage in waiting if at <= now]
-            stage = min(ready, key=lambda each: each.oldest_accepted_at)
+            stage = self._next_of(ready)
             if batch := stage.form_batch():
                 self._run(partial(stage.compute, batch), partial(stage.finish, batch))
                 return
@@ -172,6 +181,18 @@ class Device:
         elif self._canary:
             self._canary_due = self._clock() - self._well_at >= CANARY_SECONDS
             self._wake_in(0 if self._canary_due else CANARY_SECONDS)
+
+    def _next_of(self, ready: Sequence[Stage]) -> Stage:
+        """The stage with the earliest request; now and then another, while its batch is not full.
+
+        Under load, crops of several images fill a batch instead of those of one going alone.
+        """
+        first, *others = sorted(ready, key=lambda stage: stage.oldest_accepted_at)
+        if others and not first.is_full and self._passed_over < _MOST_PASSED_OVER:
+            self._passed_over += 1
+            return others[0]
+        self._passed_over = 0
+        return first
 
     def _waiting(self) -> list[tuple[float, int, Stage]]:
         """When each stage that has work may go, with a number that makes them comparable."""

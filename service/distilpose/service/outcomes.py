@@ -1,6 +1,7 @@
 """What becomes of items, and the calls that wait for it."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -27,6 +28,16 @@ class Outcome(Generic[Result]):
         if self.error is not None:
             raise self.error
         return self.result  # type: ignore[return-value]  # without an error there is a result
+
+
+@dataclass(frozen=True, slots=True)
+class Computed(Generic[Result]):
+    """What the device made of a batch, or why it did not."""
+
+    results: Sequence[Result | Exception]
+    error: BaseException | None
+    began_at: float
+    ended_at: float
 
 
 class Call(Generic[Result]):
