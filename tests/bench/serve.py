@@ -141,8 +141,7 @@ def open_loops(
     alone = next(each for key, each in reversed(of_it.items()) if key[2] in ALONE.values())
     print(f"{workload.name}, no matter how they are answered, {workload.unit}\n{HEAD}")
     for share in options.rates:
-        seconds = options.overload_seconds if share > 1 else options.seconds * options.rounds
-        load = Load(seconds=seconds, rate=share * best / workload.items)
+        load = Load(seconds=options.open_loop_seconds, rate=share * best / workload.items)
         outcome = server.run(workload, load)
         print(row(f"{server.name} {share:.0%}", outcome, alone=alone), flush=True)
         if share > 1:
@@ -173,7 +172,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="bursts of each under each load")
     parser.add_argument("--callers", type=int, nargs="*", default=[1, 4, 16, 64])
     parser.add_argument("--rates", type=float, nargs="*", default=[0.5, 0.9, 1.5])
-    parser.add_argument("--overload-seconds", type=float, default=30, help="at rates above 1")
+    parser.add_argument("--open-loop-seconds", type=float, default=30, help="at each rate")
     parser.add_argument("--transport", nargs="*", default=list(OURS), choices=OURS)
     parser.add_argument("--workload", nargs="*", default=list(ALONE), choices=ALONE)
     return parser.parse_args(arguments)

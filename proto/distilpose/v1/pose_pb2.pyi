@@ -69,6 +69,10 @@ class _StreamModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StreamMode
     """Every frame is answered. With stream_window frames in flight the server stops reading, which
     the caller feels as flow control.
     """
+    STREAM_MODE_LATEST: _StreamMode.ValueType  # 2
+    """The newest frame wins: while one is being answered, newer frames replace each other, and the next
+    answer names those that were dropped.
+    """
 
 class StreamMode(_StreamMode, metaclass=_StreamModeEnumTypeWrapper):
     """What happens to frames that come faster than they are answered."""
@@ -78,6 +82,10 @@ STREAM_MODE_UNSPECIFIED: StreamMode.ValueType  # 0
 STREAM_MODE_ORDERED: StreamMode.ValueType  # 1
 """Every frame is answered. With stream_window frames in flight the server stops reading, which
 the caller feels as flow control.
+"""
+STREAM_MODE_LATEST: StreamMode.ValueType  # 2
+"""The newest frame wins: while one is being answered, newer frames replace each other, and the next
+answer names those that were dropped.
 """
 Global___StreamMode: _TypeAlias = StreamMode  # noqa: Y015
 
@@ -446,10 +454,13 @@ class Pose(_message.Message):
     BOX_SCORE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     KEYPOINTS_FIELD_NUMBER: _builtins.int
+    TRACK_ID_FIELD_NUMBER: _builtins.int
     box_score: _builtins.float
     """0..1."""
     score: _builtins.float
     """0..1: mean keypoint score times box score."""
+    track_id: _builtins.int
+    """In streams with `track` who this is: the same number in every frame, from 1. Elsewhere 0."""
     @_builtins.property
     def box(self) -> Global___Box:
         """Clipped to the image."""
@@ -465,10 +476,11 @@ class Pose(_message.Message):
         box_score: _builtins.float = ...,
         score: _builtins.float = ...,
         keypoints: _abc.Iterable[Global___Keypoint] | None = ...,
+        track_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "box_score", b"box_score", "keypoints", b"keypoints", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["box", b"box", "box_score", b"box_score", "keypoints", b"keypoints", "score", b"score", "track_id", b"track_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -598,25 +610,72 @@ class StreamOptions(_message.Message):
 
     MODE_FIELD_NUMBER: _builtins.int
     POSE_FIELD_NUMBER: _builtins.int
+    TRACK_FIELD_NUMBER: _builtins.int
+    DETECT_EVERY_FIELD_NUMBER: _builtins.int
+    SMOOTH_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     mode: Global___StreamMode.ValueType
     """What happens to frames that come faster than they are answered."""
+    track: _builtins.bool
+    """Say who is who from frame to frame, as `track_id`."""
+    detect_every: _builtins.int
+    """Run the detector on one frame in so many; between, boxes follow the last keypoints, and a lost
+    person brings the detector back at once. 0 and 1: on every frame. Not with `boxes` or
+    `whole_image`.
+    """
+    smooth: _builtins.bool
+    """Smooth each person's keypoints over time; the first frame's numbers stay as they are."""
     @_builtins.property
     def pose(self) -> Global___PoseOptions:
         """As for one image."""
+
+    @_builtins.property
+    def resume(self) -> Global___Resume:
+        """Set when this stream goes on where another one ended."""
 
     def __init__(
         self,
         *,
         mode: Global___StreamMode.ValueType = ...,
         pose: Global___PoseOptions | None = ...,
+        track: _builtins.bool = ...,
+        detect_every: _builtins.int = ...,
+        smooth: _builtins.bool = ...,
+        resume: Global___Resume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pose", b"pose"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pose", b"pose", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "pose", b"pose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detect_every", b"detect_every", "mode", b"mode", "pose", b"pose", "resume", b"resume", "smooth", b"smooth", "track", b"track"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamOptions: _TypeAlias = StreamOptions  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """Where an earlier stream ended, so that no frame is answered twice and no number means two people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_FRAME_ID_FIELD_NUMBER: _builtins.int
+    NEXT_TRACK_ID_FIELD_NUMBER: _builtins.int
+    last_frame_id: _builtins.int
+    """The last frame that was answered; frames must come after it."""
+    next_track_id: _builtins.int
+    """New people are numbered from here; 0: from 1."""
+    def __init__(
+        self,
+        *,
+        last_frame_id: _builtins.int = ...,
+        next_track_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_frame_id", b"last_frame_id", "next_track_id", b"next_track_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
 
 @_typing.final
 class Frame(_message.Message):
@@ -669,6 +728,7 @@ class StreamPoseResponse(_message.Message):
     POSES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    DROPPED_FRAME_IDS_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """Of the frame."""
     timestamp_ms: _builtins.float
@@ -689,6 +749,10 @@ class StreamPoseResponse(_message.Message):
     def timing(self) -> Global___Timing:
         """Where the time went."""
 
+    @_builtins.property
+    def dropped_frame_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Frames that newer ones have replaced since the answer before, in their order."""
+
     def __init__(
         self,
         *,
@@ -699,10 +763,11 @@ class StreamPoseResponse(_message.Message):
         poses: _abc.Iterable[Global___Pose] | None = ...,
         error: Global___ImageError | None = ...,
         timing: Global___Timing | None = ...,
+        dropped_frame_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "frame_id", b"frame_id", "height", b"height", "poses", b"poses", "timestamp_ms", b"timestamp_ms", "timing", b"timing", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_frame_ids", b"dropped_frame_ids", "error", b"error", "frame_id", b"frame_id", "height", b"height", "poses", b"poses", "timestamp_ms", b"timestamp_ms", "timing", b"timing", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

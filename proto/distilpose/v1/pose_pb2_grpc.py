@@ -73,11 +73,13 @@ class PoseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamPose(self, request_iterator, context):
-        """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
-        the order of the frames; one that is broken gets an error in its place and the stream goes on.
+        """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
+        frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
+        place and the stream goes on.
         A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
         UNAVAILABLE after all that was read is answered; the trailing metadata
-        `distilpose-last-frame-id` then names the last answered frame, if there is one.
+        `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
+        goes on from there with `resume`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,11 +45,13 @@ class PoseServiceStub:
     first image's error.
     """
     StreamPose: _grpc.StreamStreamMultiCallable[_pose_pb2.StreamPoseRequest, _pose_pb2.StreamPoseResponse]
-    """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
-    the order of the frames; one that is broken gets an error in its place and the stream goes on.
+    """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
+    frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
+    place and the stream goes on.
     A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
     UNAVAILABLE after all that was read is answered; the trailing metadata
-    `distilpose-last-frame-id` then names the last answered frame, if there is one.
+    `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
+    goes on from there with `resume`.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_pose_pb2.GetModelRequest, _pose_pb2.GetModelResponse]
     """The model that answers: where it comes from and on what it runs."""
@@ -69,11 +71,13 @@ class PoseServiceAsyncStub(PoseServiceStub):
     first image's error.
     """
     StreamPose: _aio.StreamStreamMultiCallable[_pose_pb2.StreamPoseRequest, _pose_pb2.StreamPoseResponse]  # type: ignore[assignment]
-    """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
-    the order of the frames; one that is broken gets an error in its place and the stream goes on.
+    """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
+    frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
+    place and the stream goes on.
     A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
     UNAVAILABLE after all that was read is answered; the trailing metadata
-    `distilpose-last-frame-id` then names the last answered frame, if there is one.
+    `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
+    goes on from there with `resume`.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_pose_pb2.GetModelRequest, _pose_pb2.GetModelResponse]  # type: ignore[assignment]
     """The model that answers: where it comes from and on what it runs."""
@@ -102,11 +106,13 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_pose_pb2.StreamPoseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_pose_pb2.StreamPoseResponse], _abc.AsyncIterator[_pose_pb2.StreamPoseResponse]]:
-        """Finds the people of each frame of a video, as the frames come. Every frame gets one answer, in
-        the order of the frames; one that is broken gets an error in its place and the stream goes on.
+        """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
+        frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
+        place and the stream goes on.
         A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
         UNAVAILABLE after all that was read is answered; the trailing metadata
-        `distilpose-last-frame-id` then names the last answered frame, if there is one.
+        `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
+        goes on from there with `resume`.
         """
 
     @_abc_1.abstractmethod

@@ -29,6 +29,11 @@ _LAST_WORDS_SECONDS: Final = 1.0
 """From a lost device to closed ports: probes are told 503, callers are answered."""
 
 
+_KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than load balancers keep idle connections (60 s), so that none is closed while a request is
+on its way over it."""
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would end the process by the signal itself."""
 
@@ -147,6 +152,7 @@ def _config(
         access_log=False,
         server_header=False,
         lifespan="off",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         # Draining has waited already: nothing may keep the process longer than this.
         timeout_graceful_shutdown=5,
         ssl_context_factory=(lambda _, __: context) if context else None,
