@@ -136,9 +136,10 @@ def assert_no_harm(server: Server, *, since_byte: int = 0) -> None:
     with server.client() as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 200
-    lines = server.log.read_bytes()[since_byte:].decode().splitlines()
-    entries = [json.loads(line) for line in lines if line.startswith("{")]
-    assert [entry for entry in entries if entry["level"] in ("error", "critical")] == []
+    written, _, _ = server.log.read_bytes()[since_byte:].rpartition(b"\n")
+    entries = [json.loads(line) for line in written.splitlines() if line.startswith(b"{")]
+    harm = [entry for entry in entries if entry["level"] in ("error", "critical")]
+    assert not harm, harm
 
 
 def assert_same_poses(some: list[Json], others: list[Json], *, least_score: float = 0.25) -> None:

@@ -46,6 +46,8 @@ def configure(*, level: str, log_format: Literal["auto", "console", "json"]) -> 
         logger.handlers = []
         logger.propagate = True
     logging.getLogger("httptools").setLevel("WARNING")
+    # It calls a broken picture an error of its own; we tell the caller, and log the request.
+    logging.getLogger("PIL").setLevel("CRITICAL")
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
