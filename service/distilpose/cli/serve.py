@@ -22,6 +22,6 @@ def command(config: Path | None) -> None:
         host = "127.0.0.1" if settings.http.host in ("0.0.0.0", "::") else settings.http.host  # noqa: S104 - compared, not bound
         also = f", gRPC on {host}:{settings.grpc.port}" if settings.grpc.port else ""
         click.echo(
-            f"distilpose on {scheme}://{host}:{settings.http.port} (API: /docs){also}", err=True
+            f"distilpose on {scheme}://{host}:{settings.http.port} (try it: /, API: /docs){also}", err=True
         )
         sys.exit(server.run(settings))

@@ -20,6 +20,7 @@ from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.errors import InvalidRequest, ServiceError
 from distilpose.service.rest_body import read_body
 from distilpose.service.rest_caller import timeout_seconds, while_waiting
+from distilpose.service.rest_demo import demo_routes
 from distilpose.service.rest_errors import STATUSES, add_handlers, problem
 from distilpose.service.rest_middleware import CODES, METHODS, RequestMiddleware
 from distilpose.service.schemas_answer import (
@@ -40,7 +41,6 @@ def create_app(backend: Backend) -> FastAPI:
         title="distilpose",
         description="Human pose estimation: photos in, people with 17 keypoints each out.",
         version=openapi.VERSION,
-        root_path=backend.settings.http.root_path,
         redoc_url=None,
     )
     guard = Depends(_key_check(backend.keys))
@@ -58,14 +58,18 @@ def create_app(backend: Backend) -> FastAPI:
         )
     for method in METHODS.values():
         backend.metrics.expect("rest", method, codes=CODES)
-    app.add_middleware(RequestMiddleware, metrics=backend.metrics, traces=backend.traces)
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=backend.metrics,
+        traces=backend.traces,
+        root_path=backend.settings.http.root_path,
+    )
     add_handlers(app)
     openapi.install(app)
 
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse(f"{backend.settings.http.root_path}/docs")
-
+    app.include_router(
+        demo_routes(backend.settings) if backend.settings.demo.enabled else _no_demo_route(backend)
+    )
     app.openapi()  # written now, not while the event loop serves
     return app
 
@@ -77,6 +81,16 @@ def create_operations_app(backend: Backend) -> FastAPI:
     app.include_router(_metrics_route(backend))
     add_handlers(app)
     return app
+
+
+def _no_demo_route(backend: Backend) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    async def root() -> Response:
+        return RedirectResponse(f"{backend.settings.http.root_path}/docs")
+
+    return router
 
 
 def _key_check(keys: ApiKeys):  # type: ignore[no-untyped-def]  # FastAPI reads the inner signature

@@ -30,8 +30,11 @@ CODES: Final = sorted({"200", str(LEFT), *map(str, STATUSES.values())})
 class RequestMiddleware:
     """Gives each request an id, counts and times it, and answers what nobody else caught."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, traces: Traces, *, root_path: str = ""
+    ) -> None:
         self._app = app
+        self._root_path = root_path
         self._metrics = metrics
         self._traces = traces
 
@@ -40,6 +43,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._root_path:
+            # A proxy has stripped it; addresses in answers begin with it.
+            scope["root_path"] = self._root_path
         identity = logs.request_identity(_header(scope["headers"], REQUEST_ID_HEADER))
         with (
             logs.request_context(identity),

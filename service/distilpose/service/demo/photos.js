@@ -1,0 +1,122 @@
+// The photos that were chosen: which waits for an answer, which has one, which is looked at.
+
+import { estimate, Failure } from "./service.js";
+
+const MOST_PAUSE_SECONDS = 10;
+
+/** One picture and what the service says of it. */
+export class Photo {
+  image = null; // the answer: width, height, poses, timing, roundTrip
+  asked = null; // the least box score that it was asked with
+  failure = null;
+  state = "waiting"; // then "asking" or "pausing", then "done" or "failed"
+
+  constructor(blob, name) {
+    this.blob = blob;
+    this.name = name;
+  }
+
+  /** Those of the answered people who have at least this box score, numbered. */
+  people(minBoxScore) {
+    const poses = this.image?.poses ?? [];
+    return poses
+      .filter((pose) => pose.box_score >= minBoxScore)
+      .map((pose, index) => ({ number: index + 1, pose }));
+  }
+}
+
+/** Asks for one photo after the other, and again where the service says when. */
+export class Asking {
+  #photos = [];
+  #working = false;
+  #stop = new AbortController();
+  #settings;
+  #onChange;
+
+  /** `settings()` gives {minBoxScore, key}; `onChange(photo)` hears of each change. */
+  constructor(settings, onChange) {
+    this.#settings = settings;
+    this.#onChange = onChange;
+  }
+
+  get photos() {
+    return this.#photos;
+  }
+
+  add(photos) {
+    this.#photos.push(...photos);
+  }
+
+  /** Forgets all photos, and leaves off asking. */
+  clear() {
+    this.#stop.abort();
+    this.#stop = new AbortController();
+    this.#photos = [];
+  }
+
+  /** Lets a photo be asked for once more. */
+  again(photo) {
+    Object.assign(photo, { state: "waiting", failure: null });
+  }
+
+  /** Asks until no photo waits; `first` goes before the others. */
+  async work(first) {
+    if (this.#working) return;
+    this.#working = true;
+    try {
+      let photo;
+      while ((photo = this.#next(first()))) await this.#ask(photo);
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  #next(first) {
+    const waits = (photo) => photo?.state === "waiting" && this.#photos.includes(photo);
+    return waits(first) ? first : this.#photos.find(waits);
+  }
+
+  async #ask(photo) {
+    const { signal } = this.#stop;
+    for (let tries = 0; photo.state !== "done" && photo.state !== "failed"; tries += 1) {
+      this.#change(photo, { state: "asking" });
+      const { minBoxScore, key } = this.#settings();
+      try {
+        const image = await estimate(photo.blob, { minBoxScore, key, signal });
+        this.#change(photo, { state: "done", image, asked: minBoxScore, failure: null });
+      } catch (failure) {
+        if (signal.aborted) return;
+        await this.#afterFailure(photo, failure, tries, signal);
+        if (signal.aborted) return;
+      }
+    }
+  }
+
+  async #afterFailure(photo, failure, tries, signal) {
+    if (!(failure instanceof Failure)) throw failure;
+    if (failure.waitSeconds === null) {
+      this.#change(photo, { state: "failed", failure });
+      return;
+    }
+    failure.waitSeconds = Math.max(failure.waitSeconds, Math.min(2 ** tries, MOST_PAUSE_SECONDS));
+    this.#change(photo, { state: "pausing", failure });
+    await pause(failure.waitSeconds, signal);
+  }
+
+  #change(photo, values) {
+    Object.assign(photo, values);
+    this.#onChange(photo);
+  }
+}
+
+/** Returns after so many seconds, or at once when the signal says so. */
+export function pause(seconds, signal) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, seconds * 1000);
+    const leave = () => {
+      clearTimeout(timer);
+      done();
+    };
+    signal.addEventListener("abort", leave, { once: true });
+  });
+}
