@@ -110,9 +110,8 @@ def test_every_block_runs(served: Served) -> None:
     assert (served.folder / "drawn" / "bus.jpg").exists()
     assert "max_images: 8" in "".join(outputs)
     python = [text for language, text in BLOCKS if language == "python"]
-    assert len(python) == 2
-    for block in python:  # each prints a line for each of the photo's four people
-        assert len(served.run(block, sys.executable).splitlines()) == 4
+    lines = [len(served.run(block, sys.executable).splitlines()) for block in python]
+    assert lines == [4, 2, 4]  # the photo's four people, a stream's two frames, and the people
 
 
 def test_the_answer_shown_has_the_shape_of_the_answer_given(served: Served) -> None:

@@ -139,6 +139,15 @@ def test_the_score_tab_of_a_box_at_the_border_lies_inside_the_image() -> None:
     assert tab.mean() > 0.5
 
 
+def test_a_label_stands_in_place_of_the_score() -> None:
+    poses = [Drawn(), Drawn(box_xyxy_px=box(100, 100, 200, 200))]
+
+    scores = draw.draw_poses(grey(), poses)
+
+    assert (draw.draw_poses(grey(), poses, labels=["0.87", "0.87"]) == scores).all()
+    assert (draw.draw_poses(grey(), poses, labels=["0.87", "7: 0.87"]) != scores).any()
+
+
 @pytest.mark.parametrize("shift_px", [-300.0, 5000.0, 1e9])
 def test_poses_far_outside_the_image_are_drawn_without_failing(shift_px: float) -> None:
     pose = Drawn(

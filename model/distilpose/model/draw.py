@@ -75,9 +75,15 @@ class _Figure(NamedTuple):
 
 
 def draw_poses(
-    image: ImageHWC, poses: Sequence[DrawablePose], *, min_keypoint_score: float = 0.0
+    image: ImageHWC,
+    poses: Sequence[DrawablePose],
+    *,
+    min_keypoint_score: float = 0.0,
+    labels: Sequence[str] | None = None,
 ) -> ImageHWC:
-    """A new image with each pose's box, score, skeleton and one-sigma ellipses.
+    """A new image with each pose's box, label, skeleton and one-sigma ellipses.
+
+    A pose is labelled with its score, where `labels` has no other words.
 
     Raises:
         ArrayError: if `image` is not uint8 (H, W, 3).
@@ -93,8 +99,9 @@ def draw_poses(
     for pose, figure in zip(poses, figures, strict=True):
         _draw_box(canvas, pose.box_xyxy_px, MIDDLE_RGB, _box_width(figure))
         _draw_figure(canvas, figure)
-    for pose in poses:
-        _draw_label(canvas, pose.box_xyxy_px, f"{pose.score:.2f}")
+    words = [f"{pose.score:.2f}" for pose in poses] if labels is None else labels
+    for pose, text in zip(poses, words, strict=True):
+        _draw_label(canvas, pose.box_xyxy_px, text)
     return canvas
 
 

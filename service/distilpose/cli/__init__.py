@@ -8,6 +8,7 @@ import click
 COMMANDS: Final = {
     "serve": "Start the service.",
     "predict": "Poses of photos or folders, without a server.",
+    "stream": "Poses of a video or a camera, from a running server.",
     "evaluate": "Measure weights on a COCO-keypoints folder.",
     "calibrate": "Fit scores and spreads to what is true, on held-out people.",
     "card": "Measure weights, and write them with a card of words and figures.",

@@ -1,0 +1,228 @@
+"""`distilpose stream`, as a user calls it."""
+
+import json
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from faster_coco_eval import COCO
+
+from distilpose.cli import main
+from distilpose.cli.stream_video import VideoReader, VideoWriter
+from distilpose.client.adapters import coco_annotations
+from distilpose.client.results import ImageAnswer
+from distilpose.model.draw import LEFT_RGB, RIGHT_RGB
+from distilpose.v1 import pose_pb2
+from moving_people import Clip, timestamp_ms
+from ports import free_port
+from servers import start
+from stub_grpc_service import LOST, Failure, Plan, StubGrpcService
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a second of grey."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    writer = VideoWriter(path, Fraction(25))
+    for number in range(FRAMES):
+        writer.write(np.full((60, 80, 3), 128, np.uint8), 40 * number)
+    writer.close()
+    return path
+
+
+def stream(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["stream", *map(str, arguments)])
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_each_frame_gets_a_line(clip: Path) -> None:
+    with StubGrpcService(first_track_id=3) as service:
+        result = stream(clip, "--server", service.address, "--detect-every", 5, "--smooth")
+    assert result.exit_code == 0, result.output
+    found = lines(result)
+    assert [line["frame_id"] for line in found] == list(range(FRAMES))
+    assert [line["timestamp_ms"] for line in found] == [40 * i for i in range(FRAMES)]
+    [pose] = found[0]["poses"]
+    assert pose["track_id"] == 3
+    assert len(pose["keypoints"]) == 17
+    assert pose["keypoints"][1]["name"] == "left_eye"
+    options = service.streams[0][0].options
+    assert (options.mode, options.track) == (pose_pb2.STREAM_MODE_ORDERED, True)
+    assert (options.detect_every, options.smooth) == (5, True)
+    assert service.streams[0][1].frame.raw.width == 80
+
+
+def test_people_are_drawn_with_their_numbers_into_an_mp4(clip: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn.mp4"
+    with StubGrpcService() as service:
+        result = stream(clip, "--server", service.address, "--out", drawn)
+    assert result.exit_code == 0, result.output
+    with VideoReader(str(drawn)) as reader:
+        shots = list(reader.shots())
+    assert len(shots) == FRAMES
+    assert [round(shot.timestamp_ms) for shot in shots] == [40 * i for i in range(FRAMES)]
+    assert np.ptp(shots[5].image.astype(int)) > 100
+
+
+def test_results_are_written_for_evaluation_tools(clip: Path, tmp_path: Path) -> None:
+    results, truth = tmp_path / "results.json", tmp_path / "truth.json"
+    with StubGrpcService() as service:
+        assert stream(clip, "--server", service.address, "--coco", results).exit_code == 0
+    pictures = [(number, str(number), ImageAnswer()) for number in range(FRAMES)]
+    truth.write_text(json.dumps(coco_annotations(pictures)))
+    loaded = COCO(str(truth)).loadRes(str(results))
+    assert len(loaded.getAnnIds()) == FRAMES
+
+
+def test_jpegs_are_sent_where_asked_for(clip: Path) -> None:
+    with StubGrpcService() as service:
+        assert stream(clip, "--server", service.address, "--jpeg").exit_code == 0
+    assert service.streams[0][1].frame.encoded[:2] == b"\xff\xd8"
+
+
+def test_latest_plays_the_video_at_its_speed(clip: Path) -> None:
+    with StubGrpcService() as service:
+        result = stream(clip, "--server", service.address, "--mode", "latest", "--no-track")
+    assert result.exit_code == 0, result.output
+    options = service.streams[0][0].options
+    assert (options.mode, options.track) == (pose_pb2.STREAM_MODE_LATEST, False)
+    told = [[line["frame_id"], *line.get("dropped_frame_ids", [])] for line in lines(result)]
+    assert sorted(number for numbers in told for number in numbers) == list(range(FRAMES))
+
+
+def test_a_lost_server_is_not_noticed(clip: Path) -> None:
+    with StubGrpcService() as service:
+        service.plans.append(Plan(4, LOST))
+        result = stream(clip, "--server", service.address)
+    assert [line["frame_id"] for line in lines(result)] == list(range(FRAMES))
+
+
+def test_a_frame_that_fails_has_a_line_with_its_error_and_exit_code_1(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = pose_pb2.ImageError(type="deadline-exceeded", code=4, detail="too late")
+
+    def failing(_: Any, frame: pose_pb2.Frame) -> pose_pb2.StreamPoseResponse:
+        return pose_pb2.StreamPoseResponse(
+            frame_id=frame.frame_id, timestamp_ms=frame.timestamp_ms, error=error
+        )
+
+    monkeypatch.setattr(StubGrpcService, "_answer", failing)
+    with StubGrpcService() as service:
+        result = stream(clip, "--server", service.address)
+    assert result.exit_code == 1
+    assert lines(result)[0]["error"] == {"type": "deadline-exceeded", "detail": "too late"}
+
+
+def test_a_key_comes_from_its_file(clip: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("secret\n")
+    with StubGrpcService() as service:
+        assert stream(clip, "--server", service.address, "--api-key-file", key).exit_code == 0
+    assert service.stream_metadata[0]["x-api-key"] == "secret"
+
+
+def test_what_ends_the_stream_is_one_line(clip: Path) -> None:
+    refused = Failure(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+    with StubGrpcService() as service:
+        service.plans.append(Plan(0, refused))
+        result = stream(clip, "--server", service.address)
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "Error: as told"
+
+
+def test_a_missing_video_is_one_line(tmp_path: Path) -> None:
+    result = stream(tmp_path / "gone.mp4")
+    assert result.exit_code == 1
+    assert "gone.mp4: cannot be opened" in result.stderr
+
+
+def test_a_missing_extra_is_named_with_what_installs_it(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "distilpose.cli.stream_video")
+    result = stream(clip, "--server", f"grpc://127.0.0.1:{free_port()}")
+    assert result.exit_code == 1
+    assert "pip install 'distilpose[video]'" in result.stderr
+
+
+def test_ctrl_c_ends_a_stream_well(tmp_path: Path) -> None:
+    path, drawn = tmp_path / "long.mp4", tmp_path / "drawn.mp4"
+    writer = VideoWriter(path, Fraction(25))
+    for number in range(1500):
+        writer.write(np.full((16, 16, 3), 128, np.uint8), 40 * number)
+    writer.close()
+    with StubGrpcService() as service:
+        command = [sys.executable, "-m", "distilpose.cli", "stream", str(path)]
+        options = ["--server", service.address, "--mode", "latest", "--out", str(drawn)]
+        with subprocess.Popen([*command, *options], stdout=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            for _ in range(3):
+                running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            running.stdout.read()
+            assert running.wait(30) == 0
+    with VideoReader(str(drawn)) as reader:
+        assert len(list(reader.shots())) >= 2
+
+
+@pytest.mark.slow
+def test_skeletons_follow_the_people_of_a_clip(tmp_path: Path) -> None:
+    people, path, drawn = Clip(), tmp_path / "clip.mp4", tmp_path / "drawn.mp4"
+    writer = VideoWriter(path, Fraction(25))
+    for number in range(10):
+        writer.write(people.picture(4 * number), timestamp_ms(number))
+    writer.close()
+    server, log = start(tmp_path, 0, {})
+    try:
+        server.wait_until_ready()
+        result = stream(path, "--server", f"grpc://{server.grpc_target}", "--out", drawn)
+    finally:
+        server.process.kill()
+        server.process.wait()
+        log.close()
+    assert result.exit_code == 0, result.output
+    found = lines(result)
+    with VideoReader(str(drawn)) as reader:
+        pictures = [shot.image for shot in reader.shots()]
+    assert len(found) == len(pictures) == 10
+    for number, line in enumerate(found):
+        whole = [person for person in people.people(4 * number) if person.seen > 0.95]
+        assert whole
+        for person in whole:
+            assert near(person.keypoints_xy_px[:11], line["poses"])
+        for pose in line["poses"]:
+            assert has_limbs(pictures[number], pose["box"])
+    numbers = [{pose["track_id"] for pose in line["poses"]} for line in found]
+    assert all(0 not in seen for seen in numbers)
+    assert numbers[0] <= numbers[-1]
+
+
+def near(truth_xy_px: Any, poses: list[dict[str, Any]]) -> bool:
+    """Whether somebody's upper body lies where this one's does."""
+    height_px = np.ptp(truth_xy_px[:, 1])
+    for pose in poses:
+        found = np.array([(k["x"], k["y"]) for k in pose["keypoints"][:11]])
+        if np.median(np.linalg.norm(found - truth_xy_px, axis=1)) < 0.15 * height_px:
+            return True
+    return False
+
+
+def has_limbs(image: Any, box: list[float]) -> bool:
+    """Whether both sides' colours are in the box."""
+    x1, y1, x2, y2 = (round(v) for v in box)
+    inside = image[y1:y2, x1:x2].astype(int)
+    return all((np.abs(inside - c).max(axis=-1) < 60).any() for c in (LEFT_RGB, RIGHT_RGB))
