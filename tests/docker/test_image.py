@@ -53,7 +53,7 @@ class Container:
             except httpx.TransportError:
                 pass
             time.sleep(0.3)
-        raise AssertionError(engine("logs", self.name).stdout)
+        raise AssertionError(engine("logs", self.name).stderr)
 
 
 StartContainer = Callable[..., Container]

@@ -20,8 +20,7 @@ def command(config: Path | None) -> None:
         logs.configure(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format)
         scheme = "https" if settings.security.tls_cert else "http"
         host = "127.0.0.1" if settings.http.host in ("0.0.0.0", "::") else settings.http.host  # noqa: S104 - compared, not bound
+        url = f"{scheme}://{host}:{settings.http.port}"
         also = f", gRPC on {host}:{settings.grpc.port}" if settings.grpc.port else ""
-        click.echo(
-            f"distilpose on {scheme}://{host}:{settings.http.port} (try it: /, API: /docs){also}", err=True
-        )
+        click.echo(f"distilpose on {url} (API: {url}/docs){also}", err=True)
         sys.exit(server.run(settings))

@@ -30,8 +30,8 @@ _LAST_WORDS_SECONDS: Final = 1.0
 
 
 _KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than load balancers keep idle connections (60 s), so that none is closed while a request is
-on its way over it."""
+"""Longer than load balancers keep idle connections (60 s), so that none is closed while a request
+is on its way over it."""
 
 
 class _Server(uvicorn.Server):
