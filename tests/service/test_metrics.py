@@ -172,3 +172,13 @@ def test_frames_are_counted_by_what_became_of_them() -> None:
         labels = {"mode": "ordered", "outcome": outcome}
         assert value("distilpose_stream_frames_total", labels) == count
     assert value("distilpose_stream_frame_age_seconds_sum") == 0.5
+
+
+def test_replaced_frames_are_counted_from_zero() -> None:
+    metrics, registry = made()
+    value = registry.get_sample_value
+    frames = ("distilpose_stream_frames_total", {"mode": "latest", "outcome": "replaced"})
+    items = ("distilpose_dropped_items_total", {"stage": "decode", "reason": "replaced"})
+    assert (value(*frames), value(*items)) == (0, 0)
+    metrics.frame_replaced("latest")
+    assert (value(*frames), value(*items)) == (1, 1)

@@ -1,107 +1,44 @@
 """Frames to answers in order; what is asked of the pipeline takes milliseconds at random."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from distilpose.service.domain import EncodedImage, Frame, ImageAnswer, PoseAnswer
+from cameras import WINDOW, Bench, Camera, answered, frame
+from distilpose.service.domain import Frame, ImageAnswer, Options, PoseAnswer
 from distilpose.service.errors import (
+    DeadlineExceeded,
     Draining,
     InvalidRequest,
     Overloaded,
     UndecodableImage,
 )
-from distilpose.service.life import Life, State
-from distilpose.service.metrics import Metrics
-from distilpose.service.settings import GrpcSettings
-from distilpose.service.streams import OrderedStream, Streams
-
-WINDOW = 8
-Estimate = Callable[[Frame], PoseAnswer]
+from distilpose.service.life import State
+from virtual_time import run_virtually
 
 
-def frame(number: int, *, deadline: float = 1e12) -> Frame:
-    content = EncodedImage(b"picture", number)
-    return Frame(number, number * 40.0, content, arrived_at=0, deadline=deadline)
+class Crowd(Camera):
+    """One of many cameras before a server that does ten frames a second, one after the other."""
 
-
-def answered(asked: Frame) -> PoseAnswer:
-    """An answer that can be told from those of other frames."""
-    return PoseAnswer([ImageAnswer(asked.source.id, (1, 1))])
-
-
-class Camera:
-    """A caller that sends frames as fast as they are read, and takes answers."""
-
-    def __init__(
-        self,
-        frames: Iterable[Frame],
-        *,
-        estimate: Estimate = answered,
-        seconds: float = 0.003,
-        stays_open: bool = False,
-    ) -> None:
-        self.taken: list[tuple[Frame, PoseAnswer]] = []
-        self.takes = asyncio.Event()
-        self.takes.set()
-        self.most_in_flight = 0
-        self.working = 0
-        self.read_frames = 0
-        self._frames = iter(frames)
-        self._estimate = estimate
-        self._seconds = seconds
-        self._stays_open = stays_open
+    def __init__(self, server: asyncio.Lock) -> None:
+        super().__init__(map(frame, range(1, 100_000)), every_seconds=0.1)
+        self._server = server
 
     async def read(self) -> Frame | None:
-        await asyncio.sleep(0)
-        following = next(self._frames, None)
-        if following is None and self._stays_open:
-            await asyncio.Event().wait()
-        self.read_frames += following is not None
-        self.most_in_flight = max(self.most_in_flight, self.read_frames - len(self.taken))
-        return following
+        read = await super().read()
+        now = asyncio.get_running_loop().time()
+        return read and replace(read, arrived_at=now, deadline=now + 10)
 
-    async def estimate(self, frame: Frame) -> PoseAnswer:
-        self.working += 1
+    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
         try:
-            await asyncio.sleep(random.uniform(0, self._seconds))  # noqa: S311 - a delay
-            return self._estimate(frame)
-        finally:
-            self.working -= 1
-
-    async def send(self, frame: Frame, answer: PoseAnswer) -> None:
-        await self.takes.wait()
-        self.taken.append((frame, answer))
-
-    @property
-    def taken_ids(self) -> list[int]:
-        return [taken.frame_id for taken, _ in self.taken]
-
-    @property
-    def kinds(self) -> list[str]:
-        return [answer.failure.type if answer.failure else "answered" for _, answer in self.taken]
-
-
-class Bench:
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry)
-        self.life = Life()
-        self.life.advance(State.READY)
-
-    def stream(self, camera: Camera, *, window: int = WINDOW) -> OrderedStream:
-        return OrderedStream(camera, window=window, metrics=self.metrics)
-
-    def streams(self, **settings: float) -> Streams:
-        return Streams(GrpcSettings.model_validate(settings), self.life, self.metrics)
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(f"distilpose_{name}", labels)
+            async with asyncio.timeout_at(frame.deadline), self._server:
+                await asyncio.sleep(0.1)
+        except TimeoutError as err:
+            raise DeadlineExceeded("the deadline passed") from err
+        return answered(frame)
 
 
 @pytest.fixture
@@ -118,16 +55,16 @@ async def nothing_stays() -> AsyncIterator[None]:
     assert {task for task in asyncio.all_tasks() if task.get_name().startswith("stream")} <= before
 
 
-async def test_64_streams_each_get_their_own_answers_in_order(bench: Bench) -> None:
+async def test_s1_64_streams_each_get_their_own_answers_in_order(bench: Bench) -> None:
     cameras = [Camera(map(frame, range(1, 51))) for _ in range(64)]
     await asyncio.gather(*(bench.stream(camera).run() for camera in cameras))
     for camera in cameras:
         assert camera.taken_ids == list(range(1, 51))
-        assert all(answer == answered(asked) for asked, answer in camera.taken)
+        assert all(answer.image == answered(answer.frame).images[0] for answer in camera.taken)
         assert camera.most_in_flight <= WINDOW
 
 
-async def test_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench) -> None:
+async def test_s3_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench) -> None:
     def estimate(asked: Frame) -> PoseAnswer:
         if asked.frame_id % 50 == 20:
             return PoseAnswer([ImageAnswer(None, error=UndecodableImage("no image"))])
@@ -151,7 +88,7 @@ async def test_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench) ->
     bad = {0: "invalid-request", 10: "invalid-request", 40: "invalid-request"}
     bad |= {20: "undecodable-image", 30: "internal"}
     assert camera.kinds == [bad.get(number % 50, "answered") for number in range(1, 1001)]
-    details = {answer.failure.detail for _, answer in camera.taken if answer.failure}
+    details = {error.detail for error in camera.errors if error}
     assert "frame_id: expected more than 9, got 9" in details
     assert "timestamp_ms: expected more than 1560.0, got 1480.0" in details
     assert not any("secret" in detail for detail in details)
@@ -163,7 +100,7 @@ async def test_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench) ->
     assert bench.value("stream_frame_age_seconds_count") == 1000
 
 
-async def test_a_slow_caller_stops_the_reading(bench: Bench) -> None:
+async def test_s2_a_slow_caller_stops_the_reading(bench: Bench) -> None:
     camera = Camera(map(frame, range(1, 101)), seconds=0)
     camera.takes.clear()
     running = asyncio.create_task(bench.stream(camera, window=3).run())
@@ -261,3 +198,63 @@ async def test_more_streams_than_the_limit_are_refused(bench: Bench) -> None:
     assert bench.value("streams_active") == 0
     with streams.place():
         pass
+
+
+async def test_a_stream_that_goes_on_takes_only_what_comes_after(bench: Bench) -> None:
+    camera = Camera(map(frame, range(4, 9)), last_frame_id=5)
+    stream = bench.stream(camera)
+    await stream.run()
+    assert camera.kinds == ["invalid-request"] * 2 + ["answered"] * 3
+    assert [error.detail for error in camera.errors if error] == [
+        "frame_id: expected more than 5, got 4",
+        "frame_id: expected more than 5, got 5",
+    ]
+    assert stream.last_frame_id == 8
+
+
+async def test_a_stream_that_goes_on_and_ends_at_once_keeps_its_place(bench: Bench) -> None:
+    stream = bench.stream(Camera([], stays_open=True, last_frame_id=5))
+    with pytest.raises(Draining):
+        await bench.streams(max_connection_age_seconds=0.01).run(stream)
+    assert stream.last_frame_id == 5
+
+
+async def test_a_stream_that_never_opens_ends_all_the_same(
+    bench: Bench, nothing_stays: None
+) -> None:
+    camera = Camera([], opens=False)
+    with pytest.raises(Draining):
+        await bench.streams(max_connection_age_seconds=0.01).run(bench.stream(camera))
+
+
+async def test_frames_that_follow_people_wait_for_the_one_before(bench: Bench) -> None:
+    camera = Camera(map(frame, range(1, 21)), detect_every=5)
+    await bench.stream(camera).run()
+    assert camera.taken_ids == list(range(1, 21))
+    assert camera.most_working == 1
+
+
+async def test_frames_of_other_streams_do_not_wait(bench: Bench) -> None:
+    camera = Camera(map(frame, range(1, 21)), track=True, smooth=True)
+    await bench.stream(camera).run()
+    assert camera.most_working > 1
+
+
+@pytest.mark.parametrize("streams", [1, 32])
+def test_s2_streams_read_no_more_than_is_answered_in_time(streams: int) -> None:
+    async def scenario() -> None:
+        bench, server = Bench(clock=asyncio.get_running_loop().time), asyncio.Lock()
+        cameras = [Crowd(server) for _ in range(streams)]
+        running = [asyncio.create_task(bench.stream(camera).run()) for camera in cameras]
+        await asyncio.sleep(60)
+        before = [len(camera.taken) for camera in cameras]
+        await asyncio.sleep(240)
+        for camera, count in zip(cameras, before, strict=True):
+            assert set(camera.kinds[count:]) == {"answered"}
+            assert len(camera.taken) - count >= 0.9 * 2400 / streams - 1
+            assert camera.read_frames - len(camera.taken) <= WINDOW
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    run_virtually(scenario())

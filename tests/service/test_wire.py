@@ -9,11 +9,13 @@ from distilpose.service import wire
 from distilpose.service.domain import (
     EncodedImage,
     Frame,
+    FrameAnswer,
     ImageAnswer,
     ModelDescription,
     Options,
     PoseAnswer,
     RawFrame,
+    StreamOptions,
     Timing,
 )
 from distilpose.service.errors import InvalidOptions, InvalidRequest, UndecodableImage
@@ -145,8 +147,8 @@ def test_an_answer_has_an_entry_for_each_image() -> None:
 
 
 def test_a_pose_has_17_named_keypoints() -> None:
-    answer = PoseAnswer([ImageAnswer(None, (9, 9), [POSE])])
-    [pose] = wire.from_frame(FRAME, answer, OPTIONS, codes=CODES).poses
+    answer = FrameAnswer(FRAME, ImageAnswer(None, (9, 9), [POSE]))
+    [pose] = wire.from_frame(answer, OPTIONS, codes=CODES).poses
     assert pose.box == pose_pb2.Box(x1=1, y1=2, x2=3, y2=4)
     assert (pose.box_score, pose.score) == (0.75, 0.375)
     assert [keypoint.name for keypoint in pose.keypoints] == list(KEYPOINT_NAMES)
@@ -157,10 +159,50 @@ def test_a_pose_has_17_named_keypoints() -> None:
 
 
 def test_a_frames_answer_names_the_frame() -> None:
-    answer = PoseAnswer([ImageAnswer(None, error=UndecodableImage("no"))])
-    message = wire.from_frame(FRAME, answer, OPTIONS, codes=CODES)
+    answer = FrameAnswer(FRAME, ImageAnswer(None, error=UndecodableImage("no")))
+    message = wire.from_frame(answer, OPTIONS, codes=CODES)
     assert (message.frame_id, message.timestamp_ms) == (7, 40.5)
     assert message.error.type == "undecodable-image"
+    assert list(message.dropped_frame_ids) == []
+
+
+def test_a_frames_answer_names_people_and_dropped_frames() -> None:
+    image = ImageAnswer(None, (9, 9), [POSE, POSE])
+    answer = FrameAnswer(FRAME, image, track_ids=[3, 2**64 - 1], dropped_frame_ids=[5, 6])
+    message = wire.from_frame(answer, OPTIONS, codes=CODES)
+    assert [pose.track_id for pose in message.poses] == [3, 2**64 - 1]
+    assert list(message.dropped_frame_ids) == [5, 6]
+
+
+def test_without_tracking_nobody_has_a_number() -> None:
+    answer = FrameAnswer(FRAME, ImageAnswer(None, (9, 9), [POSE]))
+    assert [pose.track_id for pose in wire.from_frame(answer, OPTIONS, codes=CODES).poses] == [0]
+
+
+def test_stream_options_that_are_absent_are_plain() -> None:
+    plain = StreamOptions(pose=OPTIONS, mode="ordered", detect_every=1, next_track_id=1)
+    assert wire.to_stream_options(pose_pb2.StreamOptions(), OPTIONS) == plain
+    ordered = pose_pb2.StreamOptions(mode=pose_pb2.STREAM_MODE_ORDERED, detect_every=1)
+    assert wire.to_stream_options(ordered, OPTIONS) == plain
+
+
+def test_stream_options_that_are_given_arrive() -> None:
+    message = pose_pb2.StreamOptions(
+        mode=pose_pb2.STREAM_MODE_LATEST,
+        track=True,
+        detect_every=5,
+        smooth=True,
+        resume=pose_pb2.Resume(last_frame_id=0, next_track_id=9),
+    )
+    assert wire.to_stream_options(message, OPTIONS) == StreamOptions(
+        pose=OPTIONS,
+        mode="latest",
+        track=True,
+        detect_every=5,
+        smooth=True,
+        last_frame_id=0,
+        next_track_id=9,
+    )
 
 
 def test_the_model_is_described() -> None:

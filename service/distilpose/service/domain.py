@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.predict import Pose
-from distilpose.service.errors import ServiceError
+from distilpose.service.errors import InvalidOptions, ServiceError
+
+MOST_TRACK_ID: Final = 2**63
+"""A stream may begin to number at; beyond it are numbers enough to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,57 @@ class Frame:
     """Why it cannot be answered, where that is known before its pixels are looked at."""
     in_order: bool = True
     """Whether `frame_id` and `timestamp_ms` come after those of the frames before."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAnswer:
+    """The people of one frame, or its error, and what became of frames before it."""
+
+    frame: Frame
+    image: ImageAnswer
+    timing: Timing = field(default_factory=Timing)
+    track_ids: Sequence[int] = ()
+    """Who the poses are, one for one; empty in streams that do not say it."""
+    dropped_frame_ids: Sequence[int] = ()
+    """Of frames that newer ones have replaced since the answer before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How to answer a stream; the same for all its frames.
+
+    Raises:
+        InvalidOptions: two of them do not go together, or one is out of range.
+    """
+
+    pose: Options
+    mode: Literal["ordered", "latest"] = "ordered"
+    track: bool = False
+    detect_every: int = 1
+    """The detector looks at one frame in so many."""
+    smooth: bool = False
+    last_frame_id: int | None = None
+    """Of the stream that this one goes on from: frames come after it."""
+    next_track_id: int = 1
+
+    def __post_init__(self) -> None:
+        if self.follows and self.pose.skips_detector:
+            given = "whole_image" if self.pose.whole_image else "boxes"
+            raise InvalidOptions(f"detect_every and {given}: give one or the other")
+        if self.next_track_id > MOST_TRACK_ID:
+            raise InvalidOptions(
+                f"resume.next_track_id: at most {MOST_TRACK_ID}, got {self.next_track_id}"
+            )
+
+    @property
+    def follows(self) -> bool:
+        """Whether boxes follow people, so that a frame needs the answer of the one before."""
+        return self.detect_every > 1
+
+    @property
+    def knows_people(self) -> bool:
+        """Whether people are told from each other over frames."""
+        return self.track or self.smooth or self.follows
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,17 @@ import grpc
 
 from distilpose.service import grpc_errors, logs, wire
 from distilpose.service.backend import Backend
-from distilpose.service.domain import Frame, Options, PoseAnswer, PoseRequest
-from distilpose.service.errors import Draining, InvalidOptions, InvalidRequest, TooLarge
+from distilpose.service.domain import (
+    Frame,
+    FrameAnswer,
+    Options,
+    PoseAnswer,
+    PoseRequest,
+    StreamOptions,
+)
+from distilpose.service.errors import Draining, InvalidRequest, TooLarge
 from distilpose.service.intake import check_images
-from distilpose.service.streams import OrderedStream, Streams
+from distilpose.service.streams import Stream, Streams
 from distilpose.v1 import pose_pb2
 
 SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name
@@ -86,7 +93,7 @@ class PoseApi:
             ServiceError: the stream fails as a whole, or is ended by us.
         """
         with self._backend.life.admitted(), self._streams.place():
-            stream = OrderedStream(
+            stream = Stream(
                 _StreamCaller(self._backend, aiter(messages), context),
                 window=self._backend.settings.grpc.stream_window,
                 metrics=self._backend.metrics,
@@ -115,11 +122,18 @@ class _StreamCaller:
         self._backend = backend
         self._messages = messages
         self._context = context
-        self._options: Options | None = None
+        self._pose_options: Options | None = None
+
+    async def open(self) -> StreamOptions:
+        message = wire.parse(pose_pb2.StreamPoseRequest, await anext(self._messages, b""))
+        if not message.HasField("options"):
+            raise InvalidRequest("the first message carries the options")
+        opening = message.options
+        pose = wire.to_options(opening.pose).resolve(self._backend.settings, images=1)
+        self._pose_options = pose
+        return wire.to_stream_options(opening, pose)
 
     async def read(self) -> Frame | None:
-        if self._options is None:
-            self._options = self._resolve(await self._read_opening())
         data = await anext(self._messages, None)
         if data is None:
             return None
@@ -127,17 +141,6 @@ class _StreamCaller:
         if not message.HasField("frame"):
             raise InvalidRequest("every message but the first carries a frame")
         return self._to_frame(message.frame, data)
-
-    async def _read_opening(self) -> pose_pb2.StreamOptions:
-        message = wire.parse(pose_pb2.StreamPoseRequest, await anext(self._messages, b""))
-        if not message.HasField("options"):
-            raise InvalidRequest("the first message carries the options")
-        return message.options
-
-    def _resolve(self, opening: pose_pb2.StreamOptions) -> Options:
-        if opening.mode not in pose_pb2.StreamMode.values():
-            raise InvalidOptions(f"mode: {opening.mode} is not known here")
-        return wire.to_options(opening.pose).resolve(self._backend.settings, images=1)
 
     def _to_frame(self, message: pose_pb2.Frame, data: bytes) -> Frame:
         settings = self._backend.settings
@@ -157,15 +160,14 @@ class _StreamCaller:
             error=error,
         )
 
-    async def estimate(self, frame: Frame) -> PoseAnswer:
-        assert self._options is not None  # noqa: S101 - no frame is read before them
+    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
         # A frame that was read waits: the window is what holds a stream back, not a refusal.
-        request = PoseRequest([frame.source], self._options, frame.deadline, waits_for_room=True)
+        request = PoseRequest([frame.source], options, frame.deadline, waits_for_room=True)
         return await self._backend.pipeline.estimate(request)
 
-    async def send(self, frame: Frame, answer: PoseAnswer) -> None:
-        assert self._options is not None  # noqa: S101 - no frame is read before them
-        await self._context.write(wire.from_frame(frame, answer, self._options, codes=_CODES))
+    async def send(self, answer: FrameAnswer) -> None:
+        assert self._pose_options is not None  # noqa: S101 - a stream opens before it answers
+        await self._context.write(wire.from_frame(answer, self._pose_options, codes=_CODES))
 
 
 def _seconds_left(context: Context, *, default: float) -> float:

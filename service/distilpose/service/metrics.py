@@ -13,7 +13,14 @@ from distilpose.service.room import Room
 
 STAGES: Final = ("decode", "detect", "pose")
 QUEUED_STAGES: Final = ("detect", "pose")
-FRAME_OUTCOMES: Final = ("answered", "failed")
+FRAME_OUTCOMES: Final = (
+    ("ordered", "answered"),
+    ("ordered", "failed"),
+    ("latest", "answered"),
+    ("latest", "failed"),
+    ("latest", "replaced"),
+)
+"""Modes of streams, each with what becomes of their frames."""
 DROP_REASONS: Final = ("deadline", "cancelled", "overloaded", "draining", "failed")
 FAULTS: Final = ("fault", "nan", "oom", "lost")
 MEMORY_KINDS: Final = ("allocated", "cached")
@@ -151,8 +158,9 @@ class Metrics:
         """Known combinations exist from the start, at 0, so that rates see the first event."""
         for transport in ("rest", "grpc"):
             self.requests_in_flight.labels(transport)
-        for outcome in FRAME_OUTCOMES:
-            self.stream_frames.labels("ordered", outcome)
+        for mode, outcome in FRAME_OUTCOMES:
+            self.stream_frames.labels(mode, outcome)
+        self.dropped_items.labels(STAGES[0], "replaced")
         for outcome in IMAGE_OUTCOMES:
             self.images.labels(outcome)
         for size in DECODE_SIZES:
@@ -205,6 +213,11 @@ class Metrics:
         """A frame of a stream was answered, with poses or with its error."""
         self.stream_frames.labels(mode, "answered" if answered else "failed").inc()
         self.stream_frame_age.observe(age_seconds)
+
+    def frame_replaced(self, mode: str) -> None:
+        """A frame gave way to a newer one before anything was done for it."""
+        self.stream_frames.labels(mode, "replaced").inc()
+        self.items_dropped(STAGES[0], reason="replaced", items=1)
 
     def answered(self, answer: PoseAnswer, *, waits: Mapping[str, float]) -> None:
         """Poses were answered; `waits` are the request's seconds in each stage's queue."""

@@ -1,52 +1,58 @@
-"""Video streams over the pipeline: frames to answers in order, a bounded number in flight.
+"""Video streams over the pipeline: frames to answers, a bounded number in flight.
 
 Knows no transport: a `Caller` brings frames and takes answers.
 """
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from distilpose.service.domain import Frame, ImageAnswer, PoseAnswer
-from distilpose.service.errors import (
-    Draining,
-    Internal,
-    InvalidRequest,
-    Overloaded,
-    ServiceError,
+from distilpose.service.domain import (
+    Frame,
+    FrameAnswer,
+    ImageAnswer,
+    Options,
+    PoseAnswer,
+    StreamOptions,
 )
+from distilpose.service.errors import Draining, Internal, Overloaded, ServiceError
+from distilpose.service.following import Follower
 from distilpose.service.life import Life, State
 from distilpose.service.metrics import Metrics
 from distilpose.service.settings import GrpcSettings
+from distilpose.service.stream_lines import FrameOrder, LatestLine, Line, OrderedLine, Waiting
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class Caller(Protocol):
     """The other end of a stream, and what is asked of the pipeline for it."""
 
-    async def read(self) -> Frame | None:
-        """The next frame; None when there are no more."""
+    async def open(self) -> StreamOptions:
+        """How the stream is to be answered. Raises ServiceError."""
         ...
 
-    async def estimate(self, frame: Frame) -> PoseAnswer:
+    async def read(self) -> Frame | None:
+        """The next frame; None when there are no more. Raises ServiceError."""
+        ...
+
+    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
         """Ask the pipeline. Raises ServiceError."""
         ...
 
-    async def send(self, frame: Frame, answer: PoseAnswer) -> None:
+    async def send(self, answer: FrameAnswer) -> None:
         """Hand out an answer; waits while the other end does not take it."""
 
 
-class OrderedStream:
-    """Every frame is answered, in the order of the frames; a broken one with its error.
+class Stream:
+    """Answers come in the order of the frames, one for each that is not dropped.
 
-    At most `window` frames are read and not yet answered: past that nothing is read, which the
-    caller feels as flow control.
+    A broken frame gets its error in its place. In mode `ordered` at most `window` frames are read
+    and not yet answered: past that nothing is read, which the caller feels as flow control.
     """
 
     def __init__(
@@ -58,102 +64,113 @@ class OrderedStream:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.last_frame_id: int | None = None
-        """Of the last frame in order that was answered."""
+        """Of the last frame in order that was answered, by this stream or the one before it."""
         self._caller = caller
+        self._window = window
         self._metrics = metrics
         self._clock = clock
-        self._room = asyncio.Semaphore(window)
-        self._begun: asyncio.Queue[tuple[Frame, asyncio.Task[PoseAnswer]] | None] = asyncio.Queue()
-        self._working: set[asyncio.Task[PoseAnswer]] = set()
-        self._reader: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[Any] | None = None
+        self._answering: set[asyncio.Task[PoseAnswer]] = set()
         self._ended: ServiceError | None = None
-        self._newest: Frame | None = None
 
     async def run(self) -> None:
         """Answer until the caller has sent all, and all of it is answered.
 
         Raises:
-            ServiceError: what `end` was given, or what the caller's `read` raises; after the
-                frames before it were answered.
+            ServiceError: what `end` was given, or what the caller's `open` and `read` raise; after
+                the frames before it were answered.
         """
-        reader = self._reader = asyncio.create_task(self._read_frames(), name="stream reader")
         try:
-            while begun := await self._begun.get():
-                await self._hand_out(*begun)
-            await asyncio.wait([reader])
-            if not reader.cancelled():
-                reader.result()
-            elif self._ended:
-                raise self._ended
+            options = await self._outcome(self._read(self._caller.open()))
+            self.last_frame_id = options.last_frame_id
+            line = self._line(options)
+            follower = Follower(self._caller.estimate, options)
+            reading = self._read(self._fill(line, follower, options))
+            while waiting := await line.take():
+                await self._hand_out(waiting, follower, options)
+                line.answered(waiting.frame, at=self._clock())
+            await self._outcome(reading)
         finally:
-            for task in (reader, *self._working):
+            tasks = [each for each in (self._reading, *self._answering) if each]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reader, *self._working, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def end(self, error: ServiceError) -> None:
         """Read no further frame; `run` raises the error when all that was read is answered."""
-        if self._reader and not self._ended:
+        if not self._ended:
             self._ended = error
-            self._reader.cancel()
+            if self._reading:
+                self._reading.cancel()
 
-    async def _read_frames(self) -> None:
+    def _read(self, reading: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Begin to read, as something that `end` ends."""
+        task = asyncio.create_task(reading, name="stream reader")
+        self._reading = task
+        if self._ended:
+            task.cancel()
+        return task
+
+    async def _outcome(self, reading: "asyncio.Task[T]") -> T:
+        await asyncio.wait([reading])
+        if reading.cancelled() and self._ended:
+            raise self._ended
+        return reading.result()
+
+    def _line(self, options: StreamOptions) -> Line:
+        if options.mode == "latest":
+            return LatestLine(lambda: self._metrics.frame_replaced("latest"))
+        return OrderedLine(self._window)
+
+    async def _fill(self, line: Line, follower: Follower, options: StreamOptions) -> None:
+        order = FrameOrder(options.last_frame_id)
+        begins_at_once = options.mode == "ordered" and not options.follows
         try:
             while True:
-                await self._room.acquire()
+                await line.room()
                 frame = await self._caller.read()
                 if frame is None:
                     return
-                self._begin(self._in_order(frame))
+                waiting = Waiting(order.checked(frame))
+                if begins_at_once:
+                    waiting.answer = self._begin(waiting.frame, follower)
+                line.put(waiting)
         finally:
-            self._begun.put_nowait(None)
+            line.close()
 
-    def _in_order(self, frame: Frame) -> Frame:
-        """The frame, with an error where it does not come after the newest one before it."""
-        before = self._newest
-        if not math.isfinite(frame.timestamp_ms):
-            error = InvalidRequest(f"timestamp_ms: expected a number, got {frame.timestamp_ms}")
-        elif before and frame.frame_id <= before.frame_id:
-            error = InvalidRequest(
-                f"frame_id: expected more than {before.frame_id}, got {frame.frame_id}"
-            )
-        elif before and frame.timestamp_ms <= before.timestamp_ms:
-            error = InvalidRequest(
-                f"timestamp_ms: expected more than {before.timestamp_ms}, got {frame.timestamp_ms}"
-            )
-        else:
-            self._newest = frame
-            return frame
-        return replace(frame, error=error, in_order=False)
+    def _begin(self, frame: Frame, follower: Follower) -> "asyncio.Task[PoseAnswer]":
+        task = asyncio.create_task(_answer(frame, follower), name="stream frame")
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+        return task
 
-    def _begin(self, frame: Frame) -> None:
-        task = asyncio.create_task(self._answer(frame), name="stream frame")
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-        self._begun.put_nowait((frame, task))
-
-    async def _answer(self, frame: Frame) -> PoseAnswer:
-        try:
-            if frame.error:
-                raise frame.error
-            return await self._caller.estimate(frame)
-        except ServiceError as err:
-            error = err
-        except Exception:
-            logger.exception("a frame failed unexpectedly")
-            error = Internal("the frame could not be processed")
-        return PoseAnswer([ImageAnswer(None, error=error)])
-
-    async def _hand_out(self, frame: Frame, task: "asyncio.Task[PoseAnswer]") -> None:
-        answer = await task
-        await self._caller.send(frame, answer)
+    async def _hand_out(self, waiting: Waiting, follower: Follower, options: StreamOptions) -> None:
+        frame = waiting.frame
+        answer = await (waiting.answer or _answer(frame, follower))
+        image, track_ids = follower.recognise(frame, answer.images[0])
+        await self._caller.send(
+            FrameAnswer(frame, image, answer.timing, track_ids, waiting.dropped_frame_ids)
+        )
         if frame.in_order:
             self.last_frame_id = frame.frame_id
         self._metrics.frame_done(
-            "ordered",
-            answered=not answer.failure,
+            options.mode,
+            answered=not image.error,
             age_seconds=self._clock() - frame.arrived_at,
         )
-        self._room.release()
+
+
+async def _answer(frame: Frame, follower: Follower) -> PoseAnswer:
+    try:
+        if frame.error:
+            raise frame.error
+        return await follower.estimate(frame)
+    except ServiceError as err:
+        error = err
+    except Exception:
+        logger.exception("a frame failed unexpectedly")
+        error = Internal("the frame could not be processed")
+    return PoseAnswer([ImageAnswer(None, error=error)])
 
 
 class Streams:
@@ -183,12 +200,12 @@ class Streams:
             self._open -= 1
             self._metrics.streams_active.set(self._open)
 
-    async def run(self, stream: OrderedStream) -> None:
+    async def run(self, stream: Stream) -> None:
         """Run a stream; when the service drains, or the stream is too old, it ends.
 
         Raises:
             Draining: it was ended so, after all that was read was answered.
-            ServiceError: what the caller's `read` raises.
+            ServiceError: what the caller's `open` and `read` raise.
         """
         ending = asyncio.create_task(self._end_in_time(stream), name="stream end")
         try:
@@ -196,7 +213,7 @@ class Streams:
         finally:
             ending.cancel()
 
-    async def _end_in_time(self, stream: OrderedStream) -> None:
+    async def _end_in_time(self, stream: Stream) -> None:
         age_seconds = self._settings.max_connection_age_seconds
         try:
             async with asyncio.timeout(age_seconds):

@@ -1,7 +1,7 @@
 """Domain objects to and from the messages of `pose.proto`, and nothing else."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from pydantic import ValidationError
@@ -10,13 +10,14 @@ from distilpose.model.predict import Pose
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.domain import (
     EncodedImage,
-    Frame,
+    FrameAnswer,
     ImageAnswer,
     ModelDescription,
     Options,
     PoseAnswer,
     RawFrame,
     Source,
+    StreamOptions,
     Timing,
 )
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
@@ -25,6 +26,12 @@ from distilpose.v1 import pose_pb2
 
 M = TypeVar("M", bound=Message)
 Codes = Mapping[type[ServiceError], int]
+
+_MODES: Final[Mapping[int, Literal["ordered", "latest"]]] = {
+    pose_pb2.STREAM_MODE_UNSPECIFIED: "ordered",
+    pose_pb2.STREAM_MODE_ORDERED: "ordered",
+    pose_pb2.STREAM_MODE_LATEST: "latest",
+}
 
 
 def parse(kind: type[M], data: bytes) -> M:
@@ -114,16 +121,39 @@ def from_answer(
     )
 
 
+def to_stream_options(message: pose_pb2.StreamOptions, pose: Options) -> StreamOptions:
+    """The options of a stream, whose `pose` part is resolved already.
+
+    Raises:
+        InvalidOptions: the mode is not known, or options do not go together.
+    """
+    if message.mode not in _MODES:
+        raise InvalidOptions(f"mode: {message.mode} is not known here")
+    resume = message.resume
+    return StreamOptions(
+        pose=pose,
+        mode=_MODES[message.mode],
+        track=message.track,
+        detect_every=max(message.detect_every, 1),
+        smooth=message.smooth,
+        last_frame_id=resume.last_frame_id if message.HasField("resume") else None,
+        next_track_id=max(resume.next_track_id, 1),
+    )
+
+
 def from_frame(
-    frame: Frame, answer: PoseAnswer, options: Options, *, codes: Codes
+    answer: FrameAnswer, options: Options, *, codes: Codes
 ) -> pose_pb2.StreamPoseResponse:
     """A frame's answer."""
-    [image] = answer.images
+    found = _found(answer.image, options, codes)
+    for pose, track_id in zip(found.get("poses", ()), answer.track_ids, strict=False):
+        pose.track_id = track_id
     return pose_pb2.StreamPoseResponse(
-        frame_id=frame.frame_id,
-        timestamp_ms=frame.timestamp_ms,
+        frame_id=answer.frame.frame_id,
+        timestamp_ms=answer.frame.timestamp_ms,
         timing=_timing(answer.timing),
-        **_found(image, options, codes),
+        dropped_frame_ids=answer.dropped_frame_ids,
+        **found,
     )
 
 

@@ -1,0 +1,181 @@
+"""The frames of a stream that were read and not yet answered, one class for each mode.
+
+They know neither who reads nor what is asked for a frame.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from distilpose.service.domain import EncodedImage, Frame, PoseAnswer
+from distilpose.service.errors import InvalidRequest
+
+_MOST_UNSAID: Final = 1000
+"""Dropped or broken frames that an answer has yet to tell of; past that nothing is read."""
+_PATIENCE: Final = 0.25
+"""An answer that takes more of a frame's time than this says that too many frames are in flight."""
+_NO_PICTURE: Final = EncodedImage(b"")
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A frame that waits for its answer, which may be on its way."""
+
+    frame: Frame
+    answer: "asyncio.Task[PoseAnswer] | None" = None
+    dropped_frame_ids: tuple[int, ...] = ()
+    """Of frames that were dropped since the one that was taken before."""
+
+
+class Line(Protocol):
+    """Frames between reader and answers."""
+
+    async def room(self) -> None:
+        """Return when one more frame may be read."""
+
+    def put(self, waiting: Waiting) -> None:
+        """Add the frame that was read."""
+
+    def close(self) -> None:
+        """No more frames come."""
+
+    async def take(self) -> Waiting | None:
+        """The next frame to answer; None when there are no more."""
+        ...
+
+    def answered(self, frame: Frame, *, at: float) -> None:
+        """The frame that was taken has left, at that instant."""
+
+
+class OrderedLine:
+    """Every frame is answered; at most `window` are read and not yet answered.
+
+    Fewer while answers take long: many streams that all read ahead would have their frames wait for
+    each other until their deadlines.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = self._allowed = window
+        self._in_flight = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._line: asyncio.Queue[Waiting | None] = asyncio.Queue()
+
+    async def room(self) -> None:
+        """Return when one more frame may be read."""
+        await self._has_room.wait()
+
+    def put(self, waiting: Waiting) -> None:
+        """Add the frame that was read."""
+        self._line.put_nowait(waiting)
+        self._count(1)
+
+    def close(self) -> None:
+        """No more frames come."""
+        self._line.put_nowait(None)
+
+    async def take(self) -> Waiting | None:
+        """The next frame to answer; None when there are no more."""
+        return await self._line.get()
+
+    def answered(self, frame: Frame, *, at: float) -> None:
+        """The frame that was taken has left, at that instant."""
+        took_seconds, had_seconds = at - frame.arrived_at, frame.deadline - frame.arrived_at
+        step = -1 if took_seconds > _PATIENCE * had_seconds else 1
+        self._allowed = max(1, min(self._allowed + step, self._window))
+        self._count(-1)
+
+    def _count(self, frames: int) -> None:
+        self._in_flight += frames
+        if self._in_flight < self._allowed:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+
+class LatestLine:
+    """The newest frame is answered, and those that it has replaced are dropped.
+
+    One frame is in flight: with more, each would wait behind others of its own stream, and be older
+    when it is answered. A frame that is known to be broken is no newer picture: it drops none, and
+    is not dropped, as its answer takes no time.
+    """
+
+    def __init__(self, tell_replaced: Callable[[], None]) -> None:
+        self._tell_replaced = tell_replaced
+        self._line: deque[Waiting] = deque()
+        self._dropped: list[int] = []
+        self._is_closed = False
+        self._has_more = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    async def room(self) -> None:
+        """Return when one more frame may be read: at once, if answers are taken at all."""
+        await self._has_room.wait()
+
+    def put(self, waiting: Waiting) -> None:
+        """Add the frame that was read; it replaces the one that waits."""
+        if waiting.frame.error:
+            waiting.frame = replace(waiting.frame, source=_NO_PICTURE)
+        else:
+            self._drop_older()
+        self._line.append(waiting)
+        self._has_more.set()
+        if len(self._line) + len(self._dropped) >= _MOST_UNSAID:
+            self._has_room.clear()
+
+    def close(self) -> None:
+        """No more frames come."""
+        self._is_closed = True
+        self._has_more.set()
+
+    async def take(self) -> Waiting | None:
+        """The next frame to answer; None when there are no more."""
+        await self._has_more.wait()
+        if not self._line:
+            return None
+        waiting = self._line.popleft()
+        waiting.dropped_frame_ids = tuple(self._dropped)
+        self._dropped.clear()
+        if not (self._line or self._is_closed):
+            self._has_more.clear()
+        self._has_room.set()
+        return waiting
+
+    def answered(self, frame: Frame, *, at: float) -> None:
+        """The frame that was taken has left, at that instant."""
+
+    def _drop_older(self) -> None:
+        for older in [each for each in self._line if not each.frame.error]:
+            self._line.remove(older)
+            self._dropped.append(older.frame.frame_id)
+            self._tell_replaced()
+
+
+class FrameOrder:
+    """Which frames come after those before them; `last_frame_id` is before all."""
+
+    def __init__(self, last_frame_id: int | None = None) -> None:
+        self._last_frame_id = last_frame_id
+        self._last_timestamp_ms = -math.inf
+
+    def checked(self, frame: Frame) -> Frame:
+        """The frame, with an error where it does not come after the newest one before it."""
+        if not math.isfinite(frame.timestamp_ms):
+            wrong = f"timestamp_ms: expected a number, got {frame.timestamp_ms}"
+        elif self._last_frame_id is not None and frame.frame_id <= self._last_frame_id:
+            wrong = f"frame_id: expected more than {self._last_frame_id}, got {frame.frame_id}"
+        elif frame.timestamp_ms <= self._last_timestamp_ms:
+            wrong = (
+                f"timestamp_ms: expected more than {self._last_timestamp_ms}, "
+                f"got {frame.timestamp_ms}"
+            )
+        else:
+            self._last_frame_id = frame.frame_id
+            self._last_timestamp_ms = frame.timestamp_ms
+            return frame
+        return replace(frame, error=InvalidRequest(wrong), in_order=False)
