@@ -6,9 +6,9 @@ First one stream of the clip of `tests/moving_people.py`, whose people are known
 answered, with the detector on each frame and on each fifth; OKS is of the keypoints that are to be
 seen, over everybody who was found (IoU of 0.5). A switch is somebody who gets another number.
 Then streams of 10 frames a second in both modes: frames answered a second; milliseconds from when
-a frame was due to its answer; shares of frames dropped, and failed for their deadline, of those that
-were told of in that time. In mode ordered, frames that are not read yet wait with their caller and
-grow old there.
+a frame was due to its answer; shares of frames dropped, and failed for their deadline, of those
+that were told of in that time. In mode ordered, frames that are not read yet wait with their
+caller and grow old there.
 """
 
 import argparse

@@ -53,12 +53,14 @@ class Line(Protocol):
 class OrderedLine:
     """Every frame is answered; at most `window` are read and not yet answered.
 
-    Fewer while answers take long: many streams that all read ahead would have their frames wait for
-    each other until their deadlines.
+    It begins with one, takes one more with each answer that comes soon and one less with each that
+    does not: many streams that all read ahead would have their frames wait for each other until
+    their deadlines.
     """
 
     def __init__(self, window: int) -> None:
-        self._window = self._allowed = window
+        self._window = window
+        self._allowed = 1
         self._in_flight = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
