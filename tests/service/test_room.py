@@ -116,3 +116,29 @@ async def test_something_that_leaves_places_is_let_into_an_empty_room_of_one() -
     room = Room(1)
     [waiting] = await queue(room, 1, leaving=1)
     assert waiting.done()
+
+
+async def test_places_given_back_while_a_waiter_leaves_go_to_the_next() -> None:
+    room = Room(4)
+    room.take(4)
+    leaving, staying = await queue(room, 2, 2)
+    leaving.cancel()
+    room.release(2)  # before the one who leaves has heard of it
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert staying.done()
+    assert not staying.cancelled()
+    assert room.used == 4
+    assert not room.is_crowded
+
+
+async def test_who_waits_is_not_starved_by_those_who_take_each_place_at_once() -> None:
+    room = Room(8)
+    room.take(8)
+    tasks = await queue(room, *[1] * 5, leaving=2)
+    for _ in range(10):
+        room.release(1)
+        if room.fits(1):
+            room.take(1)
+    await asyncio.sleep(0)
+    assert done(tasks) == [True] * 5

@@ -48,6 +48,7 @@ class Room:
         self.capacity = capacity
         self.used = 0
         self._waiters: list[_Waiter] = []
+        self._releases = 0
 
     @property
     def is_crowded(self) -> bool:
@@ -69,7 +70,8 @@ class Room:
     async def wait_for(self, items: int, *, accepted_at: float, leaving: int = 0) -> Places:
         """Places as soon as they are free; earlier accepted requests first.
 
-        With `leaving`, only while as many stay free for those who do not wait.
+        With `leaving`, while as many stay free for those who do not wait; but one place at every
+        second release whatever is left, or those who do not wait could take each as it gets free.
         """
         granted = asyncio.get_running_loop().create_future()
         waiter = _Waiter(items, accepted_at, leaving, granted)
@@ -85,22 +87,25 @@ class Room:
     def release(self, items: int) -> None:
         """Give places back, and let in who waits for them."""
         self.used -= items
-        self._let_in()
+        self._releases += 1
+        self._let_in(whatever_is_left=self._releases % 2 == 0)
 
     def _has(self, items: int, *, leaving: int = 0) -> bool:
         return not self.used or self.used + items + leaving <= self.capacity
 
-    def _let_in(self) -> None:
-        while self._waiters and self._is_next_in(self._waiters[0]):
-            waiter = self._waiters.pop(0)
+    def _let_in(self, *, whatever_is_left: bool = False) -> None:
+        # A cancelled waiter has yet to hear of it, and takes itself off the list then.
+        for waiter in [each for each in self._waiters if not each.granted.cancelled()]:
+            leaving = 0 if whatever_is_left else waiter.leaving
+            if not self._has(waiter.items, leaving=leaving):
+                return
+            whatever_is_left = False
+            self._waiters.remove(waiter)
             self.used += waiter.items
             waiter.granted.set_result(None)
 
-    def _is_next_in(self, waiter: _Waiter) -> bool:
-        return self._has(waiter.items, leaving=waiter.leaving)
-
     def _give_up(self, waiter: _Waiter) -> None:
-        if waiter in self._waiters:
+        if waiter.granted.cancelled():
             self._waiters.remove(waiter)
             self._let_in()
         else:  # granted in the same moment
