@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 import yaml
+
+import helm_engine
 
 CHART = Path(__file__).parents[1] / "helm" / "distilpose"
 SUFFIX = "-values.yaml"
@@ -63,7 +64,7 @@ def render(*changes: str | Mapping[str, Any], release: str = RELEASE) -> Rendere
     A text is one change such as `gpu.count=0`, its value YAML.
 
     Raises:
-        helm_python.HelmError: the chart refuses them.
+        Refused: the chart does not take them.
     """
     values = json.dumps(functools.reduce(merged, changes, MINIMAL))
     return _rendered(values, release)
@@ -71,19 +72,14 @@ def render(*changes: str | Mapping[str, Any], release: str = RELEASE) -> Rendere
 
 def refusal(*changes: str | Mapping[str, Any]) -> str:
     """Why the chart refuses these changes."""
-    with pytest.raises(helm_python.HelmError) as refused:
+    with pytest.raises(helm_engine.Refused) as refused:
         render(*changes)
     return str(refused.value)
 
 
 @functools.cache
-def _chart() -> helm_python.Chart:
-    return helm_python.Chart.load(CHART)
-
-
-@functools.cache
 def _rendered(values: str, release: str) -> Rendered:
-    made = _chart().render(json.loads(values), name=release, namespace=NAMESPACE)
+    made = helm_engine.render(CHART, json.loads(values), name=release, namespace=NAMESPACE)
     objects, notes = {}, ""
     for path, text in made.items():
         name = path.split("/templates/", 1)[1]

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 from prometheus_client import CollectorRegistry
 
+import helm_engine
 from charts import render
 from distilpose.service.errors import Overloaded
 from distilpose.service.grpc_errors import CODES
@@ -58,7 +58,7 @@ def test_limits_are_values() -> None:
 
 @pytest.mark.parametrize("limit", [{"latencySeconds": 10}, {"errorRatio": 1}, {"queueSecs": 1}])
 def test_a_limit_that_can_never_be_passed_is_refused(limit: dict[str, Any]) -> None:
-    with pytest.raises(helm_python.HelmValuesError, match=next(iter(limit))):
+    with pytest.raises(helm_engine.Refused, match=next(iter(limit))):
         alerts(**limit)
 
 
