@@ -35,8 +35,9 @@ BAD_CALLERS = 200
 GOOD_CALLERS = 10
 DEADLINE_SECONDS = 10.0
 ONE_PERSON = "/v1/pose?max_people=1"
-MEMORY_MIB = 30.0
-"""More than after a first wave: what the allocator keeps of a worst moment it uses again."""
+MEMORY_MIB = 100.0
+"""More than after a first wave, which need not have met the worst moment. What the allocator keeps
+of that it uses again: three waves of 45 s were seen to hold 840, 842 and 846 MiB."""
 
 pytestmark = pytest.mark.soak
 

@@ -19,8 +19,15 @@ EVERY_SECONDS = 0.001
 start = Service.start
 
 
+def longest_ms() -> float:
+    try:
+        return float(REPORT.read_text())
+    except FileNotFoundError:  # deleted, perhaps just now
+        return -1.0
+
+
 def note(seconds: float) -> None:
-    if not REPORT.exists() or seconds * 1000 > float(REPORT.read_text()):
+    if seconds * 1000 > longest_ms():
         whole = REPORT.with_suffix(".new")
         whole.write_text(f"{seconds * 1000:.2f}")
         whole.replace(REPORT)
