@@ -5,7 +5,9 @@ from typing import IO
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
+from browsers import Pages, running_browser
 from servers import Server, start
 
 StartServer = Callable[..., Server]
@@ -50,3 +52,18 @@ def client(server: Server) -> Iterator[httpx.Client]:
     """A client of the default server."""
     with server.client() as open_client:
         yield open_client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser, which ends with the module."""
+    with running_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def pages(browser: Browser, server: Server) -> Iterator[Pages]:
+    """Opens pages of the default server; at the end none has complained."""
+    opened = Pages(browser, server.url)
+    yield opened
+    opened.close()

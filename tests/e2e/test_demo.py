@@ -8,18 +8,16 @@ import base64
 import io
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from browsers import Pages, asked, choose, expect_status, needs_chromium, running_browser
+from browsers import Pages, asked, choose, expect_status, needs_chromium
 from photos import BUS_SIZE_WH, photo, photo_path
-from servers import Server
 
 pytestmark = needs_chromium
 
@@ -27,19 +25,6 @@ BUS, ZIDANE = photo_path("bus.jpg"), photo_path("zidane.jpg")
 COLOURS = {"left": (255, 145, 30), "right": (45, 160, 255), "middle": (245, 245, 245)}
 COVERING_PX = 9
 """Nearer than this, a keypoint lies under one that is drawn later."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as running:
-        yield running
-
-
-@pytest.fixture
-def pages(browser: Browser, server: Server) -> Iterator[Pages]:
-    opened = Pages(browser, server.url)
-    yield opened
-    opened.close()
 
 
 def slide(page: Page, name: str, value: float) -> None:

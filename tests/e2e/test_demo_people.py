@@ -8,11 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from browsers import Pages, asked, choose, expect_status, needs_chromium, running_browser
+from browsers import Pages, asked, choose, expect_status, needs_chromium
 from photos import photo_path
-from servers import Server
 
 pytestmark = needs_chromium
 
@@ -39,19 +38,6 @@ LEAST_CONTRAST = """() => {
     }
     return contrasts.sort((a, b) => a[0] - b[0])[0];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as running:
-        yield running
-
-
-@pytest.fixture
-def pages(browser: Browser, server: Server) -> Iterator[Pages]:
-    opened = Pages(browser, server.url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
