@@ -1,10 +1,12 @@
 """Options with the server's defaults, and how many images may come at once."""
 
+import threading
+
 import pytest
 
 from distilpose.service.domain import EncodedImage, RawFrame
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
-from distilpose.service.intake import OptionsBody, check_images
+from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
 from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
 
 SETTINGS = Settings(
@@ -60,3 +62,9 @@ def test_more_images_than_the_limit_are_too_large() -> None:
     check_images([frame, EncodedImage(b"")], max_images=2)
     with pytest.raises(TooLarge, match="3 images, the limit is 2"):
         check_images([frame] * 3, max_images=2)
+
+
+async def test_only_what_is_large_is_read_in_another_thread() -> None:
+    here = threading.get_ident()
+    assert await read_in_thread_if_large(256 * 1024, threading.get_ident) == here
+    assert await read_in_thread_if_large(256 * 1024 + 1, threading.get_ident) != here

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterable, AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -14,10 +15,11 @@ from distilpose.service.domain import (
     Options,
     PoseAnswer,
     PoseRequest,
+    Source,
     StreamOptions,
 )
 from distilpose.service.errors import Draining, InvalidRequest, TooLarge
-from distilpose.service.intake import check_images
+from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
 from distilpose.service.streams import Stream, Streams
 from distilpose.v1 import pose_pb2
 
@@ -71,10 +73,9 @@ class PoseApi:
         )
         with self._backend.life.admitted():
             _check_size(data, settings.grpc.max_message_bytes)
-            request = wire.parse(pose_pb2.EstimatePoseRequest, data)
-            images = wire.to_images(request)
+            images, given = await read_in_thread_if_large(len(data), partial(_read_request, data))
             check_images(images, max_images=settings.http.max_images)
-            options = wire.to_options(request.options).resolve(settings, images=len(images))
+            options = given.resolve(settings, images=len(images))
             answer = await self._backend.pipeline.estimate(PoseRequest(images, options, deadline))
             if answer.failure:
                 raise answer.failure
@@ -137,14 +138,17 @@ class _StreamCaller:
         data = await anext(self._messages, None)
         if data is None:
             return None
-        message = wire.parse(pose_pb2.StreamPoseRequest, data)
-        if not message.HasField("frame"):
-            raise InvalidRequest("every message but the first carries a frame")
-        return self._to_frame(message.frame, data)
-
-    def _to_frame(self, message: pose_pb2.Frame, data: bytes) -> Frame:
-        settings = self._backend.settings
         arrived_at = time.monotonic()
+        return await read_in_thread_if_large(
+            len(data), partial(self._read_frame, data, arrived_at=arrived_at)
+        )
+
+    def _read_frame(self, data: bytes, *, arrived_at: float) -> Frame:
+        request = wire.parse(pose_pb2.StreamPoseRequest, data)
+        if not request.HasField("frame"):
+            raise InvalidRequest("every message but the first carries a frame")
+        message = request.frame
+        settings = self._backend.settings
         error = None
         try:
             _check_size(data, settings.grpc.max_message_bytes)
@@ -168,6 +172,11 @@ class _StreamCaller:
     async def send(self, answer: FrameAnswer) -> None:
         assert self._pose_options is not None  # noqa: S101 - a stream opens before it answers
         await self._context.write(wire.from_frame(answer, self._pose_options, codes=_CODES))
+
+
+def _read_request(data: bytes) -> tuple[list[Source], OptionsBody]:
+    request = wire.parse(pose_pb2.EstimatePoseRequest, data)
+    return wire.to_images(request), wire.to_options(request.options)
 
 
 def _seconds_left(context: Context, *, default: float) -> float:

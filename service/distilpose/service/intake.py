@@ -1,7 +1,8 @@
 """What both front ends do with a request before the pipeline: options, defaults and limits."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
@@ -9,6 +10,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from distilpose.service.domain import EncodedImage, Options, Source
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
 from distilpose.service.settings import Settings
+
+_READ_ON_THE_LOOP_BYTES: Final = 256 * 1024
+
+T = TypeVar("T")
+
+
+async def read_in_thread_if_large(size_bytes: int, read: Callable[[], T]) -> T:
+    """What `read` makes of so many bytes; where they are many, the event loop goes on meanwhile."""
+    return read() if size_bytes <= _READ_ON_THE_LOOP_BYTES else await asyncio.to_thread(read)
 
 
 def check_images(images: Sequence[Source], *, max_images: int) -> None:

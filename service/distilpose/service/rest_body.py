@@ -2,12 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import BinaryIO, Final
+from typing import Final, TypeVar
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from distilpose.service.domain import EncodedImage
@@ -17,7 +15,8 @@ from distilpose.service.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from distilpose.service.intake import OptionsBody, check_images
+from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
+from distilpose.service.rest_multipart import read_parts
 from distilpose.service.schemas_request import parse_body, parse_options_json, parse_options_query
 
 IMAGE_MEDIA_TYPES: Final = (
@@ -29,10 +28,8 @@ IMAGE_MEDIA_TYPES: Final = (
     "image/avif",
     "application/octet-stream",
 )
-_HANDLED_ON_THE_LOOP_BYTES: Final = 64 * 1024
-_PIECE_BYTES: Final = 1024 * 1024
-_OPTIONS_PART_BYTES: Final = 1024 * 1024
 
+T = TypeVar("T")
 Parsed = tuple[list[EncodedImage], OptionsBody]
 
 
@@ -57,20 +54,20 @@ async def read_body(
 
 
 async def _read(request: Request, max_bytes: int, max_images: int) -> Parsed:
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.split(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        return await _read_multipart(request, max_bytes, max_images)
+        _refuse_query(request)
+        parse = partial(_parse_multipart, content_type=content_type, max_images=max_images)
+        return await _read_and(request, max_bytes, parse)
     if media_type == "application/json":
-        return await _read_json(request, max_bytes)
+        _refuse_query(request)
+        return await _read_and(request, max_bytes, parse_body)
     if media_type in IMAGE_MEDIA_TYPES:
-        body = await _read_all(request, max_bytes)
-        return [EncodedImage(body)], parse_options_query(_query(request))
+        image = await _read_and(request, max_bytes, EncodedImage)
+        return [image], parse_options_query(request.query_params.multi_items())
     accepted = ", ".join(("multipart/form-data", "application/json", *IMAGE_MEDIA_TYPES))
     raise UnsupportedMediaType(f"content type {media_type or 'missing'!r}; accepted: {accepted}")
-
-
-def _query(request: Request) -> list[tuple[str, str]]:
-    return request.query_params.multi_items()
 
 
 async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -86,48 +83,15 @@ async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[by
         yield chunk
 
 
-async def _read_all(request: Request, max_bytes: int) -> bytes:
+async def _read_and(request: Request, max_bytes: int, parse: Callable[[bytes], T]) -> T:
     chunks = [chunk async for chunk in _limited_stream(request, max_bytes)]
-    if sum(map(len, chunks)) <= _HANDLED_ON_THE_LOOP_BYTES:
-        return b"".join(chunks)
-    return await asyncio.to_thread(b"".join, chunks)
 
+    def join_and_parse() -> T:
+        body = b"".join(chunks)
+        chunks.clear()
+        return parse(body)
 
-async def _read_json(request: Request, max_bytes: int) -> Parsed:
-    _refuse_query(request)
-    body = await _read_all(request, max_bytes)
-    if len(body) <= _HANDLED_ON_THE_LOOP_BYTES:
-        return parse_body(body)
-    return await asyncio.to_thread(parse_body, body)
-
-
-class _InMemoryParser(MultiPartParser):
-    """Keeps files in memory, whose size is limited already, so that no disk is needed."""
-
-    spool_max_size = 2**62
-
-
-async def _read_multipart(request: Request, max_bytes: int, max_images: int) -> Parsed:
-    _refuse_query(request)
-    parser = _InMemoryParser(
-        request.headers,
-        _limited_stream(request, max_bytes),
-        max_files=max_images + 1,
-        max_fields=2,
-        max_part_size=_OPTIONS_PART_BYTES,
-    )
-    try:
-        form = await parser.parse()
-    except MultiPartException as err:
-        if err.message.startswith("Too many files"):
-            raise TooLarge(f"more than {max_images} images, the limit") from err
-        raise InvalidRequest(f"malformed multipart body: {err.message}") from err
-    except (KeyError, UnicodeDecodeError) as err:
-        raise InvalidRequest("malformed multipart body: no boundary, or not decodable") from err
-    try:
-        return await _parts(form)
-    finally:
-        await form.close()
+    return await read_in_thread_if_large(sum(map(len, chunks)), join_and_parse)
 
 
 def _refuse_query(request: Request) -> None:
@@ -136,30 +100,19 @@ def _refuse_query(request: Request) -> None:
         raise InvalidRequest(f"{names}: with this content type, options belong into the body")
 
 
-async def _parts(form: FormData) -> Parsed:
+def _parse_multipart(body: bytes, *, content_type: str, max_images: int) -> Parsed:
     images: list[EncodedImage] = []
     options: OptionsBody | None = None
-    for name, value in form.multi_items():
-        if name == "images" and isinstance(value, UploadFile):
-            images.append(EncodedImage(await _contents(value), value.filename or None))
-        elif name == "options" and options is None:
-            text = await value.read() if isinstance(value, UploadFile) else value
-            options = parse_options_json(text)
-        elif name == "images":
+    # One file more than images: the options may come as a file.
+    for part in read_parts(body, content_type, max_files=max_images + 1):
+        if part.name == "images" and part.filename is not None:
+            images.append(EncodedImage(part.content, part.filename or None))
+        elif part.name == "options" and options is None:
+            options = parse_options_json(part.content)
+        elif part.name == "images":
             raise InvalidRequest("part `images` must be a file (give it a file name)")
         else:
             raise InvalidRequest(
-                f"part {name[:80]!r}: expected `images` (files) and at most one `options`"
+                f"part {part.name[:80]!r}: expected `images` (files) and at most one `options`"
             )
     return images, options or OptionsBody()
-
-
-async def _contents(upload: UploadFile) -> bytes:
-    if (upload.size or 0) <= _HANDLED_ON_THE_LOOP_BYTES:
-        return await upload.read()
-    return await asyncio.to_thread(_read_in_pieces, upload.file)
-
-
-def _read_in_pieces(file: BinaryIO) -> bytes:
-    """All of it. Reading holds the interpreter, and so the event loop, for one piece at most."""
-    return b"".join(iter(partial(file.read, _PIECE_BYTES), b""))
