@@ -4,10 +4,9 @@ A row of the dashboard is a line of `ROWS`; what its queries ask for is in `serv
 """
 
 import itertools
-import re
 import sys
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -15,19 +14,22 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
+from promql import (
+    CALLS,
+    Query,
+    each,
+    mean,
+    part_of_request,
+    quantiles,
+    rate,
+    ratio,
+    series,
+    share_of_calls,
+)
+
 SOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
-PODS: Final = 'namespace=~"$namespace",pod=~"$pod"'
-QUANTILES: Final = (0.5, 0.95, 0.99)
-CALLS: Final = 'method="estimate_pose"'
 FAILED: Final = 'code=~"5..|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED"'
 REFUSED: Final = 'code=~"429|RESOURCE_EXHAUSTED"'
-
-
-class Query(NamedTuple):
-    """A line, or several, of a graph."""
-
-    expr: str
-    legend: str
 
 
 class Graph:
@@ -36,55 +38,8 @@ class Graph:
     def __init__(
         self, title: str, unit: str, *queries: Query, stacked: bool = False, note: str = ""
     ) -> None:
-        self.title = title
-        self.unit = unit
-        self.queries = queries
-        self.stacked = stacked
-        self.note = note
-
-
-def series(name: str, *matchers: str) -> str:
-    """A metric of the chosen pods."""
-    return f"{name}{{{','.join((PODS, *matchers))}}}"
-
-
-def rate(name: str, *matchers: str) -> str:
-    """What a counter grows by in a second."""
-    return f"rate({series(name, *matchers)}[$__rate_interval])"
-
-
-def each(labels: str, expr: str) -> Query:
-    """A line for each value of these labels, summed up over all others."""
-    return Query(f"sum by ({labels}) ({expr})", re.sub(r"(\w+),?", r"{{\1}}", labels))
-
-
-def ratio(part: str, whole: str, *, by: str = "") -> str:
-    """A share, or a mean."""
-    total = f"sum by ({by})" if by else "sum"
-    return f"{total} ({part}) / {total} ({whole})"
-
-
-def mean(histogram: str, *, by: str = "") -> str:
-    """A histogram's mean."""
-    return ratio(rate(f"{histogram}_sum"), rate(f"{histogram}_count"), by=by)
-
-
-def share_of_calls(codes: str) -> str:
-    """How much of all calls end with these codes."""
-    calls = "distilpose_requests_total"
-    return ratio(rate(calls, CALLS, codes), rate(calls, CALLS))
-
-
-def quantiles(histogram: str, *matchers: str) -> tuple[Query, ...]:
-    """A histogram's median, 95th and 99th percentile."""
-    buckets = f"sum by (le) ({rate(f'{histogram}_bucket', *matchers)})"
-    return tuple(Query(f"histogram_quantile({q}, {buckets})", f"p{q * 100:g}") for q in QUANTILES)
-
-
-def part_of_request(histogram: str) -> str:
-    """Seconds of each stage for one request or frame: each begins with decoding."""
-    begun = rate("distilpose_stage_duration_seconds_count", 'stage="decode"')
-    return f"sum by (stage) ({rate(f'{histogram}_sum')}) / on () group_left () sum ({begun})"
+        self.title, self.unit, self.queries = title, unit, queries
+        self.stacked, self.note = stacked, note
 
 
 READY_BY_MODEL: Final = (
@@ -185,16 +140,24 @@ PICTURES: Final = (
     ),
 )
 
+FRAMES: Final = "distilpose_stream_frames_total"
+LATEST, REPLACED = 'mode="latest"', 'outcome="replaced"'
 STREAMS: Final = (
     Graph("Open streams", units.Short, each("pod", series("distilpose_streams_active"))),
     Graph(
-        "Frames",
-        units.Short,
-        each("mode, outcome", rate("distilpose_stream_frames_total")),
-        stacked=True,
-        note="A second, by what became of them.",
+        "Frames", units.Short, each("mode, outcome", rate(FRAMES)), stacked=True, note="A second."
     ),
-    Graph("Age of answers", units.Seconds, *quantiles("distilpose_stream_frame_age_seconds")),
+    Graph(
+        "Dropped for newer ones",
+        units.PercentUnit,
+        Query(ratio(rate(FRAMES, LATEST, REPLACED), rate(FRAMES, LATEST), by="pod"), "{{pod}}"),
+        note="Of the frames of streams in mode `latest`.",
+    ),
+    Graph(
+        "Age of answers",
+        units.Seconds,
+        *quantiles("distilpose_stream_frame_age_seconds", by="mode"),
+    ),
 )
 
 DEVICE: Final = (
@@ -210,15 +173,13 @@ DEVICE: Final = (
 
 THROTTLED: Final = "container_cpu_cfs_throttled_periods_total"
 PERIODS: Final = "container_cpu_cfs_periods_total"
+NAMED: Final = 'container!=""'
 PROCESS: Final = (
     Graph("CPU", units.Short, each("pod", rate("process_cpu_seconds_total")), note="Cores in use."),
     Graph(
         "CPU throttled",
         units.PercentUnit,
-        Query(
-            ratio(rate(THROTTLED, 'container!=""'), rate(PERIODS, 'container!=""'), by="pod"),
-            "{{pod}}",
-        ),
+        Query(ratio(rate(THROTTLED, NAMED), rate(PERIODS, NAMED), by="pod"), "{{pod}}"),
         note="The share of periods in which a container met its limit, from the kubelet.",
     ),
     Graph("Memory", units.BytesIEC, each("pod", series("process_resident_memory_bytes"))),

@@ -48,6 +48,7 @@ def test_b5_middleware_is_pure_asgi(path: Path) -> None:
 def test_every_slice_is_typed() -> None:
     for package in (
         "service/distilpose/service",
+        "service/distilpose/client",
         "service/distilpose/cli",
         "model/distilpose/model",
         "proto/distilpose/v1",

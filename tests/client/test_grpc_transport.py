@@ -122,7 +122,12 @@ def test_an_empty_picture_is_no_image(service: StubGrpcService) -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [LOST, Failure(CODES.RESOURCE_EXHAUSTED, "OVERLOADED", retry_seconds=0.01)]
+    "failure",
+    [
+        LOST,
+        Failure(CODES.CANCELLED),
+        Failure(CODES.RESOURCE_EXHAUSTED, "OVERLOADED", retry_seconds=0.01),
+    ],
 )
 def test_what_is_safe_is_asked_again(service: StubGrpcService, failure: Failure) -> None:
     service.failures.extend([failure, failure])

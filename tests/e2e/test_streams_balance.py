@@ -8,31 +8,34 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 
 from distilpose.v1 import pose_pb2
 from distilpose.v1.pose_pb2_grpc import PoseServiceStub
 from grpc_callers import SOON, frame, opening, refusal
-from odd_images import encode
-from ports import free_port
+from scaling.loopback_pods import (
+    AGE_SECONDS,
+    CALLERS,
+    CALLS,
+    FRAMES,
+    HOSTS,
+    LAST_SECONDS,
+    PAUSE_SECONDS,
+    STREAMS,
+    TINY,
+    Shares,
+    shares,
+    started,
+)
 from scaling.names import Names
 from servers import Server
-from soaking import samples
 
 pytestmark = pytest.mark.slow
 
-HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
-AGE_SECONDS = 5.0
-LAST_SECONDS = 2.5
-"""Of twice the age: what is answered then is counted."""
-STREAMS, CALLERS = 12, 4
-PAUSE_SECONDS = 0.1
-TINY = encode(np.zeros((8, 8, 3), np.uint8), "png")
 NOBODY = [pose_pb2.Boxes()]
 CALL = pose_pb2.EstimatePoseRequest(
     images=[pose_pb2.Image(encoded=TINY)], options=pose_pb2.PoseOptions(boxes=NOBODY)
@@ -42,8 +45,6 @@ OPTIONS = [
     ("grpc.dns_min_time_between_resolutions_ms", 200),
     *SOON,
 ]
-CALLS = 'requests_total{code="OK",method="estimate_pose",transport="grpc"}'
-FRAMES = 'stream_frames_total{mode="ordered",outcome="answered"}'
 
 
 class Load:
@@ -101,9 +102,6 @@ def _expect_unavailable(error: grpc.RpcError) -> None:
         raise error
 
 
-Shares = dict[str, list[float]]
-
-
 @dataclass
 class Story:
     """Each pod's share of the calls and of the frames, by what they are called in the metrics."""
@@ -117,17 +115,10 @@ class Story:
     reopened: int = 0
 
 
-def shares(pods: list[Server]) -> Shares:
+def shares_at_last(pods: list[Server]) -> Shares:
     """Who answers at the end of twice the age from now."""
     time.sleep(2 * AGE_SECONDS - LAST_SECONDS)
-    before = [samples(pod) for pod in pods]
-    time.sleep(LAST_SECONDS)
-    after = [samples(pod) for pod in pods]
-    found = {}
-    for name in (CALLS, FRAMES):
-        served = [new[name] - old[name] for old, new in zip(before, after, strict=True)]
-        found[name] = [each / sum(served) for each in served]
-    return found
+    return shares(pods)
 
 
 def lived(pods: list[Server], port: int) -> Story:
@@ -136,37 +127,20 @@ def lived(pods: list[Server], port: int) -> Story:
     with Names(*HOSTS[:2]) as names:
         target = f"dns://127.0.0.1:{names.port}/distilpose-headless.vision:{port}"
         with grpc.insecure_channel(target, OPTIONS) as channel, Load(channel) as load:
-            story.two = shares(pods[:2])
+            story.two = shares_at_last(pods[:2])
             names.addresses = HOSTS
-            story.three = shares(pods)
+            story.three = shares_at_last(pods)
             story.lost_calls_before = load.lost_calls
             pods[0].process.kill()
             names.addresses = HOSTS[1:]
-            story.two_again = shares(pods[1:])
+            story.two_again = shares_at_last(pods[1:])
     story.answered, story.reopened = load.answered, load.reopened
     return story
 
 
 @pytest.fixture(scope="module")
 def story(start_server: Any) -> Story:
-    port, http_port = free_port(), free_port()
-    pods = [
-        replace(
-            start_server(
-                wait=False,
-                HTTP__HOST=host,
-                HTTP__PORT=str(http_port),
-                GRPC__PORT=str(port),
-                GRPC__MAX_CONNECTION_AGE_SECONDS=str(AGE_SECONDS),
-                GRPC__MAX_CONNECTION_AGE_GRACE_SECONDS="0.5",
-            ),
-            url=f"http://{host}:{http_port}",
-        )
-        for host in HOSTS
-    ]
-    for pod in pods:
-        pod.wait_until_ready()
-    return lived(pods, port)
+    return lived(*started(start_server))
 
 
 @pytest.mark.parametrize("name", [CALLS, FRAMES])

@@ -19,7 +19,7 @@ ROWS = {
     "Queues": ["Items waiting", "Oldest item", "Mean wait", "Dropped items"],
     "Batches": ["Mean batch", "Fill", "Padding"],
     "Pictures and people": ["Decodes", "People per image", "Poses", "Mean keypoint score"],
-    "Streams": ["Open streams", "Frames", "Age of answers"],
+    "Streams": ["Open streams", "Frames", "Dropped for newer ones", "Age of answers"],
     "Device": ["Busy", "Memory of its own", "Errors"],
     "Process": ["CPU", "CPU throttled", "Memory"],
 }

@@ -181,7 +181,7 @@ def listening(url: str, process: "subprocess.Popen[bytes]") -> Prometheus:
 
 
 def load(server: Server) -> None:
-    """Photos by both front ends: one and several, boxes given, broken ones, a stream of frames."""
+    """Photos by both front ends: one and several, boxes given, broken; streams of both modes."""
     jpeg = {"content-type": "image/jpeg"}
     boxes = json.dumps([[[49, 400, 245, 902]]])
     with server.client() as client:
@@ -202,6 +202,9 @@ def load(server: Server) -> None:
         stub.EstimatePose(pose_pb2.EstimatePoseRequest(images=[image]), timeout=60)
         frames = [frame(1, ZIDANE), frame(2, ZIDANE[:5000]), frame(3, ZIDANE)]
         assert len(list(stub.StreamPose(iter([opening(), *frames]), timeout=60))) == 3
+        latest = pose_pb2.StreamOptions(mode=pose_pb2.STREAM_MODE_LATEST)
+        hasty = [pose_pb2.StreamPoseRequest(options=latest), *(frame(n, ZIDANE) for n in range(9))]
+        assert len(list(stub.StreamPose(iter(hasty), timeout=60))) < 9
 
 
 @pytest.mark.slow
@@ -245,6 +248,9 @@ def test_what_was_sent_is_what_the_dashboard_shows(prometheus: Prometheus) -> No
     assert images["answered"] > images["undecodable-image"] > 0
     frames = shown("Frames: {{mode}} {{outcome}}")
     assert frames["answered ordered"] == pytest.approx(2 * frames["failed ordered"])
+    [dropped] = shown("Dropped for newer ones: {{pod}}").values()
+    replaced, answered = frames["latest replaced"], frames["answered latest"]
+    assert 0 < dropped == pytest.approx(replaced / (replaced + answered))
     assert 0 < shown("Fill: {{stage}}")["pose"] <= 1
 
 

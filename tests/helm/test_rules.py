@@ -45,6 +45,20 @@ def dropped(reason: str) -> dict[str, str]:
     }
 
 
+def frames(
+    *, ordered: int = 0, answered: int = 0, failed: int = 0, replaced: int = 0
+) -> dict[str, str]:
+    """Frames a minute: of ordered streams, all answered, and of latest ones by outcome."""
+    growth = {
+        'mode="ordered",outcome="answered"': ordered,
+        'mode="latest",outcome="answered"': answered,
+        'mode="latest",outcome="failed"': failed,
+        'mode="latest",outcome="replaced"': replaced,
+    }
+    name = "distilpose_stream_frames_total"
+    return {f"{name}{{{SCRAPED},{labels}}}": f"0+{count}x20" for labels, count in growth.items()}
+
+
 def memory(values: str, *, started_at_seconds: int = 0) -> dict[str, str]:
     return {
         f"process_resident_memory_bytes{{{SCRAPED}}}": values,
@@ -141,6 +155,14 @@ FIRING = [
         "The 99th percentile is 2s. The dashboard tells in which stage the time goes.",
     ),
     Firing(
+        "LatestStreamsStarve",
+        frames(ordered=1800, answered=90, failed=10, replaced=1900),
+        "15m",
+        WHERE,
+        "Of their frames, 95% gave way to newer ones."
+        " It takes more replicas, fewer streams, or cameras that send less.",
+    ),
+    Firing(
         "Stuck",
         batches("0+10x5 50x15") | dropped("cancelled"),
         "8m",
@@ -188,6 +210,10 @@ QUIET = [
     Quiet("Slow", "less than one in a hundred", slower_than(1, percent=1), "12m"),
     Quiet("Slow", "not for long", slower_than(1, percent=3), "4m"),
     Quiet("Slow", "nobody asks", dict.fromkeys(slower_than(1, percent=3), "5x20"), "12m"),
+    Quiet("LatestStreamsStarve", "few", frames(answered=200, replaced=1600), "15m"),
+    Quiet("LatestStreamsStarve", "not for long", frames(answered=10, replaced=1600), "10m"),
+    Quiet("LatestStreamsStarve", "broken frames", frames(failed=1800), "15m"),
+    Quiet("LatestStreamsStarve", "no such streams", frames(ordered=90), "15m"),
     Quiet("Stuck", "nobody asks", batches("50x20"), "8m"),
     Quiet("Stuck", "overloaded, not stuck", batches("0+9x20") | dropped("cancelled"), "8m"),
     Quiet("Stuck", "refused, nothing queued", batches("50x20") | dropped("overloaded"), "8m"),

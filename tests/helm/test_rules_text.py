@@ -45,18 +45,22 @@ def test_limits_are_values() -> None:
         "refusalRatio": 0.125,
         "queueSeconds": 1.75,
         "latencySeconds": 0.25,
+        "latestDroppedRatio": 0.625,
         "memoryGrowthMiBPerHour": 77,
     }
     rules = alerts(**limits)
     text = json.dumps(rules)
-    for limit in (*limits.values(), "7%", "12.5%"):
+    for limit in (*limits.values(), "7%", "12.5%", "62.5%"):
         assert str(limit) in text
     by_name = {rule["alert"]: rule for rule in rules}
     assert by_name["DistilposeErrors"]["expr"].rstrip().endswith("> 0.07")
     assert by_name["DistilposeNoReadyReplica"]["for"] == "9m"
 
 
-@pytest.mark.parametrize("limit", [{"latencySeconds": 10}, {"errorRatio": 1}, {"queueSecs": 1}])
+@pytest.mark.parametrize(
+    "limit",
+    [{"latencySeconds": 10}, {"errorRatio": 1}, {"latestDroppedRatio": 1}, {"queueSecs": 1}],
+)
 def test_a_limit_that_can_never_be_passed_is_refused(limit: dict[str, Any]) -> None:
     with pytest.raises(helm_engine.Refused, match=next(iter(limit))):
         alerts(**limit)

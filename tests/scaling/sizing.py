@@ -23,9 +23,9 @@ class StageTimes:
         pose = 1 / crops_per_second
         return cls(decode, 1 / photos_per_second - people * pose, pose)
 
-    def device_seconds(self, people: float) -> float:
-        """Of the device, a photo with as many people."""
-        return self.detect + people * self.pose
+    def device_seconds(self, people: float, *, detect_every: int = 1) -> float:
+        """Of the device, a photo with as many people, or a frame where each Nth is detected."""
+        return self.detect / detect_every + people * self.pose
 
 
 def decode_cores(photos_per_second: float, times: StageTimes) -> float:
@@ -40,19 +40,19 @@ def replicas_for_photos(
     return max(1, _up(photos_per_second * times.device_seconds(people) / busy_share))
 
 
-def frames_per_second(people: float, times: StageTimes, *, busy_share: float) -> float:
+def frames_per_second(
+    people: float, times: StageTimes, *, busy_share: float, detect_every: int = 1
+) -> float:
     """Frames of streams that one replica answers a second."""
-    return busy_share / times.device_seconds(people)
+    return busy_share / times.device_seconds(people, detect_every=detect_every)
 
 
-def replicas_for_streams(
-    streams: int, fps: float, people: float, times: StageTimes, *, busy_share: float
-) -> int | None:
+def replicas_for_streams(streams: int, fps: float, *, answered_per_second: float) -> int | None:
     """Replicas for streams of which every frame is answered; None where one holds not even one.
 
-    A stream stays with one replica: what is left over beside whole streams is of no use to another.
+    A stream stays with one replica: what that answers beyond whole streams is of no use to another.
     """
-    held = _down(frames_per_second(people, times, busy_share=busy_share) / fps)
+    held = _down(answered_per_second / fps)
     return math.ceil(streams / held) if held else None
 
 

@@ -1,5 +1,6 @@
 """Writes the tables of docs/scaling.md anew: `PYTHONPATH=tests python -m scaling.tables`."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -40,17 +41,27 @@ def photos() -> str:
 
 def streams() -> str:
     """Replicas of the measured CPU for ten streams, by the frames a second that are answered."""
+
+    def row(people: int, detect_every: int) -> list[object]:
+        each = sizing.frames_per_second(
+            people, MEASURED, busy_share=BUSY_SHARE, detect_every=detect_every
+        )
+        return [
+            people,
+            detect_every,
+            f"{each:.1f}",
+            *(_for_streams(10, fps, answered_per_second=each) for fps in (30, 5, 2, 1)),
+        ]
+
     return _table(
-        ["people", "frames a second, one replica", "replicas for 10 streams at 30 fps"]
-        + [f"at {fps} fps" for fps in (5, 2, 1)],
-        (
-            [
-                people,
-                f"{BUSY_SHARE / MEASURED.device_seconds(people):.1f}",
-                *(_for_streams(10, fps, people, MEASURED) for fps in (30, 5, 2, 1)),
-            ]
-            for people in (1, 2, 4)
-        ),
+        [
+            "people",
+            "`detect_every`",
+            "frames a second, one replica",
+            "replicas for 10 streams at 30 fps",
+            *(f"at {fps} fps" for fps in (5, 2, 1)),
+        ],
+        itertools.starmap(row, itertools.product((1, 2, 4), (1, 5))),
     )
 
 
@@ -59,7 +70,7 @@ def devices() -> str:
 
     def row(milliseconds: float) -> list[object]:
         times = StageTimes(MEASURED.decode, milliseconds / 1000, 0)
-        each = BUSY_SHARE / times.device_seconds(0)
+        each = sizing.frames_per_second(0, times, busy_share=BUSY_SHARE)
         return [
             f"{milliseconds:g} ms",
             f"{each:.0f}",
@@ -68,7 +79,7 @@ def devices() -> str:
                 sizing.replicas_for_photos(rate, 0, times, busy_share=BUSY_SHARE)
                 for rate in (100, 1000)
             ),
-            *(_for_streams(count, 30, 0, times) for count in (1, 10, 100)),
+            *(_for_streams(count, 30, answered_per_second=each) for count in (1, 10, 100)),
         ]
 
     return _table(
@@ -130,8 +141,8 @@ def written(text: str) -> str:
     return _PLACE.sub(lambda place: place[1] + TABLES[place[2]]() + place[3], text)
 
 
-def _for_streams(count: int, fps: float, people: float, times: StageTimes) -> str:
-    replicas = sizing.replicas_for_streams(count, fps, people, times, busy_share=BUSY_SHARE)
+def _for_streams(count: int, fps: float, *, answered_per_second: float) -> str:
+    replicas = sizing.replicas_for_streams(count, fps, answered_per_second=answered_per_second)
     return "does not fit" if replicas is None else str(replicas)
 
 

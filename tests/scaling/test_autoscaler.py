@@ -47,6 +47,11 @@ def test_pods_wanted_for_a_busy_share_of_seven_tenths(
     assert wanted_for(metric, 0.7, current) == wanted
 
 
+def test_ten_pods_that_are_always_busy_ask_for_fifteen_and_no_more() -> None:
+    assert wanted_for(PodValues([1.0] * 10), 0.7, 10) == 15
+    assert wanted_for(PodValues([1.0] * 10 + [0.0] * 5), 0.7, 15) == 15
+
+
 def decided(values: list[float], *, seconds: float = 15) -> list[int]:
     """The replicas after each look, with this metric on each of the pods, whose target is 1."""
     autoscaler = Autoscaler(VALUES, {"metric": 1.0})

@@ -27,5 +27,11 @@ def test_replicas_for_photos(rate: float, replicas: int) -> None:
     ("streams", "fps", "replicas"), [(1, 7, 1), (2, 7, 1), (3, 7, 2), (3, 8, 3), (1, 15, None)]
 )
 def test_a_stream_stays_whole(streams: int, fps: float, replicas: int | None) -> None:
-    found = sizing.replicas_for_streams(streams, fps, 3, TIMES, busy_share=0.7)
+    answered_per_second = sizing.frames_per_second(3, TIMES, busy_share=0.7)
+    found = sizing.replicas_for_streams(streams, fps, answered_per_second=answered_per_second)
     assert found == replicas
+
+
+def test_between_detections_a_frame_costs_its_poses_alone() -> None:
+    assert TIMES.device_seconds(3, detect_every=5) == pytest.approx(0.034)
+    assert sizing.frames_per_second(3, TIMES, busy_share=0.7, detect_every=2) == pytest.approx(17.5)

@@ -37,7 +37,7 @@ PROMISED = {
     "device_errors_total": {"kind"},
     "streams_active": set(),
     "stream_frames_total": {"mode", "outcome"},
-    "stream_frame_age_seconds": set(),
+    "stream_frame_age_seconds": {"mode"},
     "keypoint_score": set(),
     "people_per_image": set(),
     "ready": set(),
@@ -171,7 +171,8 @@ def test_frames_are_counted_by_what_became_of_them() -> None:
     for outcome, count in (("answered", 1), ("failed", 0)):
         labels = {"mode": "ordered", "outcome": outcome}
         assert value("distilpose_stream_frames_total", labels) == count
-    assert value("distilpose_stream_frame_age_seconds_sum") == 0.5
+    for mode, seconds in (("ordered", 0.5), ("latest", 0)):
+        assert value("distilpose_stream_frame_age_seconds_sum", {"mode": mode}) == seconds
 
 
 def test_replaced_frames_are_counted_from_zero() -> None:

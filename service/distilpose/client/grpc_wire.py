@@ -159,7 +159,7 @@ def from_error(error: grpc.aio.AioRpcError) -> errors.PoseError:
     metadata: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]  # pairs
     info, retry = ErrorInfo(), RetryInfo()
     code = error.code()
-    wait_seconds = 0.0 if code is grpc.StatusCode.UNAVAILABLE else None
+    wait_seconds = 0.0 if code in _NOT_THERE else None
     for detail in Status.FromString(metadata.get(_STATUS_KEY, b"")).details:
         detail.Unpack(info)
         if detail.Unpack(retry):
@@ -174,8 +174,13 @@ def from_error(error: grpc.aio.AioRpcError) -> errors.PoseError:
     )
 
 
+_NOT_THERE: Final = (
+    grpc.StatusCode.UNAVAILABLE,
+    # A server that stops says so to calls which it has not begun; our own end as CancelledError.
+    grpc.StatusCode.CANCELLED,
+)
 _LIBRARY_NAMES: Final = {
-    grpc.StatusCode.UNAVAILABLE: errors.Unavailable.type,
+    **dict.fromkeys(_NOT_THERE, errors.Unavailable.type),
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded.type,
     # What it says of a message over its limit; the service's own overload has RetryInfo.
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.TooLarge.type,

@@ -101,6 +101,7 @@ class Metrics:
         self.stream_frame_age = histogram(
             "stream_frame_age_seconds",
             "From a frame's arrival to its answer.",
+            "mode",
             boundaries=_FRAME_SECONDS,
         )
         self.images = counter("images", "Images, by what became of them.", "outcome")
@@ -160,6 +161,7 @@ class Metrics:
             self.requests_in_flight.labels(transport)
         for mode, outcome in FRAME_OUTCOMES:
             self.stream_frames.labels(mode, outcome)
+            self.stream_frame_age.labels(mode)
         self.dropped_items.labels(STAGES[0], "replaced")
         for outcome in IMAGE_OUTCOMES:
             self.images.labels(outcome)
@@ -212,7 +214,7 @@ class Metrics:
     def frame_done(self, mode: str, *, answered: bool, age_seconds: float) -> None:
         """A frame of a stream was answered, with poses or with its error."""
         self.stream_frames.labels(mode, "answered" if answered else "failed").inc()
-        self.stream_frame_age.observe(age_seconds)
+        self.stream_frame_age.labels(mode).observe(age_seconds)
 
     def frame_replaced(self, mode: str) -> None:
         """A frame gave way to a newer one before anything was done for it."""

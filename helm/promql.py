@@ -1,0 +1,62 @@
+"""Queries of the dashboard, in PromQL, always of the chosen pods."""
+
+import re
+from typing import Final, NamedTuple
+
+PODS: Final = 'namespace=~"$namespace",pod=~"$pod"'
+QUANTILES: Final = (0.5, 0.95, 0.99)
+CALLS: Final = 'method="estimate_pose"'
+
+
+class Query(NamedTuple):
+    """A line, or several, of a graph."""
+
+    expr: str
+    legend: str
+
+
+def series(name: str, *matchers: str) -> str:
+    """A metric of the chosen pods."""
+    return f"{name}{{{','.join((PODS, *matchers))}}}"
+
+
+def rate(name: str, *matchers: str) -> str:
+    """What a counter grows by in a second."""
+    return f"rate({series(name, *matchers)}[$__rate_interval])"
+
+
+def each(labels: str, expr: str) -> Query:
+    """A line for each value of these labels, summed up over all others."""
+    return Query(f"sum by ({labels}) ({expr})", re.sub(r"(\w+),?", r"{{\1}}", labels))
+
+
+def ratio(part: str, whole: str, *, by: str = "") -> str:
+    """A share, or a mean."""
+    total = f"sum by ({by})" if by else "sum"
+    return f"{total} ({part}) / {total} ({whole})"
+
+
+def mean(histogram: str, *, by: str = "") -> str:
+    """A histogram's mean."""
+    return ratio(rate(f"{histogram}_sum"), rate(f"{histogram}_count"), by=by)
+
+
+def share_of_calls(codes: str) -> str:
+    """How much of all calls end with these codes."""
+    calls = "distilpose_requests_total"
+    return ratio(rate(calls, CALLS, codes), rate(calls, CALLS))
+
+
+def quantiles(histogram: str, *matchers: str, by: str = "") -> tuple[Query, ...]:
+    """A histogram's median, 95th and 99th percentile, perhaps for each value of a label."""
+    buckets = f"sum by ({f'le, {by}' if by else 'le'}) ({rate(f'{histogram}_bucket', *matchers)})"
+    name = f"{{{{{by}}}}} " if by else ""
+    return tuple(
+        Query(f"histogram_quantile({q}, {buckets})", f"{name}p{q * 100:g}") for q in QUANTILES
+    )
+
+
+def part_of_request(histogram: str) -> str:
+    """Seconds of each stage for one request or frame: each begins with decoding."""
+    begun = rate("distilpose_stage_duration_seconds_count", 'stage="decode"')
+    return f"sum by (stage) ({rate(f'{histogram}_sum')}) / on () group_left () sum ({begun})"
