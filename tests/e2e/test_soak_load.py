@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ CAPACITY_SECONDS = 20
 OVERLOAD_SECONDS = 60
 PHOTO = Image.open(io.BytesIO(photo("bus.jpg")))
 ONE_PERSON = "/v1/pose?max_people=1"
+DEVICE_STAGES = ("detect", "pose")
 
 pytestmark = pytest.mark.soak
 
@@ -80,51 +82,82 @@ async def answered_a_second(server: Server, body: bytes, *, callers: int) -> flo
     return sum(await asyncio.gather(*(keep_asking() for _ in range(callers)))) / CAPACITY_SECONDS
 
 
+def device_seconds(scrape: dict[str, float]) -> float:
+    """How long the device had been at work."""
+    return sum(scrape[f'device_busy_seconds_total{{stage="{stage}"}}'] for stage in DEVICE_STAGES)
+
+
+@dataclass
+class Overload:
+    """What became of more work than can be done."""
+
+    answers: list[Answer] = field(default_factory=list)
+    in_time: int = 0
+    """Answered well before the callers stopped to come."""
+    held_mib: list[float] = field(default_factory=list)
+    at_its_end: dict[str, float] = field(default_factory=dict)
+
+    def p99_seconds(self, status: int) -> float:
+        """Of the answers with this status."""
+        return float(np.percentile([a.seconds for a in self.answers if a.status == status], 99))
+
+    @property
+    def more_mib(self) -> float:
+        """What is held in the last quarter beyond the second one."""
+        quarter = len(self.held_mib) // 4
+        late, early = self.held_mib[-quarter:], self.held_mib[quarter : 2 * quarter]
+        return float(np.median(late) - np.median(early))
+
+
+async def overload(server: Server, body: bytes, *, rate: float) -> Overload:
+    """So many callers a second, who do not wait for one another."""
+    seen = Overload()
+    began = time.monotonic()
+
+    async def one() -> None:
+        answer = await ask(server, body, ONE_PERSON)
+        seen.answers.append(answer)
+        seen.in_time += answer.status == 200 and not seen.at_its_end
+
+    async with asyncio.TaskGroup() as callers:
+        for number in range(int(rate * OVERLOAD_SECONDS)):
+            await asyncio.sleep(max(0, began + number / rate - time.monotonic()))
+            callers.create_task(one())
+            seen.held_mib.append(rss_mib(server))
+        seen.at_its_end = samples(server)
+    return seen
+
+
 async def test_b7_at_three_times_its_capacity_a_server_does_what_it_can_and_refuses_the_rest(
     start_server: Any,
 ) -> None:
     server: Server = start_server(**FAST, **PATIENT)
     [body] = variants(PHOTO, 1, longest_px=600)
+    idle = samples(server)
     capacity = await answered_a_second(server, body, callers=8)
-    places = samples(server)['queue_capacity{stage="detect"}']
-    held_mib: list[float] = []
-    answers: list[Answer] = []
-    done_at: list[float] = []
-
-    async def one() -> None:
-        answers.append(await ask(server, body, ONE_PERSON))
-        done_at.append(time.monotonic())
-
-    began = time.monotonic()
-    async with asyncio.TaskGroup() as callers:
-        for number in range(int(3 * capacity * OVERLOAD_SECONDS)):
-            await asyncio.sleep(max(0, began + number / (3 * capacity) - time.monotonic()))
-            callers.create_task(one())
-            held_mib.append(rss_mib(server))
-    statuses = Counter(answer.status for answer in answers)
-    assert set(statuses) == {200, 429}
-    in_time = sum(
-        answer.status == 200 and at < began + OVERLOAD_SECONDS
-        for answer, at in zip(answers, done_at, strict=True)
-    )
-    goodput = in_time / OVERLOAD_SECONDS
-    p99_seconds = float(np.percentile([a.seconds for a in answers if a.status == 200], 99))
-    refused_seconds = float(np.percentile([a.seconds for a in answers if a.status == 429], 99))
-    quarter = len(held_mib) // 4
-    early_mib, late_mib = (
-        float(np.median(part)) for part in (held_mib[quarter : 2 * quarter], held_mib[-quarter:])
-    )
-    print(  # noqa: T201 - figures for whoever runs it
-        f"capacity {capacity:.2f}/s, goodput {goodput:.2f}/s ({goodput / capacity:.0%}), p99 of "
-        f"accepted {p99_seconds:.2f} s for {places:.0f} places, p99 of refused "
-        f"{refused_seconds:.3f} s; {early_mib:.0f} -> {late_mib:.0f} MiB; {dict(statuses)}"
-    )
-    assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status == 429)
-    # The queue fills in the first seconds, whose answers are a part of the goodput.
-    assert goodput >= 0.95 * capacity
-    assert p99_seconds <= (places + 1) / goodput * 1.1
-    assert late_mib - early_mib < 20
+    full = samples(server)
+    seen = await overload(server, body, rate=3 * capacity)
     wait_until_idle(server)
+    statuses = Counter(answer.status for answer in seen.answers)
+    goodput = seen.in_time / OVERLOAD_SECONDS
+    places = full['queue_capacity{stage="detect"}']
+    busy = (device_seconds(full) - device_seconds(idle)) / CAPACITY_SECONDS
+    still_busy = (device_seconds(seen.at_its_end) - device_seconds(full)) / OVERLOAD_SECONDS
+    print(  # noqa: T201 - figures for whoever runs it
+        f"capacity {capacity:.2f}/s, goodput {goodput:.2f}/s ({goodput / capacity:.0%}), device "
+        f"busy {busy:.1%} and {still_busy:.1%}, p99 of accepted {seen.p99_seconds(200):.2f} s for "
+        f"{places:.0f} places, of refused {seen.p99_seconds(429):.3f} s; {seen.held_mib[-1]:.0f} "
+        f"MiB, {seen.more_mib:+.0f}; {dict(statuses)}"
+    )
+    assert set(statuses) == {200, 429}
+    assert all(int(a.headers["retry-after"]) >= 1 for a in seen.answers if a.status == 429)
+    # In seconds at work: the machine itself may become slower or faster by a fifth meanwhile.
+    assert still_busy >= 0.95 * busy
+    assert goodput >= 0.75 * capacity
+    detected = 'batch_items_sum{stage="detect"}'
+    assert samples(server)[detected] - full[detected] == statuses[200], "computed in vain"
+    assert seen.p99_seconds(200) <= (places + 1) / goodput * 1.1
+    assert seen.more_mib < 20
     assert_no_harm(server)
 
 
