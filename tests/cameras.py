@@ -28,9 +28,9 @@ POSE = Options(min_box_score=0.25, max_people=5)
 Estimate = Callable[[Frame], PoseAnswer]
 
 
-def frame(number: int, *, deadline: float = 1e12) -> Frame:
+def frame(number: int, *, timeout_seconds: float = 1e12) -> Frame:
     content = EncodedImage(b"picture", number)
-    return Frame(number, number * 40.0, content, arrived_at=0, deadline=deadline)
+    return Frame(number, number * 40.0, content, arrived_at=0, timeout_seconds=timeout_seconds)
 
 
 def answered(asked: Frame) -> PoseAnswer:

@@ -260,12 +260,33 @@ async def test_what_waits_leaves_a_quarter_of_the_queue_to_who_asks_once() -> No
     await bench.close()
 
 
-async def test_waiting_for_room_ends_at_the_deadline() -> None:
+async def test_waiting_for_room_takes_nothing_of_a_frames_time() -> None:
     bench = Bench(queue_capacity=2)
     first = asyncio.create_task(bench.ask(RED, RED))
-    await asyncio.sleep(0)
+    waiting = asyncio.create_task(bench.ask(RED, seconds=1, waits_for_room=True))
+    await asyncio.sleep(1.1)
+    bench.device.start()
+    await first
+    assert len((await waiting).images) == 1
+    await bench.close()
+
+
+async def test_what_has_waited_for_room_still_has_a_deadline() -> None:
+    bench = Bench(device_seconds=0.3)
+    bench.device.start()
     with pytest.raises(DeadlineExceeded):
-        await bench.ask(RED, seconds=0.05, waits_for_room=True)
+        await bench.ask(RED, seconds=0.1, waits_for_room=True)
+    assert bench.pipeline.detect.room.used == bench.pipeline.pose.room.used == 0
+    await bench.close()
+
+
+async def test_who_leaves_waits_for_room_no_longer() -> None:
+    bench = Bench(queue_capacity=2)
+    first = asyncio.create_task(bench.ask(RED, RED))
+    waiting = asyncio.create_task(bench.ask(RED, waits_for_room=True))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
     bench.device.start()
     await first
     assert bench.pipeline.detect.room.used == 0

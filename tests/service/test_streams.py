@@ -30,11 +30,11 @@ class Crowd(Camera):
     async def read(self) -> Frame | None:
         read = await super().read()
         now = asyncio.get_running_loop().time()
-        return read and replace(read, arrived_at=now, deadline=now + 10)
+        return read and replace(read, arrived_at=now, timeout_seconds=10)
 
     async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
         try:
-            async with asyncio.timeout_at(frame.deadline), self._server:
+            async with asyncio.timeout(frame.timeout_seconds), self._server:
                 await asyncio.sleep(0.1)
         except TimeoutError as err:
             raise DeadlineExceeded("the deadline passed") from err

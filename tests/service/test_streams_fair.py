@@ -118,7 +118,9 @@ class RealCamera(Camera):
         clock = asyncio.get_running_loop().time
         began_at = clock()
         answer = await self._shared.estimate(
-            PoseRequest([frame.source], options, frame.deadline, waits_for_room=True)
+            PoseRequest(
+                [frame.source], options, began_at + frame.timeout_seconds, waits_for_room=True
+            )
         )
         self.seconds_to_answer.append(clock() - began_at)
         return answer

@@ -44,7 +44,7 @@ POSE = Pose(
     raw_score=np.zeros(17, np.float32),
     sigma_px=np.full((17, 2), (5, 6), np.float32),
 )
-FRAME = Frame(7, 40.5, EncodedImage(b"x"), arrived_at=0, deadline=1)
+FRAME = Frame(7, 40.5, EncodedImage(b"x"), arrived_at=0, timeout_seconds=1)
 
 
 def test_bytes_that_are_no_message_are_refused_by_its_name() -> None:

@@ -71,7 +71,8 @@ class PoseRequest:
     keep_pixels: bool = False
     """Whether the answer carries the decoded images, to draw on."""
     waits_for_room: bool = False
-    """Whether it waits until there is room, where others are refused as overload."""
+    """Whether it waits until there is room, where others are refused as overload. Its time to
+    `deadline` begins anew then: what waits is as good as not read yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class Frame:
     timestamp_ms: float
     source: Source
     arrived_at: float
-    deadline: float
+    timeout_seconds: float
+    """In which it is of use, from when it is asked for: before, it is as good as not read yet."""
     error: ServiceError | None = None
     """Why it cannot be answered, where that is known before its pixels are looked at."""
     in_order: bool = True

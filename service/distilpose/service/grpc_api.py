@@ -160,13 +160,14 @@ class _StreamCaller:
             timestamp_ms=message.timestamp_ms,
             source=wire.to_source(message),
             arrived_at=arrived_at,
-            deadline=arrived_at + min(seconds, _seconds_left(self._context, default=seconds)),
+            timeout_seconds=min(seconds, _seconds_left(self._context, default=seconds)),
             error=error,
         )
 
     async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
         # A frame that was read waits: the window is what holds a stream back, not a refusal.
-        request = PoseRequest([frame.source], options, frame.deadline, waits_for_room=True)
+        deadline = time.monotonic() + frame.timeout_seconds
+        request = PoseRequest([frame.source], options, deadline, waits_for_room=True)
         return await self._backend.pipeline.estimate(request)
 
     async def send(self, answer: FrameAnswer) -> None:

@@ -4,7 +4,7 @@ Knows no transport.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from distilpose.service import traces
@@ -34,8 +34,10 @@ class Pipeline(Means):
         accepted_at = self.clock()
         spans = Spans()
         try:
-            async with asyncio.timeout(request.deadline - accepted_at):
-                with await self._admit(request, accepted_at, spans) as places:
+            with await self._admit(request, accepted_at, spans) as places:
+                waited = self.clock() - accepted_at if request.waits_for_room else 0.0
+                request = replace(request, deadline=request.deadline + waited)
+                async with asyncio.timeout(request.deadline - self.clock()):
                     journey = Journey(self, request, accepted_at, places, spans)
                     images = await _all_images(journey, len(request.images))
         except TimeoutError as err:

@@ -85,8 +85,8 @@ class OrderedLine:
 
     def answered(self, frame: Frame, *, at: float) -> None:
         """The frame that was taken has left, at that instant."""
-        took_seconds, had_seconds = at - frame.arrived_at, frame.deadline - frame.arrived_at
-        step = -1 if took_seconds > _PATIENCE * had_seconds else 1
+        took_seconds = at - frame.arrived_at
+        step = -1 if took_seconds > _PATIENCE * frame.timeout_seconds else 1
         self._allowed = max(1, min(self._allowed + step, self._window))
         self._count(-1)
 
