@@ -32,29 +32,29 @@ def a_part(disposition: str, content: str = "A", end: str = "----x--\r\n") -> by
 def test_each_part_is_what_was_sent(contents: list[bytes]) -> None:
     sent = [Part("images", f"{i}.jpg", content) for i, content in enumerate(contents)]
     sent.insert(1, Part("options", None, b"{}"))
-    assert read_parts(body_of(*sent), CONTENT_TYPE, max_files=4) == sent
+    assert read_parts(body_of(*sent), CONTENT_TYPE, max_images=4) == sent
 
 
 def test_a_file_may_have_an_empty_name() -> None:
-    [part] = read_parts(a_part('form-data; name="images"; filename=""'), CONTENT_TYPE, max_files=1)
+    [part] = read_parts(a_part('form-data; name="images"; filename=""'), CONTENT_TYPE, max_images=1)
     assert part == Part("images", "", b"A")
 
 
 def test_a_name_may_be_in_any_script() -> None:
     body = a_part('form-data; name="images"; filename="мяч 球.jpg"')
-    [part] = read_parts(body, CONTENT_TYPE, max_files=1)
+    [part] = read_parts(body, CONTENT_TYPE, max_images=1)
     assert part.filename == "мяч 球.jpg"
 
 
 def test_other_headers_of_a_part_do_not_matter() -> None:
     body = a_part('form-data; name="images"; filename="a"\r\nX-Any: form-data; name="no"')
-    [part] = read_parts(body, CONTENT_TYPE, max_files=1)
+    [part] = read_parts(body, CONTENT_TYPE, max_images=1)
     assert part == Part("images", "a", b"A")
 
 
 def test_without_parts_there_are_none() -> None:
-    assert read_parts(b"", CONTENT_TYPE, max_files=1) == []
-    assert read_parts(b"----x--\r\n", CONTENT_TYPE, max_files=1) == []
+    assert read_parts(b"", CONTENT_TYPE, max_images=1) == []
+    assert read_parts(b"----x--\r\n", CONTENT_TYPE, max_images=1) == []
 
 
 @pytest.mark.parametrize(
@@ -70,23 +70,23 @@ def test_without_parts_there_are_none() -> None:
 )
 def test_a_malformed_body_is_refused(body: bytes, words: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^malformed multipart body: .*{words}"):
-        read_parts(body, CONTENT_TYPE, max_files=1)
+        read_parts(body, CONTENT_TYPE, max_images=1)
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", f"{CONTENT_TYPE}{'x' * 300}"])
 def test_a_boundary_is_needed_and_is_short(content_type: str) -> None:
     with pytest.raises(InvalidRequest, match="malformed multipart body"):
-        read_parts(b"", content_type, max_files=1)
+        read_parts(b"", content_type, max_images=1)
 
 
-def test_more_files_than_allowed_are_refused() -> None:
-    two = [Part("images", "a.jpg", b"A")] * 2
-    assert len(read_parts(body_of(*two), CONTENT_TYPE, max_files=2)) == 2
-    with pytest.raises(TooLarge, match="more than 1 files, the limit"):
-        read_parts(body_of(*two), CONTENT_TYPE, max_files=1)
+def test_more_files_than_images_and_options_are_refused() -> None:
+    three = [Part("images", "a.jpg", b"A")] * 3
+    assert len(read_parts(body_of(*three[:2]), CONTENT_TYPE, max_images=1)) == 2
+    with pytest.raises(TooLarge, match="more than 1 images, the limit"):
+        read_parts(body_of(*three), CONTENT_TYPE, max_images=1)
 
 
 def test_more_fields_than_have_a_use_are_refused() -> None:
     three = [Part("options", None, b"{}")] * 3
     with pytest.raises(InvalidRequest, match="more than 2 parts that are no files"):
-        read_parts(body_of(*three), CONTENT_TYPE, max_files=1)
+        read_parts(body_of(*three), CONTENT_TYPE, max_images=1)

@@ -103,8 +103,7 @@ def _refuse_query(request: Request) -> None:
 def _parse_multipart(body: bytes, *, content_type: str, max_images: int) -> Parsed:
     images: list[EncodedImage] = []
     options: OptionsBody | None = None
-    # One file more than images: the options may come as a file.
-    for part in read_parts(body, content_type, max_files=max_images + 1):
+    for part in read_parts(body, content_type, max_images=max_images):
         if part.name == "images" and part.filename is not None:
             images.append(EncodedImage(part.content, part.filename or None))
         elif part.name == "options" and options is None:

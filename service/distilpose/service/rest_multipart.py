@@ -22,19 +22,19 @@ class Part:
     content: bytes
 
 
-def read_parts(body: bytes, content_type: str, *, max_files: int) -> list[Part]:
+def read_parts(body: bytes, content_type: str, *, max_images: int) -> list[Part]:
     """The parts of `multipart/form-data`, in their order.
 
     *Source:* RFC 7578.
 
     Raises:
         InvalidRequest: malformed, or cut short.
-        TooLarge: more files than allowed.
+        TooLarge: more files than images are allowed, and one that may hold the options.
     """
     _, parameters = parse_options_header(content_type)
     if b"boundary" not in parameters:
         raise _malformed("its content type names no boundary")
-    reader = _Reader(body, max_files=max_files)
+    reader = _Reader(body, max_images=max_images)
     with _as_malformed():
         # All at once: whatever the parser tells of then lies in `body` itself, in one stretch.
         MultipartParser(
@@ -57,11 +57,11 @@ def read_parts(body: bytes, content_type: str, *, max_files: int) -> list[Part]:
 class _Reader:
     """What the parser calls."""
 
-    def __init__(self, body: bytes, *, max_files: int) -> None:
+    def __init__(self, body: bytes, *, max_images: int) -> None:
         self.parts: list[Part] = []
         self.is_in_part = False
         self._body = body
-        self._max_files = max_files
+        self._max_images = max_images
         self._header_name, self._header_value = bytearray(), bytearray()
         self._parameters: dict[bytes, bytes] = {}
         self._start, self._end = 0, 0
@@ -102,8 +102,8 @@ class _Reader:
             )
         )
         files = sum(part.filename is not None for part in self.parts)
-        if files > self._max_files:
-            raise TooLarge(f"more than {self._max_files} files, the limit")
+        if files > self._max_images + 1:
+            raise TooLarge(f"more than {self._max_images} images, the limit")
         if len(self.parts) - files > _MOST_FIELDS:
             raise _malformed(f"more than {_MOST_FIELDS} parts that are no files")
 

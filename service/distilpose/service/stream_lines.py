@@ -54,8 +54,8 @@ class OrderedLine:
     """Every frame is answered; at most `window` are read and not yet answered.
 
     It begins with one, takes one more with each answer that comes soon and one less with each that
-    does not: many streams that all read ahead would have their frames wait for each other until
-    their deadlines.
+    does not: many streams that all read ahead would have their frames grow old waiting for each
+    other.
     """
 
     def __init__(self, window: int) -> None:
