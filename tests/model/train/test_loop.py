@@ -167,6 +167,26 @@ def test_a_student_is_distilled_from_a_teacher_and_starts_from_it(
     assert "taught by tokenpose-s.safetensors" in card.source
 
 
+def test_a_joint_student_learns_without_a_second_network_and_goes_on_bit_for_bit(
+    people: Path, tmp_path: Path
+) -> None:
+    changes = {"network": "distilpose-s", "joint": True}
+    whole, listener = make(people, tmp_path / "whole", **changes)
+    whole.fit()
+    assert {"heatmap", "reg", "reg2hm", "score"} <= set(listener.entries[0])
+    first, listener = make(people, tmp_path / "parts", **changes, **{"run.log_every_steps": 2})
+    listener.on_log = lambda entry: setattr(first, "stopping", True)  # type: ignore[method-assign]  # stop in the middle
+    first.fit()
+    second, _ = make(people, tmp_path / "parts", **changes)
+    second.resume()
+    assert second.progress.step == 2
+    second.fit()
+    expected, got = (run.averaged.state_dict() for run in (whole, second))
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    weights = load(tmp_path / "whole" / "distilpose-s.safetensors")
+    assert "learning jointly with a heatmap head" in weights.card.source
+
+
 def write_sixteen_people(folder: Path) -> Path:
     """Sixteen people that only their pixels tell apart.
 

@@ -146,6 +146,16 @@ def test_a_teachers_loss_has_its_published_value_and_gradient() -> None:
     assert np.abs(difference).max() <= 5e-3 * np.abs(want).max()
 
 
+def test_the_regression_loss_grows_as_the_square_up_to_its_beta_then_as_the_distance() -> None:
+    target = RegressionTarget(torch.zeros(1, 1, 2), torch.ones(1, 1))
+
+    def loss(distance: float) -> float:
+        return float(losses.regression_loss(torch.full((1, 1, 2), distance), target, beta=0.05))
+
+    assert loss(0.02) == pytest.approx(0.5 * 0.02**2 / 0.05)
+    assert loss(0.5) - loss(0.4) == pytest.approx(0.1)
+
+
 def test_a_training_forward_has_the_published_regression_loss_and_batch_statistics() -> None:
     student = _filled("distilpose-s", seed=0).train()
     with torch.no_grad():

@@ -41,7 +41,8 @@ def test_overrides_outrank_the_file(tmp_path: Path) -> None:
         ("nonsense: 1", "nonsense"),
         ("run: {epochs: 1, steps: 2}", "give one of steps, epochs and budget_seconds"),
         ("run: {}", "give one of steps, epochs and budget_seconds"),
-        ("network: distilpose-s", "teacher: a student needs one"),
+        ("network: distilpose-s", "teacher: a student needs one, unless joint"),
+        ("joint: true", "joint: only a student learns jointly"),
         ("teacher: x.safetensors", "teacher: only a student has one"),
         ("augment_strength: -1", "augment_strength"),
     ],
@@ -57,6 +58,13 @@ def test_a_student_without_a_teacher_learns_coordinates_alone(tmp_path: Path) ->
     text = TEACHER.replace("tokenpose-s", "distilpose-s")
     alone = "loss: {vis_dist: 0, kpt_dist: 0, score: 0, reg2hm: 0}"
     assert load_run(write(tmp_path, text + alone)).teacher is None
+
+
+def test_a_joint_student_needs_no_teacher_and_has_scores(tmp_path: Path) -> None:
+    text = TEACHER.replace("tokenpose-s", "distilpose-s") + "joint: true"
+    settings = load_run(write(tmp_path, text))
+    assert settings.teacher is None
+    assert settings.trains_scores
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "runs").glob("*.yaml")), ids=str)

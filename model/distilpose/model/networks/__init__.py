@@ -5,9 +5,18 @@ from torch import nn
 from distilpose.model.configs import NetworkConfig, network_config
 from distilpose.model.networks.layers import TokenHead
 from distilpose.model.networks.student import Student, StudentOut
-from distilpose.model.networks.teacher import Teacher, TeacherOut
+from distilpose.model.networks.teacher import Teacher, TeacherOut, heatmap_head
 
-__all__ = ["Student", "StudentOut", "Teacher", "TeacherOut", "build", "construct", "initialise"]
+__all__ = [
+    "Student",
+    "StudentOut",
+    "Teacher",
+    "TeacherOut",
+    "build",
+    "construct",
+    "heatmap_head",
+    "initialise",
+]
 
 
 def build(name: str) -> Student | Teacher:
@@ -26,7 +35,7 @@ def construct(config: NetworkConfig) -> Student | Teacher:
     return Student(config) if config.role == "student" else Teacher(config)
 
 
-def initialise(network: Student | Teacher) -> None:
+def initialise(network: nn.Module) -> None:
     """Draw the weights of `network` from torch's generator, as published.
 
     | parameters                     | value                              |

@@ -26,19 +26,23 @@ class TeacherOut(NamedTuple):
     """(B, K, 64, 48), whatever the size of the crops."""
 
 
+def heatmap_head(token_width: int) -> nn.Sequential:
+    """Return the layers from a keypoint token (..., D) to its heatmap, flat (..., 64 * 48)."""
+    return nn.Sequential(
+        nn.LayerNorm(token_width),
+        nn.Linear(token_width, 2 * token_width),
+        nn.LayerNorm(2 * token_width),
+        nn.Linear(2 * token_width, HEATMAP_HEIGHT * HEATMAP_WIDTH),
+    )
+
+
 class Teacher(nn.Module):
     """A TokenPose network."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.backbone = build_backbone(config.backbone)
-        width = config.token_width
-        mlp_head = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 2 * width),
-            nn.LayerNorm(2 * width),
-            nn.Linear(2 * width, HEATMAP_HEIGHT * HEATMAP_WIDTH),
-        )
+        mlp_head = heatmap_head(config.token_width)
         head = TokenHead(config, channels=self.backbone.channels, mlp_head=mlp_head)
         self.keypoint_head = nn.ModuleDict({"tokenpose": head})
 

@@ -27,7 +27,10 @@ def write_weights(
         WeightsError: a value is not finite in half precision.
     """
     taught_by = teacher_file(settings)
-    teacher = f", taught by {taught_by.name}" if taught_by else ""
+    if settings.joint:
+        teacher = ", learning jointly with a heatmap head"
+    else:
+        teacher = f", taught by {taught_by.name}" if taught_by else ""
     card = Card(
         architecture=settings.network,
         version=f"0+{datetime.now(UTC):%Y%m%d}",

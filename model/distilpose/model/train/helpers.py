@@ -1,8 +1,10 @@
-"""Helper losses that end the plateau of a network from nothing, and leave nothing in it.
+"""What a network carries in training only: helper losses, and a joint student's heatmap head.
 
-Two, each off unless its weight is set. An auxiliary heatmap is read from every visual token and
-compared as a distribution with the target's. The keypoint tokens of the later blocks are told to
-attend to the patch that holds their keypoint. What reads the tokens is thrown away after training.
+Two helpers end the plateau of a network from nothing, each off unless its weight is set. An
+auxiliary heatmap is read from every visual token and compared as a distribution with the target's.
+The keypoint tokens of the later blocks are told to attend to the patch that holds their keypoint.
+A joint student has a teacher's last layers on its keypoint tokens, in place of a second network.
+All of it is thrown away after training.
 
 Ours, not the paper's. Shape letters as in `networks.layers`, and R rows by C columns of patches.
 """
@@ -14,9 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distilpose.model.configs import CROP_HEIGHT, HEATMAP_HEIGHT
+from distilpose.model.configs import CROP_HEIGHT, HEATMAP_HEIGHT, HEATMAP_WIDTH
 from distilpose.model.heatmaps import heatmap_target, regression_target
-from distilpose.model.networks import Student, StudentOut, Teacher, TeacherOut
+from distilpose.model.networks import (
+    Student,
+    StudentOut,
+    Teacher,
+    TeacherOut,
+    heatmap_head,
+    initialise,
+)
 from distilpose.model.networks.layers import Attention, TokenHead
 from distilpose.model.train.batch import TrainBatch
 from distilpose.model.train.losses import spatial_cross_entropy
@@ -33,12 +42,16 @@ class Aids(NamedTuple):
     """Heatmap logits, (B, K, 64, 48) for crops of 256x192, smaller for smaller ones."""
     attention_BKRC: Tensor | None
     """Share of a keypoint token's attention that each patch has, mean of the later blocks."""
+    heatmaps_BKHW: Tensor | None = None
+    """What a joint student's heatmap head shows, (B, K, 64, 48)."""
 
 
 class Helped(nn.Module):
-    """A network in training with its helpers around it."""
+    """A network in training with its helpers around it, and a heatmap head if `joint`."""
 
-    def __init__(self, network: Student | Teacher, loss: LossSettings) -> None:
+    def __init__(
+        self, network: Student | Teacher, loss: LossSettings, *, joint: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         head = next(module for module in network.modules() if isinstance(module, TokenHead))
@@ -46,6 +59,9 @@ class Helped(nn.Module):
         self._patch_hw = head.patch_hw
         cells = self._patch_hw[0] * self._patch_hw[1]
         self.auxiliary = nn.Linear(width, self._keypoints * cells) if loss.auxiliary else None
+        self.heatmap_head = heatmap_head(width) if joint else None
+        if self.heatmap_head is not None:
+            initialise(self.heatmap_head)
         self._watched: list[Tensor] = []
         if loss.attention:
             blocks = [m for m in head.transformer.modules() if isinstance(m, Attention)]
@@ -63,7 +79,11 @@ class Helped(nn.Module):
         if self._watched:
             shares_BKV = torch.stack(self._watched).mean(dim=0)
             attention_BKRC = shares_BKV.view(*shares_BKV.shape[:2], *grid)
-        return out, Aids(self._auxiliary_heatmaps(out.vis_token, grid), attention_BKRC)
+        return out, Aids(
+            self._auxiliary_heatmaps(out.vis_token, grid),
+            attention_BKRC,
+            self._heatmaps(out.kpt_token),
+        )
 
     def own_state(self) -> dict[str, Tensor]:
         """The helpers' own weights, without the network's: what `load_state_dict` takes back."""
@@ -75,6 +95,14 @@ class Helped(nn.Module):
             self._watched.append(attention_shares(qkv_BTD, heads=heads, keypoints=self._keypoints))
 
         return watch
+
+    def _heatmaps(self, kpt_token: Tensor) -> Tensor | None:
+        if self.heatmap_head is None:
+            return None
+        heatmaps_BKHW: Tensor = self.heatmap_head(kpt_token).unflatten(
+            -1, (HEATMAP_HEIGHT, HEATMAP_WIDTH)
+        )
+        return heatmaps_BKHW
 
     def _auxiliary_heatmaps(self, vis_token: Tensor, grid: tuple[int, int]) -> Tensor | None:
         if self.auxiliary is None:

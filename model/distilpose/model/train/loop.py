@@ -27,6 +27,7 @@ from distilpose.model.train.helpers import Helped
 from distilpose.model.train.loader import Loader
 from distilpose.model.train.objectives import (
     Objective,
+    joint_objective,
     regression_objective,
     student_objective,
     teacher_objective,
@@ -39,7 +40,7 @@ from distilpose.model.train.schedule import (
     learning_rate,
 )
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.start import start_weights, teacher_file
+from distilpose.model.train.start import start_heatmap_head, start_weights, teacher_file
 from distilpose.model.train.step import Step, StepReport, frozen, make_optimiser
 from distilpose.model.weights import load
 
@@ -89,7 +90,10 @@ class Run:
         self.network = build(self.settings.network).to(self.device)
         start_weights(self.network, self.settings)
         self.averaged = frozen(deepcopy(self.network))
-        self._helped = Helped(self.network, self.settings.loss).to(self.device)
+        self._helped = Helped(self.network, self.settings.loss, joint=self.settings.joint)
+        if self._helped.heatmap_head is not None:
+            start_heatmap_head(self._helped.heatmap_head, self.settings)
+        self._helped.to(self.device)
         self.progress = Progress(run, self.loader.steps_per_epoch, self.clock)
         self._optimiser = make_optimiser(self._helped, self.settings.optimiser)
         self._step = Step(
@@ -255,6 +259,8 @@ class Run:
         network = self._compiled(shared_gradients(self._helped), self.network)
         if network_config(self.settings.network).role == "teacher":
             return teacher_objective(network, loss)
+        if self.settings.joint:
+            return joint_objective(network, loss)
         path = teacher_file(self.settings)
         if path is None or not loss.needs_teacher:
             return regression_objective(network, loss)

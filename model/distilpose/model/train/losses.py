@@ -59,13 +59,14 @@ def distilpose_loss(
     target: RegressionTarget,
     *,
     weights: LossWeights = PUBLISHED_WEIGHTS,
+    reg_beta: float = 1.0,
     heatmap_weighting: HeatmapWeighting = "per_sample",
     score_keypoints: ScoreKeypoints = "all",
 ) -> Losses:
     """Return the five losses of a student; `teacher_out` must not require gradients."""
     xy_crop, heatmaps_BKHW = student_out.xy_crop, teacher_out.heatmaps_BKHW
     return Losses(
-        reg=weights.reg * regression_loss(xy_crop, target),
+        reg=weights.reg * regression_loss(xy_crop, target, beta=reg_beta),
         vis_dist=weights.vis_dist * token_loss(student_out.vis_token, teacher_out.vis_token),
         kpt_dist=weights.kpt_dist * token_loss(student_out.kpt_token, teacher_out.kpt_token),
         score=weights.score
@@ -86,10 +87,14 @@ def distilpose_loss(
     )
 
 
-def regression_loss(xy_crop: Tensor, target: RegressionTarget) -> Tensor:
-    """Return L_reg: the smooth L1 distance of weighted coordinates, its mean over all entries."""
+def regression_loss(xy_crop: Tensor, target: RegressionTarget, *, beta: float = 1.0) -> Tensor:
+    """Return L_reg: the smooth L1 distance of weighted coordinates, its mean over all entries.
+
+    Up to `beta` sides of the crop it grows as the square. The published 1 is never reached; less
+    keeps points that are far off from ruling the gradient.
+    """
     weight_BK1 = target.weight[..., None]
-    return functional.smooth_l1_loss(xy_crop * weight_BK1, target.xy_crop * weight_BK1)
+    return functional.smooth_l1_loss(xy_crop * weight_BK1, target.xy_crop * weight_BK1, beta=beta)
 
 
 def token_loss(student_token: Tensor, teacher_token: Tensor) -> Tensor:

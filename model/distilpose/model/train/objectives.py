@@ -1,4 +1,4 @@
-"""What a step goes down: the losses of a teacher, of a student, and of the paper's baseline."""
+"""What a step goes down: the losses of a teacher, of students, and of the paper's baseline."""
 
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
@@ -58,11 +58,52 @@ def student_objective(
             teacher_out,
             regression_target(batch.xy_crop_px, batch.weight),
             weights=weights,
+            reg_beta=loss.reg_beta,
             heatmap_weighting=loss.heatmap_weighting,
             score_keypoints=loss.score_keypoints,
         )
         used = {name: term for name, term in result._asdict().items() if getattr(weights, name)}
         return used | helper_terms(aids, batch, loss, fade=fade)
+
+    return terms
+
+
+def joint_objective(network: Helped[StudentOut], loss: LossSettings) -> Objective:
+    """A student and the heatmap head on its tokens, both against the labels.
+
+    Its score is compared with the head's value where the student points, as with a teacher's.
+    There are no token losses: the tokens are the same.
+    """
+
+    def terms(batch: TrainBatch, fade: float) -> Terms:
+        student_out, aids = network(batch.crops_BCHW)
+        if aids.heatmaps_BKHW is None:
+            raise ValueError("a joint student needs its heatmap head")
+        out = StudentOut(*(t.float() for t in student_out))
+        heatmaps_BKHW = aids.heatmaps_BKHW.float()
+        points = regression_target(batch.xy_crop_px, batch.weight)
+        shown = heatmap_target(batch.xy_crop_px, batch.weight)
+        regression = losses.regression_loss(out.xy_crop, points, beta=loss.reg_beta)
+        simulated = losses.simulated_heatmap_loss(
+            out.xy_crop,
+            out.sigma_cell,
+            shown.heatmaps_BKHW,
+            points.weight,
+            weighting=loss.heatmap_weighting,
+        )
+        score = losses.score_loss(
+            out.raw_score,
+            losses.teacher_scores(heatmaps_BKHW.detach(), out.xy_crop),
+            points.weight,
+            keypoints=loss.score_keypoints,
+        )
+        result = {
+            "heatmap": losses.teacher_loss(heatmaps_BKHW, shown.heatmaps_BKHW, shown.weight),
+            "reg": loss.reg * regression,
+            "reg2hm": loss.reg2hm * simulated,
+            "score": loss.score * score,
+        }
+        return result | helper_terms(aids, batch, loss, fade=fade)
 
     return terms
 
@@ -73,7 +114,7 @@ def regression_objective(network: Helped[StudentOut], loss: LossSettings) -> Obj
     def terms(batch: TrainBatch, fade: float) -> Terms:
         target = regression_target(batch.xy_crop_px, batch.weight)
         out, aids = network(batch.crops_BCHW)
-        regression = losses.regression_loss(out.xy_crop.float(), target)
+        regression = losses.regression_loss(out.xy_crop.float(), target, beta=loss.reg_beta)
         return {"reg": loss.reg * regression} | helper_terms(aids, batch, loss, fade=fade)
 
     return terms

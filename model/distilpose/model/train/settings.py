@@ -56,6 +56,9 @@ class LossSettings(_Group):
     """What each term is multiplied with, and the published oddities that ours differ from."""
 
     reg: float = Field(1.0, ge=0, description="Coordinates.")
+    reg_beta: float = Field(
+        1.0, gt=0, description="Error, in sides of the crop, up to which it counts by its square."
+    )
     vis_dist: float = Field(5e-4, ge=0, description="Visual tokens, from the teacher.")
     kpt_dist: float = Field(5e-4, ge=0, description="Keypoint tokens, from the teacher.")
     score: float = Field(0.01, ge=0, description="The teacher's value where the student points.")
@@ -126,9 +129,15 @@ class TrainSettings(_Group):
     teacher: Path | Literal["packaged"] | None = Field(
         None, description="A student's teacher: its weights file, or the one in the package."
     )
-    start_from: Path | Literal["nothing"] | None = Field(
+    start_from: Path | Literal["packaged", "nothing"] | None = Field(
         None,
-        description="Weights to start from, as far as they fit; none: a student's teacher, if any.",
+        description="Weights to start from, as far as they fit: a file or the package's own; none: "
+        "a student's teacher, if any.",
+    )
+    joint: bool = Field(
+        False,
+        description="A student without a second network: a teacher's last layers read the "
+        "student's own tokens and learn the labels along with it.",
     )
     data: DataSettings
     run: RunSettings
@@ -142,7 +151,8 @@ class TrainSettings(_Group):
     def trains_scores(self) -> bool:
         """Whether answers can be ranked by a score: a teacher's peaks, or a student's own."""
         is_teacher = NETWORKS[self.network].role == "teacher"
-        return is_teacher or (self.teacher is not None and self.loss.score > 0)
+        has_teacher = self.teacher is not None or self.joint
+        return is_teacher or (has_teacher and self.loss.score > 0)
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainSettings":
@@ -151,8 +161,10 @@ class TrainSettings(_Group):
         is_student = NETWORKS[self.network].role == "student"
         if self.teacher and not is_student:
             raise ValueError("teacher: only a student has one")
-        if is_student and not self.teacher and self.loss.needs_teacher:
-            raise ValueError("teacher: a student needs one, unless only loss.reg counts")
+        if self.joint and not is_student:
+            raise ValueError("joint: only a student learns jointly")
+        if is_student and not self.teacher and not self.joint and self.loss.needs_teacher:
+            raise ValueError("teacher: a student needs one, unless joint or only loss.reg counts")
         return self
 
 

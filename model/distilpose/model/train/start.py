@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from distilpose.model.load import packaged_teacher
+from distilpose.model.errors import WeightsError
+from distilpose.model.load import packaged_student, packaged_teacher
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.weights import read_tensors
@@ -27,18 +28,39 @@ def start_weights(network: Student | Teacher, settings: TrainSettings) -> int:
     Raises:
         WeightsError: the file is missing or no weights file.
     """
+    is_student = isinstance(network, Student)
     path = settings.start_from or teacher_file(settings)
     if path is None or path == "nothing":
         return 0
+    if path == "packaged":
+        path = packaged_student() if is_student else packaged_teacher()
     tensors, _, _ = read_tensors(path)
     own = network.state_dict()
     taken = {
         key: value.to(own[key].dtype)
-        for key, value in _renamed(tensors, isinstance(network, Student)).items()
+        for key, value in _renamed(tensors, is_student).items()
         if key in own and own[key].shape == value.shape
     }
     network.load_state_dict(taken, strict=False)
     return len(taken)
+
+
+def start_heatmap_head(head: nn.Module, settings: TrainSettings) -> None:
+    """Give a joint student's heatmap head the last layers of its teacher's file, if it has one.
+
+    Raises:
+        WeightsError: the file is missing, no weights file, or not of such a teacher.
+    """
+    path = teacher_file(settings)
+    if path is None:
+        return
+    tensors, _, _ = read_tensors(path)
+    place = _TEACHER_HEAD + "mlp_head."
+    own = {key.removeprefix(place): t.float() for key, t in tensors.items() if place in key}
+    try:
+        head.load_state_dict(own)
+    except RuntimeError as err:
+        raise WeightsError(f"{path}: is not of a teacher that fits: {err}") from err
 
 
 def _renamed(tensors: dict[str, Tensor], for_student: bool) -> dict[str, Tensor]:
