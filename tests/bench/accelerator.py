@@ -1,0 +1,173 @@
+"""What one device computes without a server: crops and squares a second by batch and precision.
+
+    python tests/bench/accelerator.py [--device cuda] [--batches 1 8 32 128 256] [--seconds 1]
+
+`engine` is what the service runs: pixels to the device and answers back are counted. `network` is
+the network alone on pixels that are there already, `graph` the same replayed as one CUDA graph.
+Each figure is the median of three rounds. `docs/scaling.md` says what to do with the device seconds
+of a photo; `tests/bench/serve.py` measures the service beside the engine.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from distilpose.model import devices
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.detector import PersonDetector
+from distilpose.model.engine import PoseEngine
+from distilpose.model.load import packaged_student
+from distilpose.model.weights import load
+
+ROUNDS = 3
+DETECTOR_BATCHES = (1, 8, 32)
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Contestant(NamedTuple):
+    """One way to compute batches of a size."""
+
+    name: str
+    prepare: Callable[[int], Callable[[], object]]
+    """A batch's size -> what computes one such batch."""
+
+
+def seconds_a_batch(
+    run: Callable[[], object], *, seconds: float, wait: Callable[[], None]
+) -> float:
+    """The median over the rounds, `seconds` in all, after a warm-up; `wait` is for the device."""
+    for _ in range(3):
+        run()
+    wait()
+    taken = []
+    for _ in range(ROUNDS):
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds / ROUNDS or not count:
+            run()
+            count += 1
+            if count % 8 == 0:
+                wait()  # else the host runs ahead of the clock
+        wait()
+        taken.append((time.perf_counter() - began) / count)
+    return statistics.median(taken)
+
+
+def engine(device: torch.device, dtype: torch.dtype, largest: int, *, compiled: bool) -> PoseEngine:
+    """The student's engine with one bucket for every size that is asked for."""
+    buckets = tuple(sorted({2**power for power in range(largest.bit_length())} | {largest}))
+    network = load(packaged_student()).network
+    return PoseEngine(
+        network, device=device, dtype=dtype, buckets=buckets, compile_network=compiled
+    )
+
+
+def students(device: torch.device, largest: int) -> Iterator[Contestant]:
+    """Every way to run the student."""
+    for name, dtype in PRECISIONS.items():
+        for compiled in (False, True):
+            run_by = engine(device, dtype, largest, compiled=compiled)
+            kind = f"{name}{', compiled' if compiled else ''}"
+            yield Contestant(f"engine, {kind}", partial(answering, run_by))
+            yield Contestant(f"network, {kind}", partial(computing, run_by))
+        if device.type == "cuda":
+            run_by = engine(device, dtype, largest, compiled=False)
+            yield Contestant(f"graph, {name}", partial(replaying, run_by))
+
+
+def answering(of: PoseEngine, size: int) -> Callable[[], object]:
+    """The engine's whole journey: pixels in the host's memory to arrays there."""
+    crops_BHWC = np.random.default_rng(0).integers(0, 256, _crops(size), np.uint8)
+    return lambda: of.run(crops_BHWC)
+
+
+def computing(of: PoseEngine, size: int) -> Callable[[], object]:
+    """The network alone, its input already on the device."""
+    inputs_BCHW = _inputs(of, size)
+    forward: Any = of._forward
+
+    def run() -> object:
+        with torch.inference_mode():
+            return forward(inputs_BCHW)
+
+    return run
+
+
+def replaying(of: PoseEngine, size: int) -> Callable[[], object]:
+    """The network as one CUDA graph."""
+    run = computing(of, size)
+    for _ in range(3):
+        run()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def _crops(size: int) -> tuple[int, int, int, int]:
+    return (size, CROP_HEIGHT, CROP_WIDTH, 3)
+
+
+def _inputs(of: PoseEngine, size: int) -> torch.Tensor:
+    return of.normalise(torch.randint(0, 256, _crops(size), dtype=torch.uint8))
+
+
+def detectors(device: torch.device) -> Iterator[Contestant]:
+    """The packaged detector on squares of 640."""
+    for name, dtype in PRECISIONS.items():
+        detector = PersonDetector.load(device=device, dtype=dtype)
+        yield Contestant(f"detector, {name}", partial(finding, detector))
+
+
+def finding(by: PersonDetector, size: int) -> Callable[[], object]:
+    """The detector's journey from squares in the host's memory to boxes there."""
+    squares_BHWC = np.zeros((size, by.image_size_px, by.image_size_px, 3), np.uint8)
+    return lambda: by.run(squares_BHWC, np.full(size, 0.25, np.float32))
+
+
+def table(
+    contestants: Iterator[Contestant], batches: Sequence[int], *, measure: Callable[..., float]
+) -> None:
+    """Print a row of items a second for each contestant, then its milliseconds for one item."""
+    print(
+        "| items a second, by batch |" + "".join(f" {size} |" for size in batches) + " ms for 1 |"
+    )
+    print("| --- |" + " --- |" * (len(batches) + 1))
+    for name, prepare in contestants:
+        try:
+            taken = {size: measure(prepare(size)) for size in batches}
+        except RuntimeError as err:  # a compiler that is not there, memory: the others go on
+            print(f"| {name} | {str(err).splitlines()[0][:100]} |", flush=True)
+            continue
+        rates = "".join(f" {size / seconds:.0f} |" for size, seconds in taken.items())
+        one = f" {1000 * taken[1]:.2f} |" if 1 in taken else " |"
+        print(f"| {name} |{rates}{one}", flush=True)
+
+
+def main() -> None:
+    """Measure what the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128, 256])
+    parser.add_argument("--seconds", type=float, default=1.0, help="a figure, after its warm-up")
+    asked = parser.parse_args()
+    device = devices.choose_device(asked.device)
+    on_cuda = device.type == "cuda"
+    print(torch.cuda.get_device_name() if on_cuda else device, f"torch {torch.__version__}")
+
+    def measure(run: Callable[[], object]) -> float:
+        wait = torch.cuda.synchronize if on_cuda else lambda: None
+        return seconds_a_batch(run, seconds=asked.seconds, wait=wait)
+
+    table(students(device, max(asked.batches)), asked.batches, measure=measure)
+    print()
+    table(detectors(device), DETECTOR_BATCHES, measure=measure)
+
+
+if __name__ == "__main__":
+    main()
