@@ -21,13 +21,12 @@ import torch
 from distilpose.model import devices
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.detector import PersonDetector
-from distilpose.model.engine import PoseEngine
+from distilpose.model.engine import PoseEngine, powers_of_two
 from distilpose.model.load import packaged_student
 from distilpose.model.weights import load
 
 ROUNDS = 3
 DETECTOR_BATCHES = (1, 8, 32)
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Contestant(NamedTuple):
@@ -59,8 +58,8 @@ def seconds_a_batch(
 
 
 def engine(device: torch.device, dtype: torch.dtype, largest: int, *, compiled: bool) -> PoseEngine:
-    """The student's engine with one bucket for every size that is asked for."""
-    buckets = tuple(sorted({2**power for power in range(largest.bit_length())} | {largest}))
+    """The student's engine; sizes that are no power of two are padded, as in the service."""
+    buckets = powers_of_two(largest)
     network = load(packaged_student()).network
     return PoseEngine(
         network, device=device, dtype=dtype, buckets=buckets, compile_network=compiled
@@ -69,7 +68,7 @@ def engine(device: torch.device, dtype: torch.dtype, largest: int, *, compiled: 
 
 def students(device: torch.device, largest: int) -> Iterator[Contestant]:
     """Every way to run the student."""
-    for name, dtype in PRECISIONS.items():
+    for name, dtype in devices.DTYPES.items():
         for compiled in (False, True):
             run_by = engine(device, dtype, largest, compiled=compiled)
             kind = f"{name}{', compiled' if compiled else ''}"
@@ -119,7 +118,7 @@ def _inputs(of: PoseEngine, size: int) -> torch.Tensor:
 
 def detectors(device: torch.device) -> Iterator[Contestant]:
     """The packaged detector on squares of 640."""
-    for name, dtype in PRECISIONS.items():
+    for name, dtype in devices.DTYPES.items():
         detector = PersonDetector.load(device=device, dtype=dtype)
         yield Contestant(f"detector, {name}", partial(finding, detector))
 

@@ -56,7 +56,9 @@ def start_heatmap_head(head: nn.Module, settings: TrainSettings) -> None:
         return
     tensors, _, _ = read_tensors(path)
     place = _TEACHER_HEAD + "mlp_head."
-    own = {key.removeprefix(place): t.float() for key, t in tensors.items() if place in key}
+    own = {
+        key.removeprefix(place): t.float() for key, t in tensors.items() if key.startswith(place)
+    }
     try:
         head.load_state_dict(own)
     except RuntimeError as err:
