@@ -105,7 +105,12 @@ def replaying(of: PoseEngine, size: int) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    return graph.replay
+
+    def replay() -> object:
+        graph.replay()
+        return run  # which holds the pixels that the graph reads, and must outlive it
+
+    return replay
 
 
 def _crops(size: int) -> tuple[int, int, int, int]:
