@@ -76,5 +76,7 @@ def _filled(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
     elif len(shape) == 1:
         values = (0.5 if in_backbone else 1.0) + 0.1 * random.standard_normal(shape)
     else:
-        values = np.sqrt(2 / np.prod(shape[1:])) * random.standard_normal(shape)
+        # On the trunk no norm keeps activations small.
+        gain = 1.55 if key.startswith("trunk.") else 2
+        values = np.sqrt(gain / np.prod(shape[1:])) * random.standard_normal(shape)
     return torch.from_numpy(values.astype(np.float32))

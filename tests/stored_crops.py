@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from distilpose.model.crop import MEAN_RGB, STD_RGB
+from distilpose.model.configs import IMAGENET
 from distilpose.model.train.augment import OFF, AugmentSettings
 from distilpose.model.train.batch import StoredBatch
 
@@ -59,7 +59,7 @@ def crops_with_blob(count: int, xy_store_px: tuple[float, float]) -> npt.NDArray
 def pixels(crops_BCHW: Tensor) -> npt.NDArray[np.float32]:
     """Network inputs as RGB 0..255, (B, H, W, 3)."""
     normalised = crops_BCHW.permute(0, 2, 3, 1).numpy()
-    mean, std = np.asarray(MEAN_RGB, np.float32), np.asarray(STD_RGB, np.float32)
+    mean, std = (np.asarray(rgb, np.float32) for rgb in IMAGENET)
     return np.asarray(255 * (normalised * std + mean), np.float32)
 
 

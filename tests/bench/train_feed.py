@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from distilpose.cli.train_options import overrides_of
+from distilpose.model.configs import IMAGENET
 from distilpose.model.train.augment import augment
 from distilpose.model.train.batch import StoredBatch, TrainBatch
 from distilpose.model.train.loop import Run
@@ -57,7 +58,9 @@ def take(run: Run, batches: Iterator[StoredBatch], count: int, laps: Laps) -> Tr
     for stored in itertools.islice(batches, count):
         laps.end(FEEDING[0])
         with torch.no_grad():
-            batch = augment(stored, changes, generator=generator, size_hw=size_hw)
+            batch = augment(
+                stored, changes, generator=generator, normalisation=IMAGENET, size_hw=size_hw
+            )
         laps.end(FEEDING[1])
         run._step(batch, learning_rate=0.0, step=0)
         laps.end(STEP)
@@ -70,7 +73,7 @@ def teach(run: Run, batch: TrainBatch, count: int, laps: Laps) -> None:
     if path is None:
         return
     teacher = load(path).network.to(run.device)
-    teacher.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    teacher.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     ask = torch.compile(teacher) if run.settings.run.compile else teacher
     with torch.no_grad(), run.autocast():
         for _ in range(WARM_UP):

@@ -15,7 +15,7 @@ from PIL import Image
 from distilpose.cli import main
 from distilpose.model.card import Card
 from distilpose.model.load import packaged_student
-from distilpose.model.networks import Teacher, build
+from distilpose.model.networks import TokenPose, build
 from distilpose.model.people import PeopleFolder
 from distilpose.model.weights import load, save
 from labelled import FRONTAL, encoded, noise, person, picture, write_folder
@@ -115,7 +115,7 @@ def test_only_the_wanted_sources_are_cut(good: Path, tmp_path: Path) -> None:
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a teacher that shows a peak of 0.75 in the middle of every crop."""
     network = build("tokenpose-s")
-    assert isinstance(network, Teacher)
+    assert isinstance(network, TokenPose)
     last = network.keypoint_head.get_submodule("tokenpose.mlp_head.3")
     state = dict(network.state_dict())
     rows, columns = torch.arange(64.0)[:, None], torch.arange(48.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.configs import NETWORKS
+from distilpose.model.configs import NETWORKS, PublishedConfig
 from distilpose.model.cost import measure_speed, network_cost
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import ConfigError
@@ -45,7 +45,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
     return engine
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [n for n, c in NETWORKS.items() if isinstance(c, PublishedConfig)])
 def test_counts_are_the_authors_with_the_attention_products_that_they_leave_out(name: str) -> None:
     counts, cost = golden_json("counts")[name], network_cost(name)
     assert cost.parameters == counts["parameters_trainable"]
@@ -60,6 +60,12 @@ def test_counts_without_attention_products_are_near_the_published_ones(name: str
     cost, attention = network_cost(name), 0.343
     assert cost.parameters / 1e6 == pytest.approx(million_parameters, rel=2e-3)
     assert cost.gmacs - attention == pytest.approx(published, rel=0.01)
+
+
+def test_the_student_on_the_trunk_costs_a_quarter_of_the_published_one() -> None:
+    ours, published = network_cost("distilpose-n"), network_cost("distilpose-s")
+    assert ours.parameters == 4_518_030
+    assert ours.gmacs == pytest.approx(published.gmacs / 4.34, rel=0.01)
 
 
 def test_an_unknown_network_is_refused() -> None:

@@ -14,11 +14,11 @@ from torch import nn
 from distilpose.model.detector import PersonDetector
 from distilpose.model.detector_network import (
     PACKAGED,
-    import_ultralytics,
     load_network,
     person_network,
 )
 from distilpose.model.errors import WeightsError
+from distilpose.model.offline import import_ultralytics
 from distilpose.model.weights import read_card, read_tensors, write_tensors
 
 

@@ -54,6 +54,8 @@ class Card(CardText):
     """Whether scores are probabilities and spreads the scale of the error."""
     cost: tuple[Figure, ...] = ()
     """Size and speed."""
+    crops_seen: int | None = None
+    """Training crops that the weights have learned from, over all their runs; None if unknown."""
     calibrated: bool
     """Whether a calibration is stored with the tensors, which makes scores probabilities."""
 
@@ -80,6 +82,7 @@ def card_markdown(card: Card) -> str:
         f"# {card.architecture}, version {card.version}",
         f"Created {card.created}. {card.source}",
         f"Training data: {card.training_data}",
+        *([f"Training crops seen: {card.crops_seen:,}."] if card.crops_seen is not None else []),
         f"Scores: {scores}.",
         *_section("Intended use", [card.intended_use]),
         *_section("Accuracy", _tables(card.accuracy) or ["Not measured."]),

@@ -1,13 +1,14 @@
-"""The published networks as frozen dataclasses, and the sizes that all of them share.
+"""The networks as frozen dataclasses, and the sizes that all of them share.
 
 DistilPose networks are students (regression, served); TokenPose networks are teachers (heatmaps,
-training only).
+training only). The published four stand on HRNet's stem or on HRNet-W48; `-n` networks are this
+project's, on the pretrained trunk of YOLO26n-pose.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from distilpose.model.errors import ConfigError
 
@@ -22,38 +23,84 @@ Backbone: TypeAlias = Literal["stem", "hrnet-w48-3", "hrnet-w48-4"]
 Role: TypeAlias = Literal["student", "teacher"]
 
 
+class Normalisation(NamedTuple):
+    """Makes a network's input of pixels: `(pixels / 255 - mean) / std`, for each channel."""
+
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+
+
+IMAGENET: Final = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of ImageNet's pixels."""
+ZERO_TO_ONE: Final = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Ultralytics' input: pixels / 255."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """What tells one network from another; the defaults are those of all published ones."""
+    """The properties that every network has."""
 
     name: str
     role: Role
-    backbone: Backbone
+    normalisation: Normalisation
     keypoints: int = 17
-    patch_hw: tuple[int, int] = (4, 3)
-    """Heatmap cells that make one visual token."""
     token_width: int = 192
-    depth: int = 12
     heads: int = 8
     mlp_width: int = 576
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedConfig(NetworkConfig):
+    """A network of the DistilPose authors; the defaults are those of all four."""
+
+    backbone: Backbone
+    normalisation: Normalisation = IMAGENET
+    patch_hw: tuple[int, int] = (4, 3)
+    """Heatmap cells that make one visual token."""
+    depth: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkConfig(NetworkConfig):
+    """A network on the trunk of YOLO26n-pose."""
+
+    normalisation: Normalisation = ZERO_TO_ONE
+    token_grid_hw: tuple[int, int] = (16, 12)
+    """Visual tokens of a 256x192 crop: the trunk's cells of 16 pixels."""
+    map_hw: tuple[int, int]
+    """Places of a 256x192 crop that a keypoint's query is compared with."""
+    full_blocks: int
+    """Blocks in which all tokens attend and change."""
+    lean_blocks: int
+    """Blocks after them, in which only keypoint tokens do."""
+    query_width: int = 64
+    """Width of the dot product between a keypoint and a place."""
+    reach_crop: float = 0.25
+    """How far an offset can move a student's point, in sides of the crop."""
 
 
 NETWORKS: Final[Mapping[str, NetworkConfig]] = MappingProxyType(
     {
         config.name: config
         for config in (
-            NetworkConfig(name="distilpose-s", role="student", backbone="stem"),
-            NetworkConfig(name="distilpose-l", role="student", backbone="hrnet-w48-3"),
-            NetworkConfig(name="tokenpose-s", role="teacher", backbone="stem"),
-            NetworkConfig(name="tokenpose-l", role="teacher", backbone="hrnet-w48-4"),
+            TrunkConfig(
+                name="distilpose-n", role="student", map_hw=(32, 24), full_blocks=1, lean_blocks=3
+            ),
+            PublishedConfig(name="distilpose-s", role="student", backbone="stem"),
+            PublishedConfig(name="distilpose-l", role="student", backbone="hrnet-w48-3"),
+            TrunkConfig(
+                name="tokenpose-n", role="teacher", map_hw=(64, 48), full_blocks=4, lean_blocks=0
+            ),
+            PublishedConfig(name="tokenpose-s", role="teacher", backbone="stem"),
+            PublishedConfig(name="tokenpose-l", role="teacher", backbone="hrnet-w48-4"),
         )
     }
 )
-"""The four published networks by name."""
+"""The known networks by name."""
 
 
 def network_config(name: str) -> NetworkConfig:
-    """Return the published network called `name`.
+    """Return the network called `name`.
 
     Raises:
         ConfigError: naming the known networks.

@@ -3,19 +3,12 @@
 Crops stay uint8 until they are on the device: a quarter of the bytes to copy.
 """
 
-from typing import Final
-
 import cv2
 import numpy as np
 
 from distilpose.model.arrays import CropsBHWC, ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.geometry import CropRegions, image_to_crop_affine
-
-MEAN_RGB: Final = (0.485, 0.456, 0.406)
-"""ImageNet's mean of pixels / 255, subtracted on the device."""
-STD_RGB: Final = (0.229, 0.224, 0.225)
-"""ImageNet's standard deviation of pixels / 255, divided by on the device."""
 
 
 def cut(image_HWC: ImageHWC, regions: CropRegions) -> CropsBHWC:

@@ -1,32 +1,16 @@
-"""A detection network out of a weights file: the only file that knows ultralytics.
+"""A detection network out of a weights file: ultralytics' checkpoints, or our own."""
 
-Nothing is downloaded, installed or reported, and importing ultralytics leaves no trace in the
-settings of the process.
-"""
-
-import atexit
-import contextlib
 import hashlib
-import importlib
-import logging
-import os
-import shutil
-import sys
 import tempfile
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from distilpose.model.errors import WeightsError
+from distilpose.model.offline import import_ultralytics
 from distilpose.model.weights import read_tensors
 
 PACKAGED: Final = Path(__file__).parent / "packaged" / "person-detector.safetensors"
@@ -159,44 +143,3 @@ def _check(module: Any, path: Path) -> tuple[Any, int]:
         if name.casefold() == _PERSON:
             return head, index
     raise WeightsError(f"{path}: has no class called {_PERSON!r} among its {len(module.names)}")
-
-
-def import_ultralytics(submodule: str) -> Any:
-    """A module of ultralytics, which is first imported offline and without its side effects."""
-    if "ultralytics" not in sys.modules:
-        _set_switches()
-        with _process_settings_kept():
-            importlib.import_module("ultralytics").settings.update(sync=False)
-        logger = logging.getLogger("ultralytics")
-        logger.handlers.clear()
-        logger.propagate = True
-    return importlib.import_module(f"ultralytics.{submodule}")
-
-
-def _set_switches() -> None:
-    """Set the environment variables that ultralytics reads when it is imported."""
-    os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false")
-    os.environ.setdefault("YOLO_VERBOSE", "false")
-    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")
-    if "YOLO_CONFIG_DIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="distilpose-ultralytics-")
-        atexit.register(partial(shutil.rmtree, folder, ignore_errors=True))
-        os.environ["YOLO_CONFIG_DIR"] = folder
-
-
-@contextlib.contextmanager
-def _process_settings_kept() -> Iterator[None]:
-    """Put back what importing ultralytics changes for everyone in the process."""
-    environment, cv2_threads = dict(os.environ), cv2.getNumThreads()
-    # Patched to install packages where a picture is of no known format, and to retry.
-    image_open, torch_save = Image.open, torch.save
-    try:
-        with np.printoptions(), warnings.catch_warnings():
-            yield
-    finally:
-        for name in os.environ.keys() - environment.keys():
-            del os.environ[name]
-        os.environ.update(environment)
-        cv2.setNumThreads(cv2_threads)
-        Image.open, torch.save = image_open, torch_save
-        torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call] # torch's own

@@ -16,11 +16,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.crop import MEAN_RGB, STD_RGB
 from distilpose.model.devices import told_faults
 from distilpose.model.errors import ConfigError
-from distilpose.model.networks.student import Student, StudentOut
-from distilpose.model.networks.teacher import Teacher
+from distilpose.model.networks import Student, StudentOut, Teacher
 
 Network = TypeVar("Network", bound=Student | Teacher)
 
@@ -85,8 +83,9 @@ class PoseEngine:
         self.buckets = tuple(buckets)
         self.network = cast_for_inference(network, device=device, dtype=dtype)
         self._forward = torch.compile(self.network) if compile_network else self.network
-        self._mean = torch.tensor(MEAN_RGB, device=device).mul(255)
-        self._std = torch.tensor(STD_RGB, device=device).mul(255)
+        mean_rgb, std_rgb = network.config.normalisation
+        self._mean = torch.tensor(mean_rgb, device=device).mul(255)
+        self._std = torch.tensor(std_rgb, device=device).mul(255)
 
     def warm_up(self) -> dict[int, float]:
         """Run every bucket. Returns the seconds of each one, as `time_buckets` takes them."""
@@ -138,9 +137,9 @@ def cast_for_inference(network: Network, *, device: torch.device, dtype: torch.d
     Coordinates are 0..1: bfloat16 would resolve no more than 0.75 crop pixels of them.
     """
     network.eval().requires_grad_(False)
-    fold_batch_norms(network.backbone)
+    fold_batch_norms(network.convolutions)
     network.to(device=device, dtype=dtype)
-    network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    network.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     network.output_layer.float()
     return network
 

@@ -5,7 +5,6 @@ Shape letters: B batch, H height, W width, K = 17 keypoints, A places where a pe
 
 from torch import Tensor, nn
 
-from distilpose.model.crop import MEAN_RGB, STD_RGB
 from distilpose.model.networks import Student
 
 
@@ -16,15 +15,15 @@ class ServedStudent(nn.Module):
         super().__init__()
         self.student = student
         parameter = next(student.parameters())
-        self.register_buffer("mean", parameter.new_tensor(MEAN_RGB).mul(255), persistent=False)
-        self.register_buffer("std", parameter.new_tensor(STD_RGB).mul(255), persistent=False)
+        for name, rgb in student.config.normalisation._asdict().items():
+            self.register_buffer(name, parameter.new_tensor(rgb).mul(255), persistent=False)
 
     def forward(self, crops_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keypoints (B, K, 2) in the crop's frame, raw scores (B, K) and sigmas (B, K, 2), cells.
 
         Crops are uint8 RGB.
         """
-        pixels = (crops_BHWC.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        pixels = (crops_BHWC.float() - self.get_buffer("mean_rgb")) / self.get_buffer("std_rgb")
         out = self.student(pixels.permute(0, 3, 1, 2))
         return out.xy_crop, out.raw_score, out.sigma_cell
 

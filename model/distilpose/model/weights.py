@@ -1,7 +1,8 @@
 """Weights files: safetensors with a card inside, written atomically, refused where they do not fit.
 
 Card and calibration are JSON in the safetensors metadata, so that a file and what is known of it
-cannot be parted. Networks keep matrices in float16, vectors and the position code in float32. The
+cannot be parted; the count of training crops stands there by itself too, for tools that read no
+cards. Networks keep matrices in float16, vectors and the position code in float32. The
 functions that take tensors know no network: a detector's weights have the same form.
 """
 
@@ -28,6 +29,7 @@ from distilpose.model.networks import Student, Teacher, construct
 
 _CARD_KEY: Final = "card"
 _CALIBRATION_KEY: Final = "calibration"
+_CROPS_KEY: Final = "crops"
 _NAMED_AT_MOST: Final = 3
 
 
@@ -87,6 +89,8 @@ def write_tensors(
     metadata = {_CARD_KEY: card.model_dump_json()}
     if calibration:
         metadata[_CALIBRATION_KEY] = calibration.model_dump_json()
+    if card.crops_seen is not None:
+        metadata[_CROPS_KEY] = str(card.crops_seen)
     data = safetensors.torch.save(contiguous, metadata=metadata)
     try:
         with replacing(path) as unfinished:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from distilpose.model.configs import IMAGENET
 from distilpose.model.train.augment import OFF, PUBLISHED, AugmentSettings, augment, plain
 from distilpose.model.train.batch import StoredBatch
 from stored_crops import (
@@ -49,8 +50,13 @@ def test_a_third_of_the_strength_shrinks_all_but_the_flip() -> None:
 
 def test_no_strength_changes_nothing_but_the_flip() -> None:
     batch = stored_batch(noisy_crops(4), (130, 170))
-    got = augment(batch, EVERYTHING.scaled(0).model_copy(update={"flip": 0}), generator=seeded())
-    assert torch.equal(got.crops_BCHW, plain(batch).crops_BCHW)
+    got = augment(
+        batch,
+        EVERYTHING.scaled(0).model_copy(update={"flip": 0}),
+        generator=seeded(),
+        normalisation=IMAGENET,
+    )
+    assert torch.equal(got.crops_BCHW, plain(batch, normalisation=IMAGENET).crops_BCHW)
 
 
 def test_a_strength_that_leaves_the_bounds_is_refused_by_the_fields_name() -> None:
@@ -70,7 +76,7 @@ def test_a_mark_on_a_wrist_stays_on_that_wrist(seed: int, size_hw: tuple[int, in
     weight[LEFT_WRIST] = 1
     batch = stored_batch(crops_with_blob(32, (150.25, 160.6)), (150.25, 160.6), weight=weight)
     settings = PUBLISHED.model_copy(update={"box_jitter": 0.05})
-    got = augment(batch, settings, generator=seeded(seed), size_hw=size_hw)
+    got = augment(batch, settings, generator=seeded(seed), normalisation=IMAGENET, size_hw=size_hw)
 
     wrists = got.weight[:, [LEFT_WRIST, RIGHT_WRIST]]
     xy_crop_px = (got.xy_crop_px * got.weight[..., None]).sum(1)
@@ -84,14 +90,16 @@ def test_a_mark_on_a_wrist_stays_on_that_wrist(seed: int, size_hw: tuple[int, in
 def test_settings_that_change_nothing_give_the_plain_batch() -> None:
     batch = stored_batch(noisy_crops(2), (130, 170))
     for size_hw in ((256, 192), (128, 96)):
-        got = augment(batch, OFF, generator=seeded(), size_hw=size_hw)
-        for tensor, want in zip(got, plain(batch, size_hw=size_hw), strict=True):
+        got = augment(batch, OFF, generator=seeded(), normalisation=IMAGENET, size_hw=size_hw)
+        for tensor, want in zip(
+            got, plain(batch, normalisation=IMAGENET, size_hw=size_hw), strict=True
+        ):
             assert torch.equal(tensor, want)
 
 
 def test_a_plain_crop_is_normalised_as_for_serving() -> None:
     stored = np.full((1, *STORE_HW, 3), (0, 128, 255), np.uint8)
-    middle = plain(stored_batch(stored)).crops_BCHW[0, :, 128, 96]
+    middle = plain(stored_batch(stored), normalisation=IMAGENET).crops_BCHW[0, :, 128, 96]
     want = [(0 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     assert middle.tolist() == pytest.approx(want, abs=1e-5)
 
@@ -99,7 +107,10 @@ def test_a_plain_crop_is_normalised_as_for_serving() -> None:
 def test_the_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
     batch = stored_batch(noisy_crops(4), (130, 170))
     first, again, other = (
-        augment(batch, EVERYTHING, generator=seeded(seed), size_hw=(128, 96)) for seed in (1, 1, 2)
+        augment(
+            batch, EVERYTHING, generator=seeded(seed), normalisation=IMAGENET, size_hw=(128, 96)
+        )
+        for seed in (1, 1, 2)
     )
     for tensor, same in zip(first, again, strict=True):
         assert torch.equal(tensor, same)
@@ -110,13 +121,19 @@ def test_the_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
 def test_nothing_is_drawn_from_torchs_own_generator() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    augment(stored_batch(noisy_crops(2)), EVERYTHING, generator=seeded(), size_hw=(64, 48))
+    augment(
+        stored_batch(noisy_crops(2)),
+        EVERYTHING,
+        generator=seeded(),
+        normalisation=IMAGENET,
+        size_hw=(64, 48),
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_stored_crops_are_left_as_they_were() -> None:
     stored = noisy_crops(2)
-    augment(stored_batch(stored), EVERYTHING, generator=seeded())
+    augment(stored_batch(stored), EVERYTHING, generator=seeded(), normalisation=IMAGENET)
     np.testing.assert_array_equal(stored, noisy_crops(2))
 
 
@@ -162,8 +179,8 @@ def test_the_check_for_waiting_finds_what_waits(name: str) -> None:
 def test_the_host_never_waits_for_the_device() -> None:
     batch = stored_batch(noisy_crops(2), (130, 170))
     with refuse_waiting():
-        augment(batch, EVERYTHING, generator=seeded(), size_hw=(128, 96))
-        plain(batch)
+        augment(batch, EVERYTHING, generator=seeded(), normalisation=IMAGENET, size_hw=(128, 96))
+        plain(batch, normalisation=IMAGENET)
 
 
 @pytest.mark.gpu
@@ -172,7 +189,7 @@ def test_a_gpu_is_never_waited_for() -> None:
     generator = torch.Generator("cuda").manual_seed(0)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        augment(on_gpu, EVERYTHING, generator=generator, size_hw=(128, 96))
-        plain(on_gpu)
+        augment(on_gpu, EVERYTHING, generator=generator, normalisation=IMAGENET, size_hw=(128, 96))
+        plain(on_gpu, normalisation=IMAGENET)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from distilpose.model.configs import IMAGENET
 from distilpose.model.train.augment import augment, plain
 from distilpose.model.train.batch import StoredBatch
 from stored_crops import STORE_HW, noisy_crops, only, pixels, seeded, stored_batch
@@ -14,7 +15,9 @@ def grey_crops(count: int, value: int = 100) -> StoredBatch:
 
 
 def changed_pixels(batch: StoredBatch, **fields: float) -> npt.NDArray[np.float32]:
-    got = augment(batch, only(**fields), generator=seeded(), size_hw=(64, 48))
+    got = augment(
+        batch, only(**fields), generator=seeded(), normalisation=IMAGENET, size_hw=(64, 48)
+    )
     return pixels(got.crops_BCHW)
 
 
@@ -54,7 +57,9 @@ def test_saturation_leaves_grey_and_the_luma_of_colours() -> None:
 
 
 def test_a_blurred_crop_has_lost_its_fine_detail_and_others_have_not() -> None:
-    got = augment(stored_batch(noisy_crops(40)), only(blur=0.3), generator=seeded())
+    got = augment(
+        stored_batch(noisy_crops(40)), only(blur=0.3), generator=seeded(), normalisation=IMAGENET
+    )
     detail = pixels(got.crops_BCHW).std((1, 2, 3))
     blurred = detail < 0.5 * detail.max()
     assert 5 <= blurred.sum() <= 19
@@ -63,8 +68,10 @@ def test_a_blurred_crop_has_lost_its_fine_detail_and_others_have_not() -> None:
 
 def test_cut_outs_paint_rectangles_of_one_colour_and_leave_the_rest_and_the_keypoints() -> None:
     batch = stored_batch(noisy_crops(40), (130, 170))
-    got = augment(batch, only(cut_outs=1, cut_out_size=0.5), generator=seeded())
-    want = plain(batch)
+    got = augment(
+        batch, only(cut_outs=1, cut_out_size=0.5), generator=seeded(), normalisation=IMAGENET
+    )
+    want = plain(batch, normalisation=IMAGENET)
     painted = (got.crops_BCHW != want.crops_BCHW).any(1)
     assert (
         0.03 < float(painted.float().mean()) < 0.07

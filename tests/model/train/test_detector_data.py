@@ -6,9 +6,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from distilpose.model.detector_network import import_ultralytics
 from distilpose.model.errors import DataError
 from distilpose.model.letterbox import BORDER_VALUE
+from distilpose.model.offline import import_ultralytics
 from distilpose.model.people import PeopleFolder
 from distilpose.model.train.detector_data import grey_ignored, label_lines, write_detector_data
 from labelled import HEIGHT, WIDTH, person, picture, write_folder

@@ -1,17 +1,24 @@
-"""The four published networks, under the parameter names of their published checkpoints."""
+"""The published networks, under their checkpoints' parameter names, and two on YOLO26n's trunk."""
 
 from torch import nn
 
-from distilpose.model.configs import NetworkConfig, network_config
+from distilpose.model.configs import NetworkConfig, PublishedConfig, TrunkConfig, network_config
+from distilpose.model.networks.distilpose import DistilPose
+from distilpose.model.networks.distilpose_n import DistilPoseN, initialise_student
 from distilpose.model.networks.layers import TokenHead
-from distilpose.model.networks.student import Student, StudentOut
-from distilpose.model.networks.teacher import Teacher, TeacherOut, heatmap_head
+from distilpose.model.networks.roles import Student, StudentOut, Teacher, TeacherOut
+from distilpose.model.networks.tokenpose import TokenPose, heatmap_head
+from distilpose.model.networks.tokenpose_n import TokenPoseN, initialise_teacher
 
 __all__ = [
+    "DistilPose",
+    "DistilPoseN",
     "Student",
     "StudentOut",
     "Teacher",
     "TeacherOut",
+    "TokenPose",
+    "TokenPoseN",
     "build",
     "construct",
     "heatmap_head",
@@ -20,7 +27,7 @@ __all__ = [
 
 
 def build(name: str) -> Student | Teacher:
-    """Return the network called `name`, initialised as published for training from scratch.
+    """Return the network called `name`, initialised for training from scratch.
 
     Raises:
         ConfigError: naming the known networks.
@@ -32,11 +39,22 @@ def build(name: str) -> Student | Teacher:
 
 def construct(config: NetworkConfig) -> Student | Teacher:
     """Return the network of `config` for weights to be loaded into."""
-    return Student(config) if config.role == "student" else Teacher(config)
+    match config:
+        case TrunkConfig(role="student"):
+            return DistilPoseN(config)
+        case TrunkConfig():
+            return TokenPoseN(config)
+        case PublishedConfig(role="student"):
+            return DistilPose(config)
+        case PublishedConfig():
+            return TokenPose(config)
+    raise TypeError(f"no network is built of a {type(config).__name__}")
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw the weights of `network` from torch's generator, as published.
+    """Draw the weights of a network, or a part of one, from torch's generator.
+
+    Those on the trunk have rules of their own; all others are drawn as published:
 
     | parameters                     | value                              |
     | ------------------------------ | ---------------------------------- |
@@ -45,6 +63,15 @@ def initialise(network: nn.Module) -> None:
     | linear bias                    | 0                                  |
     | batch and layer norm           | weight 1, bias 0                   |
     """
+    if isinstance(network, DistilPoseN):
+        initialise_student(network)
+    elif isinstance(network, TokenPoseN):
+        initialise_teacher(network)
+    else:
+        _initialise_as_published(network)
+
+
+def _initialise_as_published(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.001)

@@ -1,4 +1,4 @@
-"""Blocks that student and teacher share: patches to tokens, and the transformer over them.
+"""Blocks of the published networks: patches to tokens, and the transformer over them.
 
 Notable:
 - The 17 keypoint tokens come first, then the visual tokens of 4 x 3 heatmap cells each.
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH, NetworkConfig
+from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH, PublishedConfig
 
 
 def position_code(rows: int, columns: int, width: int) -> Tensor:
@@ -97,7 +97,7 @@ class Residual(nn.Module):
 class Transformer(nn.Module):
     """Pre-norm blocks of attention and feed-forward."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: PublishedConfig) -> None:
         super().__init__()
         width = config.token_width
         self.layers = nn.ModuleList(
@@ -120,7 +120,7 @@ class Transformer(nn.Module):
 class TokenHead(nn.Module):
     """A feature map to tokens, and `mlp_head` over the keypoint tokens."""
 
-    def __init__(self, config: NetworkConfig, *, channels: int, mlp_head: nn.Sequential) -> None:
+    def __init__(self, config: PublishedConfig, *, channels: int, mlp_head: nn.Sequential) -> None:
         super().__init__()
         width = config.token_width
         self.patch_hw = config.patch_hw

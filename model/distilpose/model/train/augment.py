@@ -13,8 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.crop import MEAN_RGB, STD_RGB
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, Normalisation
 from distilpose.model.geometry import CROP_PADDING
 from distilpose.model.skeleton import KEYPOINT_COUNT
 from distilpose.model.train.batch import StoredBatch, TrainBatch
@@ -149,6 +148,7 @@ def augment(
     settings: AugmentSettings,
     *,
     generator: torch.Generator,
+    normalisation: Normalisation,
     size_hw: tuple[int, int] = (CROP_HEIGHT, CROP_WIDTH),
 ) -> TrainBatch:
     """Return what the network should see of a batch, changed at random by `generator` alone.
@@ -164,16 +164,19 @@ def augment(
         pixels_BCHW = _recolour(pixels_BCHW, settings, draws)
     if settings.cut_out_size > 0:
         pixels_BCHW = _cut_out(pixels_BCHW, settings, draws)
-    return TrainBatch(_normalise_(pixels_BCHW), *move_keypoints(batch, views))
+    return TrainBatch(_normalise_(pixels_BCHW, normalisation), *move_keypoints(batch, views))
 
 
 def plain(
-    batch: StoredBatch, *, size_hw: tuple[int, int] = (CROP_HEIGHT, CROP_WIDTH)
+    batch: StoredBatch,
+    *,
+    normalisation: Normalisation,
+    size_hw: tuple[int, int] = (CROP_HEIGHT, CROP_WIDTH),
 ) -> TrainBatch:
     """Return a batch as it is: the regions that `crop.cut` shows, whatever margin is stored."""
     views = plain_views(batch)
     pixels_BCHW = sample(stored_pixels(batch), views, size_hw)
-    return TrainBatch(_normalise_(pixels_BCHW), *move_keypoints(batch, views))
+    return TrainBatch(_normalise_(pixels_BCHW, normalisation), *move_keypoints(batch, views))
 
 
 def _drawn_views(batch: StoredBatch, settings: AugmentSettings, draws: _Draws) -> Views:
@@ -248,9 +251,7 @@ def _cut_out(pixels_BCHW: Tensor, settings: AugmentSettings, draws: _Draws) -> T
     return pixels_BCHW
 
 
-def _normalise_(pixels_BCHW: Tensor) -> Tensor:
+def _normalise_(pixels_BCHW: Tensor, normalisation: Normalisation) -> Tensor:
     """Return the network's input, in the memory of `pixels_BCHW`."""
-    mean, std = (
-        255 * on_device(values, pixels_BCHW)[:, None, None] for values in (MEAN_RGB, STD_RGB)
-    )
+    mean, std = (255 * on_device(values, pixels_BCHW)[:, None, None] for values in normalisation)
     return pixels_BCHW.sub_(mean).div_(std)

@@ -6,8 +6,7 @@ import numpy as np
 
 from distilpose.model import draw
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.crop import MEAN_RGB, STD_RGB
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, ZERO_TO_ONE
 from distilpose.model.geometry import CROP_PADDING
 from distilpose.model.train.augment import plain
 from distilpose.model.train.loader import Loader
@@ -36,9 +35,9 @@ def sheet(people: Loader, xy_crop: FloatArray, raw_score: FloatArray) -> ImageHW
     `xy_crop` (N, 17, 2) and `raw_score` (N, 17) are the answers for everyone in order. A caption
     says how far the labelled keypoints are off in the mean.
     """
-    batch = plain(next(iter(people.in_order())))
-    normalised_BHWC = batch.crops_BCHW.permute(0, 2, 3, 1).cpu().numpy()
-    crops_BHWC = np.clip(255 * (normalised_BHWC * STD_RGB + MEAN_RGB), 0, 255).astype(np.uint8)
+    batch = plain(next(iter(people.in_order())), normalisation=ZERO_TO_ONE)
+    pixels_BHWC = 255 * batch.crops_BCHW.permute(0, 2, 3, 1).cpu().numpy()
+    crops_BHWC = np.clip(pixels_BHWC, 0, 255).astype(np.uint8)
     truth_xy_px, weight = batch.xy_crop_px.cpu().numpy(), batch.weight.cpu().numpy()
     tiles = []
     for index in np.linspace(0, len(crops_BHWC) - 1, min(COUNT, len(crops_BHWC))).astype(int):

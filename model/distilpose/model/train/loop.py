@@ -167,6 +167,7 @@ class Run:
                 stored,
                 self.settings.augment.scaled(augment_strength(self.settings, share)),
                 generator=self._generator(step),
+                normalisation=self.network.config.normalisation,
                 size_hw=input_size_hw(self.settings.run, share),
             )
         rate = learning_rate(self.settings.optimiser, share, step)
@@ -272,7 +273,7 @@ class Run:
 
     def _compiled(self, module: nn.Module, network: Student | Teacher) -> Callable[..., Any]:
         """`module`, which computes with `network`, in the form that is quickest to run."""
-        network.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        network.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         quickest: Callable[..., Any] = (
             torch.compile(module) if self.settings.run.compile else module
         )

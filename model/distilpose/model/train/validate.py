@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distilpose.model import geometry, metrics
 from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH
 from distilpose.model.heatmaps import decode
-from distilpose.model.networks import StudentOut, TeacherOut
+from distilpose.model.networks import Student, StudentOut, Teacher, TeacherOut
 from distilpose.model.people import PERSON_CATEGORY_ID
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train.augment import plain
@@ -44,7 +44,7 @@ class HeldOut(NamedTuple):
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module,
+    network: Student | Teacher,
     batches: Iterable[StoredBatch],
     *,
     size_hw: tuple[int, int],
@@ -54,8 +54,9 @@ def predict(
     network.eval()
     points, scores = [], []
     for batch in batches:
+        seen = plain(batch, normalisation=network.config.normalisation, size_hw=size_hw)
         with autocast():
-            out = network(plain(batch, size_hw=size_hw).crops_BCHW)
+            out = network(seen.crops_BCHW)
         xy_crop, raw_score = _keypoints(out)
         points.append(xy_crop.float().cpu().numpy())
         scores.append(raw_score.float().cpu().numpy())

@@ -1,4 +1,4 @@
-"""TokenPose, the teacher: one heatmap for each of the 17 keypoints of a crop.
+"""TokenPose as published, a teacher: one heatmap for each of the 17 keypoints of a crop.
 
 Notable: the head is linear from the keypoint token to the whole heatmap, two layer norms between
 and no activation. Heatmaps are neither clipped nor normalised and may be negative.
@@ -6,24 +6,12 @@ and no activation. Heatmaps are neither clipped nor normalised and may be negati
 Source: TokenPose, arXiv 2104.03516, as the DistilPose authors use it.
 """
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 
-from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH, NetworkConfig
+from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH, PublishedConfig
 from distilpose.model.networks.backbones import build_backbone
 from distilpose.model.networks.layers import TokenHead
-
-
-class TeacherOut(NamedTuple):
-    """What a teacher says of B crops; V visual and K keypoint tokens of width D."""
-
-    vis_token: Tensor
-    """(B, V, D), V = 256 for crops of 256x192."""
-    kpt_token: Tensor
-    """(B, K, D)."""
-    heatmaps_BKHW: Tensor
-    """(B, K, 64, 48), whatever the size of the crops."""
+from distilpose.model.networks.roles import Teacher, TeacherOut
 
 
 def heatmap_head(token_width: int) -> nn.Sequential:
@@ -36,15 +24,20 @@ def heatmap_head(token_width: int) -> nn.Sequential:
     )
 
 
-class Teacher(nn.Module):
-    """A TokenPose network."""
+class TokenPose(Teacher):
+    """A TokenPose network as published."""
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
+    def __init__(self, config: PublishedConfig) -> None:
+        super().__init__(config)
         self.backbone = build_backbone(config.backbone)
         mlp_head = heatmap_head(config.token_width)
         head = TokenHead(config, channels=self.backbone.channels, mlp_head=mlp_head)
         self.keypoint_head = nn.ModuleDict({"tokenpose": head})
+
+    @property
+    def convolutions(self) -> nn.Module:
+        """The backbone."""
+        return self.backbone
 
     @property
     def output_layer(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""DistilPose, the student: regresses 17 keypoints of a crop, each with a score and a spread.
+"""DistilPose as published, a student: 17 keypoints of a crop, each with a score and a spread.
 
 Notable: the head is a layer norm and one linear layer to five numbers a keypoint. Coordinates pass
 a sigmoid, spreads a softplus, the score nothing: it is unbounded and may be negative.
@@ -6,40 +6,29 @@ a sigmoid, spreads a softplus, the score nothing: it is unbounded and may be neg
 Source: DistilPose, arXiv 2303.02455.
 """
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distilpose.model.configs import NetworkConfig
+from distilpose.model.configs import PublishedConfig
 from distilpose.model.networks.backbones import build_backbone
 from distilpose.model.networks.layers import TokenHead
+from distilpose.model.networks.roles import Student, StudentOut
 
 
-class StudentOut(NamedTuple):
-    """What a student says of B crops; V visual and K keypoint tokens of width D."""
+class DistilPose(Student):
+    """A DistilPose network as published."""
 
-    vis_token: Tensor
-    """(B, V, D), V = 256 for crops of 256x192."""
-    kpt_token: Tensor
-    """(B, K, D)."""
-    xy_crop: Tensor
-    """(B, K, 2), 0..1 over the crop."""
-    raw_score: Tensor
-    """(B, K), unbounded."""
-    sigma_cell: Tensor
-    """(B, K, 2), spread in x and y, heatmap cells."""
-
-
-class Student(nn.Module):
-    """A DistilPose network."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
+    def __init__(self, config: PublishedConfig) -> None:
+        super().__init__(config)
         self.backbone = build_backbone(config.backbone)
         mlp_head = nn.Sequential(nn.LayerNorm(config.token_width), nn.Linear(config.token_width, 5))
         head = TokenHead(config, channels=self.backbone.channels, mlp_head=mlp_head)
         self.keypoint_head = nn.ModuleDict({"tokenhead": head})
+
+    @property
+    def convolutions(self) -> nn.Module:
+        """The backbone."""
+        return self.backbone
 
     @property
     def output_layer(self) -> nn.Module:

@@ -1,0 +1,184 @@
+"""Tokens on the trunk: what `distilpose-n` and `tokenpose-n` share, up to their heads.
+
+Notable:
+- The 17 keypoint tokens come first, then the visual tokens, one for each cell of 16 pixels. A cell
+  knows all that the trunk has there: finer levels are folded into its channels, the coarser one is
+  repeated.
+- Full blocks, in which every token attends to every token, come before lean ones, in which only the
+  keypoint tokens ask and change; queries, keys and values share one projection in both.
+- The position code is fixed. It is added to the visual tokens after they are embedded, and again
+  after each full block but the network's last block.
+
+Shape letters: B batch, T = K + V tokens, K keypoint tokens, V visual tokens, D token width, C
+channels, H height, W width.
+Source: the token-distilling encoder of DistilPose, arXiv 2303.02455, made cheaper.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distilpose.model.configs import TrunkConfig
+from distilpose.model.networks.layers import position_code
+from distilpose.model.networks.roles import Network
+from distilpose.model.networks.trunk import Trunk, TrunkOut, initialise_trunk
+
+
+class Encoded(NamedTuple):
+    """Tokens of B crops, and where the keypoints' attended."""
+
+    kpt_token: Tensor
+    """(B, K, D)."""
+    vis_token: Tensor
+    """(B, V, D)."""
+    attention_BKV: Tensor | None
+    """Share of a keypoint token's attention that each visual token has: the mean of the later half
+    of the blocks and of their heads. None unless watched."""
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward over keypoint tokens, then visual tokens."""
+
+    def __init__(self, config: TrunkConfig, *, lean: bool) -> None:
+        super().__init__()
+        width = config.token_width
+        self.lean, self.heads, self.keypoints = lean, config.heads, config.keypoints
+        self.n1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width)
+        self.n2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, config.mlp_width)
+        self.down = nn.Linear(config.mlp_width, width)
+
+    def forward(self, tokens_BTD: Tensor, *, watch: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return tokens of the same shape, and the keypoints' attention (B, K, V) if watched."""
+        query, key, value = self._projected(self.n1(tokens_BTD))  # each (B, heads, ., head width)
+        attention_BKV = None
+        if watch:
+            logits = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
+            shares = torch.softmax(logits, dim=-1)
+            attention_BKV = shares[:, :, : self.keypoints, self.keypoints :].float().mean(dim=1)
+            mixed = shares.to(value.dtype) @ value
+        else:
+            mixed = functional.scaled_dot_product_attention(query, key, value)
+        asking = self.keypoints if self.lean else tokens_BTD.shape[1]
+        changed = tokens_BTD[:, :asking] + self.out(mixed.transpose(1, 2).flatten(2))
+        changed = changed + self.down(functional.gelu(self.up(self.n2(changed))))
+        if self.lean:
+            changed = torch.cat([changed, tokens_BTD[:, asking:]], dim=1)
+        return changed, attention_BKV
+
+    def _projected(self, tokens_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not self.lean:
+            query, key, value = self._by_head(self.qkv(tokens_BTD), parts=3)
+            return query, key, value
+        width = tokens_BTD.shape[-1]
+        of_queries, of_others = self.qkv.weight[:width], self.qkv.weight[width:]
+        asking_BKD = functional.linear(tokens_BTD[:, : self.keypoints], of_queries)
+        (query,) = self._by_head(asking_BKD, parts=1)
+        key, value = self._by_head(functional.linear(tokens_BTD, of_others), parts=2)
+        return query, key, value
+
+    def _by_head(self, projected: Tensor, *, parts: int) -> Tensor:
+        """Return (B, ., parts * D) as (parts, B, heads, ., head width)."""
+        batch, count, width = projected.shape
+        split = projected.view(batch, count, parts, self.heads, width // parts // self.heads)
+        return split.permute(2, 0, 3, 1, 4)
+
+
+class TrunkTokens(Network):
+    """The trunk, and an encoder over its tokens; subclasses add a head."""
+
+    config: TrunkConfig
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__(config)
+        width = config.token_width
+        self.trunk = Trunk()
+        fine, middle, coarse = Trunk.level_channels
+        folded = 4 * fine + middle + coarse + (4 + 1 + 1) * Trunk.point_channels
+        self.embed = nn.Linear(folded, width)
+        self.enorm = nn.LayerNorm(width)
+        self.kpt = nn.Parameter(torch.zeros(1, config.keypoints, width))
+        full, blocks = config.full_blocks, config.full_blocks + config.lean_blocks
+        self.blocks = nn.ModuleList(Block(config, lean=index >= full) for index in range(blocks))
+        code_1VD = position_code(*config.token_grid_hw, width=width)
+        self.register_buffer("position_1VD", code_1VD, persistent=False)
+
+    @property
+    def convolutions(self) -> nn.Module:
+        """The trunk."""
+        return self.trunk
+
+    def encode(self, features: TrunkOut, *, watch: bool = False) -> Encoded:
+        """Return the tokens after the last block; attention is kept only if watched."""
+        visual_BVD, code_1VD = self._visual_tokens(features)
+        keypoint_BKD = self.kpt.to(visual_BVD.dtype).expand(len(visual_BVD), -1, -1)
+        keypoints = keypoint_BKD.shape[1]
+        tokens_BTD = torch.cat([keypoint_BKD, visual_BVD + code_1VD], dim=1)
+        code_1TD = functional.pad(code_1VD, (0, 0, keypoints, 0))
+        watched: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
+            if 0 < index <= self.config.full_blocks:
+                tokens_BTD = tokens_BTD + code_1TD
+            tokens_BTD, attention = block(
+                tokens_BTD, watch=watch and index >= len(self.blocks) // 2
+            )
+            watched += [] if attention is None else [attention]
+        return Encoded(
+            kpt_token=tokens_BTD[:, :keypoints],
+            vis_token=tokens_BTD[:, keypoints:],
+            attention_BKV=torch.stack(watched).mean(dim=0) if watched else None,
+        )
+
+    def _visual_tokens(self, features: TrunkOut) -> tuple[Tensor, Tensor]:
+        """Return a token for each cell of 16 pixels, (B, V, D), and their position code."""
+        cells = [
+            cell
+            for fine, middle, coarse in (features.levels_BCHW, features.points_BCHW)
+            for cell in (
+                functional.pixel_unshuffle(fine, 2),
+                middle,
+                functional.interpolate(coarse, scale_factor=2.0, mode="nearest"),
+            )
+        ]
+        grid_BCHW = torch.cat(cells, dim=1)
+        tokens_BVD = self.enorm(self.embed(grid_BCHW.flatten(2).transpose(1, 2)))
+        return tokens_BVD, self._code(grid_BCHW).to(tokens_BVD)
+
+    def _code(self, grid_BCHW: Tensor) -> Tensor:
+        rows, columns = grid_BCHW.shape[2:]
+        if (rows, columns) == self.config.token_grid_hw:
+            return self.get_buffer("position_1VD")
+        return position_code(rows, columns, width=self.config.token_width)
+
+
+def initialise_tokens(network: TrunkTokens) -> None:
+    """Draw the weights from torch's generator: the trunk's, and those of the encoder.
+
+    | parameters                     | value                              |
+    | ------------------------------ | ---------------------------------- |
+    | trunk                          | as `initialise_trunk` says         |
+    | linear weight                  | truncated normal, 0.02, cut at +-2 |
+    | linear bias                    | 0                                  |
+    | keypoint tokens                | normal, 0.02                       |
+    | layer norm                     | weight 1, bias 0                   |
+    """
+    initialise_trunk(network.trunk)
+    nn.init.normal_(network.kpt, std=0.02)
+    for module in [network.embed, network.enorm, *network.blocks.modules()]:
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+
+
+def reset_layers(*modules: nn.Module) -> None:
+    """Draw the layers of a head as torch does."""
+    for layer in (layer for module in modules for layer in module.modules()):
+        if isinstance(layer, nn.LayerNorm | nn.Linear | nn.Conv2d):
+            layer.reset_parameters()
