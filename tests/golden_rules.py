@@ -36,7 +36,7 @@ def golden_shapes(network: str) -> dict[str, tuple[int, ...]]:
 def filled_state(network: str, *, seed: int = 0) -> dict[str, Tensor]:
     """Return the network's state as the reference was filled, float32."""
     shapes = golden_shapes(network)
-    return {key: _filled(key, shape, seed) for key, shape in shapes.items()}
+    return {key: filled(key, shape, seed=seed) for key, shape in shapes.items()}
 
 
 def image_batch() -> Tensor:
@@ -59,7 +59,8 @@ def _random(text: str, seed: int) -> np.random.RandomState:
     return np.random.RandomState((zlib.crc32(text.encode("ascii")) + seed) % 2**32)
 
 
-def _filled(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
+def filled(key: str, shape: tuple[int, ...], *, seed: int = 0) -> Tensor:
+    """Return one entry of a state as the reference was filled, float32."""
     kind = key.rsplit(".", 1)[-1]
     if kind == "pos_embedding":
         return torch.from_numpy(golden_arrays("pos_embedding")["pos_embedding"])

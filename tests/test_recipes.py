@@ -155,14 +155,14 @@ def test_a_run_outlives_its_call_is_stopped_goes_on_and_comes_home(lent: Lent) -
     lent("pack", "data", WHEELS="")
     assert lent("stage").strip() == "files still to come: 0 of 6"
     run = {
-        "network": "tokenpose-s",
+        "network": "tokenpose-n",
         "data": {"people": "data/people", "cache": "cache"},
         "run": {
             "steps": 100_000,
             "batch_size": 2,
             "device": "cpu",
             "log_every_steps": 1,
-            "small_first": {"until": 1.0, "height": 64},
+            "precision": "float32",
         },
     }
     (lent.home / "run.yaml").write_text(json.dumps(run))
@@ -180,4 +180,4 @@ def test_a_run_outlives_its_call_is_stopped_goes_on_and_comes_home(lent: Lent) -
     lines = (lent.out / "t-log.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == list(range(1, reached + 3))
-    assert read_card(lent.out / "t-tokenpose-s.safetensors").architecture == "tokenpose-s"
+    assert read_card(lent.out / "t-tokenpose-n.safetensors").architecture == "tokenpose-n"

@@ -26,7 +26,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher's run of two small steps."""
     values: dict[str, Any] = {
-        "network": "tokenpose-s",
+        "network": "tokenpose-n",
         "data": {
             "people": str(people),
             "evaluate_on": str(people),
@@ -36,7 +36,7 @@ def config(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "steps": 2,
             "batch_size": 2,
             "device": "cpu",
-            "small_first": {"until": 1.0, "height": 64},
+            "precision": "float32",
         },
     }
     path = tmp_path_factory.mktemp("config") / "teacher.yaml"
@@ -53,7 +53,7 @@ def teacher(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_a_run_leaves_weights_and_says_how_it_goes(teacher: tuple[Path, Result]) -> None:
     out, result = teacher
     assert result.exit_code == 0, result.output
-    assert load(out / "tokenpose-s.safetensors").card.architecture == "tokenpose-s"
+    assert load(out / "tokenpose-n.safetensors").card.architecture == "tokenpose-n"
     assert "100.0% step 2" in result.stderr
     assert "heatmap" in result.stderr
     assert "early figures at step 2: ap" in result.stderr
@@ -72,25 +72,48 @@ def test_a_value_can_be_overridden_and_a_run_resumed(
 def test_the_papers_table_is_one_command(
     teacher: tuple[Path, Result], config: Path, tmp_path: Path
 ) -> None:
-    weights = teacher[0] / "tokenpose-s.safetensors"
-    student = ("--set", "network=distilpose-s", "--set", f"teacher={weights}")
-    arguments = ("ablation", "--config", config, "--out", tmp_path, *student)
-    result = train(*arguments, "--set", "run.steps=1")
+    weights = teacher[0] / "tokenpose-n.safetensors"
+    student = ("--set", "network=distilpose-n", "--set", f"start_from={weights}")
+    arguments = ("ablation", "--config", config, "--out", tmp_path, *student, "--crops", 2)
+    result = train(*arguments, "--teacher", weights)
     assert result.exit_code == 0, result.output
     rows = [line.split(" | ")[:2] for line in result.stdout.splitlines() if line.startswith("| ")]
     assert rows[2:] == [
-        ["| plain regression", "box"],
-        ["| + token distillation", "box"],
+        ["| coordinates from the tokens", "box"],
+        ["| + where they look", "box"],
         ["| + simulated heatmap", "box"],
         ["| + score", "score"],
-        ["| all", "score"],
+        ["| + distillation", "score"],
+        ["| without distillation, trunk from scratch", "score"],
     ]
     assert (tmp_path / "ablation.md").read_text() == result.stdout
-    figures = json.loads((tmp_path / "all" / "seed-0" / "figures.json").read_text())
+    figures = json.loads((tmp_path / "distillation" / "seed-0" / "figures.json").read_text())
     assert 0 <= figures["mean_oks"] <= 1
-    again = train(*arguments, "--set", "run.steps=1")
+    again = train(*arguments, "--teacher", weights)
     assert again.stdout == result.stdout
     assert "step" not in again.stderr  # what is done is not done again
+
+
+def test_the_papers_table_without_a_teacher_is_told_what_it_lacks(
+    config: Path, tmp_path: Path
+) -> None:
+    result = train("ablation", "--config", config, "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "--teacher: the row of distillation needs one" in result.stderr
+
+
+def test_a_student_is_taught_by_the_file_that_is_named(
+    teacher: tuple[Path, Result], config: Path, tmp_path: Path
+) -> None:
+    weights = teacher[0] / "tokenpose-n.safetensors"
+    arguments = ("--config", config, "--out", tmp_path, "--set", "network=distilpose-n")
+    result = train("student", *arguments, "--crops", 3, "--teacher", weights)
+    assert result.exit_code == 0, result.output
+    card = load(tmp_path / "distilpose-n.safetensors").card
+    assert "taught by tokenpose-n.safetensors" in card.source
+    taught_by = load(weights).card
+    assert taught_by.crops_seen
+    assert card.crops_seen == taught_by.crops_seen + 2 * 2  # two full steps from there
 
 
 def test_a_budget_is_shared_by_the_runs_of_a_table(config: Path, tmp_path: Path) -> None:
@@ -107,10 +130,11 @@ def test_a_budget_is_shared_by_the_runs_of_a_table(config: Path, tmp_path: Path)
     ("arguments", "message"),
     [
         (("--budget", "soon"), "--budget soon: expected a number and one of s, m, h, d"),
+        (("--budget", "1m", "--crops", "5"), "--budget and --crops: give one of them"),
         (("--set", "steps"), "--set steps: expected GROUP.FIELD=VALUE"),
         (("--set", "run.steps=0"), "run.steps: Input should be greater than or equal to 1"),
         (("--set", "run.stops=9"), "run.stops: Extra inputs are not permitted"),
-        (("--set", "network=resnet"), "'resnet' is unknown; known: distilpose-s"),
+        (("--set", "network=resnet"), "'resnet' is unknown; known: distilpose-n"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(
@@ -125,4 +149,4 @@ def test_a_wrong_option_is_told_in_one_line(
 def test_a_config_of_the_other_role_is_refused(config: Path, tmp_path: Path) -> None:
     result = train("student", "--config", config, "--out", tmp_path)
     assert result.exit_code == 1
-    assert "tokenpose-s is no student" in result.stderr
+    assert "tokenpose-n is no student" in result.stderr

@@ -49,7 +49,7 @@ def run(*arguments: object) -> None:
 
 
 def write_run(path: Path, network: str, people: Path, **values: Any) -> Path:
-    """A run of six people at 64x48 that saves after every step and has no near end."""
+    """A run of six people that saves after every step and has no near end."""
     settings = {
         "network": network,
         "data": {"people": str(people), "cache": str(people / "cache")},
@@ -59,7 +59,7 @@ def write_run(path: Path, network: str, people: Path, **values: Any) -> Path:
             "log_every_steps": 1,
             "checkpoint_every_seconds": 0.001,
             "device": "cpu",
-            "small_first": {"until": 1.0, "height": 64},
+            "precision": "float32",
         },
     }
     path.write_text(yaml.safe_dump(settings | values))
@@ -99,7 +99,7 @@ def kill_while_saving(process: "subprocess.Popen[bytes]", out: Path) -> bool:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     folder = tmp_path_factory.mktemp("killed")
     people = write_people(folder / "people")
-    config = write_run(folder / "teacher.yaml", "tokenpose-s", people)
+    config = write_run(folder / "teacher.yaml", "tokenpose-n", people)
     for number in range(TRIES):
         out = folder / f"teacher-{number}"
         process = subprocess.Popen(command("train", "teacher", "--config", config, "--out", out))
@@ -115,16 +115,16 @@ def teacher(killed: Killed) -> Path:
     last = f"run.steps={killed.step + 2}"
     train = ("train", "teacher", "--config", killed.config, "--out", killed.out)
     run(*train, "--set", last, "--resume")
-    return killed.out / "tokenpose-s.safetensors"
+    return killed.out / "tokenpose-n.safetensors"
 
 
 @pytest.fixture(scope="module")
 def student(killed: Killed, teacher: Path) -> Path:
     out = killed.out.with_name("student")
     config = out.with_suffix(".yaml")
-    write_run(config, "distilpose-s", killed.people, teacher=str(teacher))
+    write_run(config, "distilpose-n", killed.people, teacher=str(teacher))
     run("train", "student", "--config", config, "--out", out, "--set", "run.steps=2")
-    return out / "distilpose-s.safetensors"
+    return out / "distilpose-n.safetensors"
 
 
 def test_a_killed_run_goes_on_after_its_last_whole_checkpoint(

@@ -11,7 +11,12 @@ import click
 from distilpose.cli import train_ablation, train_detector
 from distilpose.cli.options import told_errors
 from distilpose.cli.train_display import TrainDisplay
-from distilpose.cli.train_options import overrides_of, run_options, stopped_by_signals
+from distilpose.cli.train_options import (
+    overrides_of,
+    run_options,
+    stopped_by_signals,
+    teacher_option,
+)
 
 _STOPPED: Final = 128 + signal.SIGTERM
 """Exit code of a run that was stopped before its end: whatever started it should do so again."""
@@ -51,9 +56,10 @@ def teacher(**options: Any) -> None:
 
 @command.command()
 @run_options
+@teacher_option
 @_going_on
 def student(**options: Any) -> None:
-    """Train a regression network (DistilPose) from labels and a frozen teacher.
+    """Train a regression network (DistilPose) from labels, and from a frozen teacher if any.
 
     Weights, checkpoint and log come into OUT. The same command under `torchrun` trains on several
     devices. SIGTERM and Ctrl-C save and end.
@@ -67,9 +73,11 @@ def _train(
     config: Path,
     out: Path,
     budget: str | None,
+    crops: int | None,
     overrides: Sequence[str],
     resume: bool,
     workers: int,
+    teacher: Path | None = None,
 ) -> None:
     with told_errors():
         from distilpose.model.configs import network_config
@@ -77,7 +85,8 @@ def _train(
         from distilpose.model.train import distributed, prepare
         from distilpose.model.train.settings import load_run
 
-        settings = load_run(config, overrides_of(overrides, budget))
+        changes = overrides_of(overrides, budget=budget, crops=crops)
+        settings = load_run(config, changes | ({"teacher": str(teacher)} if teacher else {}))
         if network_config(settings.network).role != role:
             raise ConfigError(f"{config}: {settings.network} is no {role}")
         out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """`distilpose train ablation`: what each part of a run is worth, over several seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,16 +8,17 @@ import click
 
 from distilpose.cli.options import told_errors
 from distilpose.cli.train_display import TrainDisplay
-from distilpose.cli.train_options import overrides_of, run_options
+from distilpose.cli.train_options import overrides_of, run_options, teacher_option
 
 if TYPE_CHECKING:
-    from distilpose.model.train.ablation import Outcome
+    from distilpose.model.train.ablation import Changes, Outcome
 
 _FIGURES = {"ap": "AP", "ap50": "AP50", "mean_oks": "mean OKS", "pck": "PCK@0.2"}
 
 
 @click.command()
 @run_options
+@teacher_option
 @click.option(
     "--rows",
     "rows_file",
@@ -29,20 +30,25 @@ def command(
     config: Path,
     out: Path,
     budget: str | None,
+    crops: int | None,
     overrides: Sequence[str],
+    teacher: Path | None,
     rows_file: Path | None,
     seeds: int,
 ) -> None:
     """Do the run in CONFIG once for each row and seed, and compare them.
 
-    The paper's rows are plain regression, each part of the loss beside it, and all. A budget is
-    that of the whole table. Runs whose figures are in OUT are not done again.
+    The paper's rows add its parts one by one to coordinates read from the tokens, the last of them
+    distillation from the teacher. A budget is that of the whole table, --crops are those of a row.
+    Runs whose figures are in OUT are not done again.
     """
     with told_errors():
-        from distilpose.model.train.ablation import PAPER_ROWS, Ablation, read_rows
+        from distilpose.model.train.ablation import Ablation, read_rows
 
-        rows = read_rows(rows_file) if rows_file else PAPER_ROWS
-        shared = overrides_of(overrides, budget, runs=len(rows) * seeds)
+        rows = read_rows(rows_file) if rows_file else _paper_rows(config, teacher)
+        shared = overrides_of(overrides, budget=budget, crops=crops, runs=len(rows) * seeds)
+        if rows_file and teacher:
+            shared["teacher"] = str(teacher)
         ablation = Ablation(config, out, shared, rows, seeds)
         runs = ablation.runs()
         for number, (row, seed, settings) in enumerate(runs, start=1):
@@ -54,6 +60,17 @@ def command(
         table = markdown(ablation.outcomes())
     (out / "ablation.md").write_text(table)
     click.echo(table, nl=False)
+
+
+def _paper_rows(config: Path, teacher: Path | None) -> "Mapping[str, Changes]":
+    from distilpose.model.errors import ConfigError
+    from distilpose.model.train.ablation import paper_rows
+    from distilpose.model.train.settings import load_run
+
+    teacher = teacher or load_run(config).teacher
+    if teacher is None:
+        raise ConfigError("--teacher: the row of distillation needs one")
+    return paper_rows(teacher)
 
 
 def markdown(outcomes: Sequence["Outcome"]) -> str:

@@ -34,6 +34,10 @@ class TrainDisplay:
         """Pictures cut into the cache."""
         self._bar.update(self._task, completed=done, total=total)
 
+    def on_note(self, text: str) -> None:
+        """Something about the run that is worth a line."""
+        self._console.print(f"{self._title}{text}", soft_wrap=True, markup=False)
+
     def on_log(self, entry: dict[str, float]) -> None:
         """Means since the last entry."""
         losses = " ".join(f"{k} {v:.3g}" for k, v in entry.items() if k not in _NOT_LOSSES)

@@ -4,21 +4,26 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import click
 
 from distilpose.cli.options import seconds
 
+_LENGTHS: Final = ("run.steps", "run.epochs", "run.crops", "run.budget_seconds")
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def run_options(function: Function) -> Function:
-    """`--config`, `--out`, `--budget` and `--set`."""
+    """`--config`, `--out`, `--budget`, `--crops` and `--set`."""
     config = click.Path(exists=True, dir_okay=False, path_type=Path)
     for option in (
         click.option(
             "--set", "overrides", multiple=True, metavar="GROUP.FIELD=VALUE", help="Override."
+        ),
+        click.option(
+            "--crops", type=click.IntRange(1), help="Crops to see, in place of CONFIG's length."
         ),
         click.option("--budget", help="Wall time such as 25m or 2h, in place of CONFIG's length."),
         click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path)),
@@ -26,6 +31,16 @@ def run_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def teacher_option(function: Function) -> Function:
+    """`--teacher`."""
+    option = click.option(
+        "--teacher",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Weights file of a student's frozen teacher, in place of CONFIG's.",
+    )
+    return option(function)
 
 
 class Stoppable(Protocol):
@@ -49,11 +64,13 @@ def stopped_by_signals(run: Stoppable) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def overrides_of(given: Sequence[str], budget: str | None, *, runs: int = 1) -> dict[str, Any]:
-    """What `--set` and `--budget` change, the budget shared by `runs`.
+def overrides_of(
+    given: Sequence[str], *, budget: str | None = None, crops: int | None = None, runs: int = 1
+) -> dict[str, Any]:
+    """What `--set`, `--budget` (shared by `runs`) and `--crops` change.
 
     Raises:
-        ConfigError: one of them cannot be read.
+        ConfigError: one of them cannot be read, or both lengths are given.
     """
     import yaml
 
@@ -68,7 +85,10 @@ def overrides_of(given: Sequence[str], budget: str | None, *, runs: int = 1) -> 
             values[name] = yaml.safe_load(value)
         except yaml.YAMLError as err:
             raise ConfigError(f"--set {text}: the value is no YAML") from err
-    if budget:
-        values |= {"run.steps": None, "run.epochs": None}
-        values["run.budget_seconds"] = seconds(budget) / runs
+    if budget and crops:
+        raise ConfigError("--budget and --crops: give one of them")
+    if budget or crops:
+        values |= dict.fromkeys(_LENGTHS)
+        values["run.crops"] = crops
+        values["run.budget_seconds"] = seconds(budget) / runs if budget else None
     return values

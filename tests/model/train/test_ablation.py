@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from distilpose.model.errors import ConfigError
-from distilpose.model.train.ablation import PAPER_ROWS, Ablation, Outcome, read_rows
+from distilpose.model.train.ablation import Ablation, Outcome, paper_rows, read_rows
 from distilpose.model.train.validate import EarlyFigures
 
 
 def config(folder: Path, **changes: Any) -> Path:
     values = {
-        "network": "distilpose-s",
-        "teacher": "teacher.safetensors",
+        "network": "distilpose-n",
+        "start_from": "trunk.safetensors",
         "data": {"people": "people", "evaluate_on": "held-out", "cache": "cache"},
         "run": {"steps": 4},
         **changes,
@@ -31,21 +31,29 @@ def figures(folder: Path, ap: float) -> None:
     (folder / "figures.json").write_text(json.dumps(values))
 
 
-def test_the_papers_rows_switch_the_parts_of_the_loss(tmp_path: Path) -> None:
-    runs = Ablation(config(tmp_path), tmp_path, {}, PAPER_ROWS, 1).runs()
+ROWS = paper_rows(Path("teacher.safetensors"))
+TERMS = ("reg", "map", "dense", "attention", "reg2hm", "score")
+
+
+def test_each_of_the_papers_rows_adds_a_part_to_the_one_before(tmp_path: Path) -> None:
+    runs = Ablation(config(tmp_path), tmp_path, {}, ROWS, 1).runs()
     used = {
-        row: {name for name in ("vis_dist", "kpt_dist", "score", "reg2hm") if loss[name]}
+        row: (settings.loss.point, [term for term in TERMS if getattr(settings.loss, term)])
         for row, _, settings in runs
-        for loss in [settings.loss.model_dump()]
     }
+    looks = ["reg", "map", "dense", "attention"]
     assert used == {
-        "plain regression": set(),
-        "+ token distillation": {"vis_dist", "kpt_dist"},
-        "+ simulated heatmap": {"reg2hm"},
-        "+ score": {"score"},
-        "all": {"vis_dist", "kpt_dist", "score", "reg2hm"},
+        "coordinates from the tokens": ("token", ["reg"]),
+        "+ where they look": ("map", looks),
+        "+ simulated heatmap": ("map", [*looks, "reg2hm"]),
+        "+ score": ("map", list(TERMS)),
+        "+ distillation": ("map", list(TERMS)),
+        "without distillation, trunk from scratch": ("map", list(TERMS)),
     }
-    assert not runs[0][2].loss.needs_teacher
+    taught = [settings.teacher for _, _, settings in runs]
+    assert taught == [None, None, None, None, Path("teacher.safetensors"), None]
+    begun = [str(settings.start_from) for _, _, settings in runs]
+    assert begun == ["trunk.safetensors"] * 5 + ["nothing"]
 
 
 def test_every_row_is_run_for_every_seed(tmp_path: Path) -> None:
@@ -55,16 +63,16 @@ def test_every_row_is_run_for_every_seed(tmp_path: Path) -> None:
         ("as it is", 0), ("as it is", 1), ("harder", 0), ("harder", 1),
     ]  # fmt: skip
     assert [settings.run.seed for _, _, settings in runs] == [0, 1, 0, 1]
-    assert [settings.augment_strength for _, _, settings in runs] == [1.0, 1.0, 0.9, 0.9]
+    assert [settings.augment_strength for _, _, settings in runs] == [0.4, 0.4, 0.9, 0.9]
     assert {settings.run.batch_size for _, _, settings in runs} == {3}
 
 
 def test_without_a_score_loss_people_are_ranked_by_their_box(tmp_path: Path) -> None:
-    ablation = Ablation(config(tmp_path), tmp_path, {}, PAPER_ROWS, 1)
-    for row in PAPER_ROWS:
+    ablation = Ablation(config(tmp_path), tmp_path, {}, ROWS, 1)
+    for row in ROWS:
         figures(ablation.folder(row, 0), 0.2)
     assert [outcome.ranked_by for outcome in ablation.outcomes()] == [
-        "box", "box", "box", "score", "score",
+        "box", "box", "box", "score", "score", "score",
     ]  # fmt: skip
 
 
@@ -86,7 +94,7 @@ def test_one_seed_has_no_spread() -> None:
 def test_people_to_measure_on_are_needed(tmp_path: Path) -> None:
     path = config(tmp_path, data={"people": "people", "cache": "cache"})
     with pytest.raises(ConfigError, match=r"data\.evaluate_on: needed to compare"):
-        Ablation(path, tmp_path, {}, PAPER_ROWS, 1).runs()
+        Ablation(path, tmp_path, {}, ROWS, 1).runs()
 
 
 def test_a_row_that_changes_something_unknown_is_refused_before_any_run(tmp_path: Path) -> None:

@@ -39,20 +39,20 @@ def test_the_defaults_are_the_published_recipe() -> None:
     assert (PUBLISHED.blur, PUBLISHED.cut_outs, PUBLISHED.box_jitter) == (0, 0, 0)
 
 
-def test_a_third_of_the_strength_shrinks_all_but_the_flip() -> None:
+def test_a_third_of_the_strength_shrinks_all_but_the_flip_and_the_detectors_error() -> None:
     third = EVERYTHING.scaled(1 / 3)
-    assert third.flip == EVERYTHING.flip
+    assert (third.flip, third.box_jitter) == (EVERYTHING.flip, EVERYTHING.box_jitter)
     assert third.rotation_degrees == pytest.approx(15)
     assert third.half_body == pytest.approx(0.1)
     assert third.brightness == pytest.approx(0.1)
     assert third.rotation_probability == EVERYTHING.rotation_probability
 
 
-def test_no_strength_changes_nothing_but_the_flip() -> None:
+def test_no_strength_changes_nothing_but_the_flip_and_the_box() -> None:
     batch = stored_batch(noisy_crops(4), (130, 170))
     got = augment(
         batch,
-        EVERYTHING.scaled(0).model_copy(update={"flip": 0}),
+        EVERYTHING.scaled(0).model_copy(update={"flip": 0, "box_jitter": 0}),
         generator=seeded(),
         normalisation=IMAGENET,
     )

@@ -19,16 +19,20 @@ from distilpose.model.train.loop import Run, TrainingFailed
 from distilpose.model.train.prepare import prepare
 from distilpose.model.train.settings import load_run
 from distilpose.model.train.validate import EarlyFigures
-from distilpose.model.weights import load, read_card
+from distilpose.model.weights import load, read_card, read_tensors
 from photos import photo_path
 from tiny_people import BOXES_XYWH_PX, write_people
 
 
 class Listener:
     def __init__(self) -> None:
+        self.notes: list[str] = []
         self.entries: list[dict[str, float]] = []
         self.figures: list[EarlyFigures] = []
         self.saved: list[int] = []
+
+    def on_note(self, text: str) -> None:
+        self.notes.append(text)
 
     def on_log(self, entry: dict[str, float]) -> None:
         self.entries.append(entry)
@@ -57,6 +61,7 @@ def make(people: Path, out: Path, **changes: Any) -> tuple[Run, Listener]:
             "batch_size": 2,
             "log_every_steps": 3,
             "device": "cpu",
+            "precision": "float32",
             "small_first": {"until": 1.0, "height": 64},
         },
     }
@@ -65,6 +70,9 @@ def make(people: Path, out: Path, **changes: Any) -> tuple[Run, Listener]:
     listener = Listener()
     run = prepare(load_run(out / "run.yaml", changes), out, observer=listener)
     return run, listener
+
+
+ON_TRUNK = {"network": "distilpose-n", "run.small_first": None, "run.log_every_steps": 2}
 
 
 def test_a_run_logs_saves_and_writes_weights(people: Path, tmp_path: Path) -> None:
@@ -125,9 +133,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(
 def test_a_run_does_not_go_on_from_another_network(people: Path, tmp_path: Path) -> None:
     run, _ = make(people, tmp_path)
     run.save()
-    off = {f"loss.{name}": 0 for name in ("vis_dist", "kpt_dist", "score", "reg2hm")}
-    other, _ = make(people, tmp_path, network="distilpose-s", **off)
-    with pytest.raises(WeightsError, match="is of tokenpose-s, not of distilpose-s"):
+    other, _ = make(people, tmp_path, **ON_TRUNK)
+    with pytest.raises(WeightsError, match="is of tokenpose-s, not of distilpose-n"):
         other.resume()
 
 
@@ -150,13 +157,21 @@ def test_a_crash_while_saving_leaves_the_checkpoint_that_was_there(
     assert checkpoint.load(run.checkpoint_path, torch.device("cpu")).step == 0
 
 
-def test_a_student_is_distilled_from_a_teacher_and_starts_from_it(
+def test_a_published_student_is_distilled_from_a_teacher_and_starts_from_it(
     people: Path, tmp_path: Path
 ) -> None:
     teacher, _ = make(people, tmp_path / "teacher", **{"run.steps": 1})
     teacher.fit()
     weights = tmp_path / "teacher" / "tokenpose-s.safetensors"
-    changes = {"network": "distilpose-s", "teacher": str(weights), "run.steps": 1}
+    changes = {
+        "network": "distilpose-s",
+        "teacher": str(weights),
+        "run.steps": 1,
+        "loss.heatmaps_of": "teacher",
+        "loss.map": 0,
+        "loss.dense": 0,
+        "loss.attention": 0,
+    }
     student, listener = make(people, tmp_path / "student", **changes)
     name = "backbone.conv1.weight"
     taught = load(weights).network.state_dict()[name]
@@ -167,24 +182,96 @@ def test_a_student_is_distilled_from_a_teacher_and_starts_from_it(
     assert "taught by tokenpose-s.safetensors" in card.source
 
 
-def test_a_joint_student_learns_without_a_second_network_and_goes_on_bit_for_bit(
+def stopped_after(run: Run, listener: Listener, step: int) -> None:
+    """Take a run to a step in its middle."""
+
+    def stop(entry: dict[str, float]) -> None:
+        run.stopping = entry.get("step") == step
+
+    listener.on_log = stop  # type: ignore[method-assign]  # stop in the middle
+    run.fit()
+
+
+def test_a_student_on_the_trunk_goes_on_bit_for_bit_while_its_trunk_thaws(
     people: Path, tmp_path: Path
 ) -> None:
-    changes = {"network": "distilpose-s", "joint": True}
+    changes = {**ON_TRUNK, "optimiser.trunk_frozen": 0.75}
     whole, listener = make(people, tmp_path / "whole", **changes)
+    trunk = "trunk.layers.0.conv.weight"
+    before = whole.network.state_dict()[trunk].clone()
     whole.fit()
-    assert {"heatmap", "reg", "reg2hm", "score"} <= set(listener.entries[0])
-    first, listener = make(people, tmp_path / "parts", **changes, **{"run.log_every_steps": 2})
-    listener.on_log = lambda entry: setattr(first, "stopping", True)  # type: ignore[method-assign]  # stop in the middle
-    first.fit()
+    assert {"reg", "reg2hm", "score", "map", "dense", "attention"} <= set(listener.entries[0])
+    first, listener = make(people, tmp_path / "parts", **changes)
+    stopped_after(first, listener, 2)
+    assert torch.equal(first.network.state_dict()[trunk], before)
     second, _ = make(people, tmp_path / "parts", **changes)
     second.resume()
     assert second.progress.step == 2
     second.fit()
-    expected, got = (run.averaged.state_dict() for run in (whole, second))
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
-    weights = load(tmp_path / "whole" / "distilpose-s.safetensors")
-    assert "learning jointly with a heatmap head" in weights.card.source
+    assert not torch.equal(second.network.state_dict()[trunk], before)
+    for kind in ("network", "averaged", "_helped"):
+        expected, got = (getattr(run, kind).state_dict() for run in (whole, second))
+        assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_crops_seen_are_counted_on_from_file_to_file(people: Path, tmp_path: Path) -> None:
+    first, _ = make(people, tmp_path / "first", **ON_TRUNK)
+    first.fit()
+    path = tmp_path / "first" / "distilpose-n.safetensors"
+    assert read_card(path).crops_seen == 4 * 2
+    second, listener = make(
+        people, tmp_path / "second", **ON_TRUNK, **{"start_from": str(path), "run.steps": 3}
+    )
+    stopped_after(second, listener, 2)
+    third, _ = make(people, tmp_path / "second", **ON_TRUNK, **{"run.steps": 3})
+    third.resume()
+    third.fit()
+    assert read_card(tmp_path / "second" / "distilpose-n.safetensors").crops_seen == 8 + 3 * 2
+    saved = checkpoint.load(third.checkpoint_path, torch.device("cpu"))
+    assert saved.crops_seen == 8 + 3 * 2
+    fourth, _ = make(people, tmp_path / "fourth", **ON_TRUNK, start_from=str(third.checkpoint_path))
+    assert fourth.crops_seen == 8 + 3 * 2
+    assert torch.equal(
+        fourth._helped.own_state()["dense.weight"], third._helped.own_state()["dense.weight"]
+    )
+
+
+def test_only_training_has_the_dense_map(people: Path, tmp_path: Path) -> None:
+    run, _ = make(people, tmp_path, **ON_TRUNK, **{"run.steps": 1})
+    run.fit()
+    saved = checkpoint.load(run.checkpoint_path, torch.device("cpu"))
+    assert set(saved.helpers) == {"dense.weight", "dense.bias"}
+    tensors, _, _ = read_tensors(tmp_path / "distilpose-n.safetensors")
+    assert tensors.keys() == run.network.state_dict().keys()
+    assert not any("dense" in name for name in tensors)
+
+
+def test_a_run_of_points_from_tokens_is_measured_and_leaves_no_weights_to_serve(
+    people: Path, tmp_path: Path
+) -> None:
+    changes = {"loss.point": "token", "loss.map": 0, "run.steps": 1}
+    run, listener = make(
+        people, tmp_path, **ON_TRUNK, **changes, **{"data.evaluate_on": str(people)}
+    )
+    run.fit()
+    assert 0 <= listener.figures[-1].mean_oks <= 1
+    assert run.checkpoint_path.exists()
+    assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def test_the_precision_that_a_trial_chose_is_noted_and_kept(people: Path, tmp_path: Path) -> None:
+    changes = {**ON_TRUNK, "run.precision": "auto", "run.steps": 2, "run.log_every_steps": 1}
+    run, listener = make(people, tmp_path, **changes)
+    stopped_after(run, listener, 1)
+    assert len(listener.notes) == 1
+    assert "a trial took" in listener.notes[0]
+    first_line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert first_line == {"kind": "note", "text": listener.notes[0]}
+    again, listener = make(people, tmp_path, **changes)
+    again.resume()
+    again.fit()
+    assert again.precision == run.precision
+    assert listener.notes == []
 
 
 def write_sixteen_people(folder: Path) -> Path:
@@ -219,7 +306,9 @@ def test_sixteen_people_are_learned_by_heart(tmp_path: Path) -> None:
         "run.log_every_steps": 100,
         "augment_strength": 0.0,
         "augment.flip": 0.0,
+        "calm": 0.0,
         "loss.cross_entropy": 0.1,
+        "optimiser.learning_rate": 1.0e-3,
         "optimiser.warmup_steps": 20,
         "data.evaluate_on": str(people),
     }

@@ -80,7 +80,7 @@ def test_a_published_term_has_its_published_gradients_and_no_others(term: str) -
 
 
 def test_scores_are_pulled_to_the_teachers_published_values() -> None:
-    scores = losses.teacher_scores(_tensor("teacher_heatmap"), _tensor("pred"))
+    scores = losses.values_at(_tensor("teacher_heatmap"), _tensor("pred"))
     assert scaled_error(scores, GOLDEN["score_target"]) <= 1e-6
 
 

@@ -1,67 +1,148 @@
-"""What a joint student's step goes down; the terms themselves are tested in `test_losses.py`."""
+"""What a step goes down: against the prototype of the student, and with a teacher on top.
 
+The reference is the loss that the prototype of `distilpose-n` computed, in float32 on a CPU, with
+the weights and crops of `golden_rules` and the labels of `batch`.
+"""
+
+import numpy as np
 import pytest
 import torch
 
-from distilpose.model.networks import build
+from distilpose.model import networks
+from distilpose.model.configs import network_config
+from distilpose.model.networks import TeacherOut
+from distilpose.model.train import losses
 from distilpose.model.train.batch import TrainBatch
 from distilpose.model.train.helpers import Helped
-from distilpose.model.train.objectives import joint_objective
+from distilpose.model.train.objectives import (
+    Terms,
+    published_objective,
+    student_objective,
+    teacher_objective,
+)
 from distilpose.model.train.settings import LossSettings
+from golden_rules import filled, filled_state, image_batch
 
-LOSS = LossSettings()
-NETWORK = "backbone.conv1.weight"
+PROTOTYPE_LOSS = {
+    "reg": 0.08830412477254868,
+    "reg2hm": 0.000826737261377275,
+    "score": 0.007457629777491093,
+    "map": 0.06649559736251831,
+    "dense": 0.06689470261335373,
+    "attention": 0.0276013296097517,
+}
+PROTOTYPE_GRADIENT_NORM = {
+    "network.kpt": 0.6381699442863464,
+    "dense.weight": 0.0012739074882119894,
+    "network.trunk.layers.0.conv.weight": 0.02393386885523796,
+    "network.head.1.weight": 0.25111353397369385,
+    "network.spots.weight": 0.002263161586597562,
+    "network.blocks.3.qkv.weight": 0.10646606981754303,
+}
+DISTILLED = {"heatmap_dist", "vis_dist", "kpt_dist"}
 
 
 def batch() -> TrainBatch:
-    torch.manual_seed(0)
-    xy_crop_px = torch.rand(2, 17, 2) * torch.tensor([190.0, 254.0])
-    return TrainBatch(torch.randn(2, 3, 64, 48), xy_crop_px, torch.ones(2, 17))
+    """Two people: of 34 keypoints 11 unlabelled, some of half the trust, 6 outside the crop."""
+    random = np.random.RandomState(7)
+    xy_crop_px = torch.from_numpy(
+        random.uniform([-20, -20], [212, 276], (2, 17, 2)).astype(np.float32)
+    )
+    weight = torch.from_numpy(random.choice([0, 0.5, 1], (2, 17)).astype(np.float32))
+    last_px = torch.tensor([191.0, 255.0])
+    inside = ((xy_crop_px >= 0) & (xy_crop_px <= last_px)).all(dim=2)
+    return TrainBatch(image_batch(), xy_crop_px, weight * inside, (weight > 0) & ~inside)
 
 
-def joint_student() -> Helped:
-    torch.manual_seed(0)
-    return Helped(build("distilpose-s"), LOSS, joint=True)
+def helped(loss: LossSettings) -> Helped:
+    network = networks.construct(network_config("distilpose-n")).eval()
+    network.load_state_dict(filled_state("distilpose-n"))
+    result = Helped(network, loss)
+    if result.dense is not None:
+        for name, parameter in result.dense.named_parameters():
+            parameter.data.copy_(filled(f"dense.{name}", tuple(parameter.shape)))
+    return result
 
 
-def test_a_joint_student_learns_from_labels_what_a_teacher_and_a_student_do() -> None:
-    terms = joint_objective(joint_student(), LOSS)(batch(), 1.0)
-    assert set(terms) == {"heatmap", "reg", "reg2hm", "score"}
-    assert all(term.isfinite() and term > 0 for term in terms.values())
+def taught(crops_BCHW: torch.Tensor) -> TeacherOut:
+    """A teacher that sees nothing."""
+    count = len(crops_BCHW)
+    tokens = torch.zeros(count, 209, 192).split([192, 17], dim=1)
+    return TeacherOut(*tokens, torch.zeros(count, 17, 64, 48))
 
 
-@pytest.mark.parametrize(
-    ("term", "reaches_head"),
-    [("heatmap", True), ("reg", False), ("reg2hm", False), ("score", False)],
-)
-def test_every_term_reaches_the_backbone_and_only_the_labels_teach_the_head(
-    term: str, reaches_head: bool
-) -> None:
-    helped = joint_student()
-    joint_objective(helped, LOSS)(batch(), 1.0)[term].backward()  # type: ignore[no-untyped-call]  # torch's own
-    assert helped.heatmap_head is not None
-    head = [p.grad is not None and bool(p.grad.any()) for p in helped.heatmap_head.parameters()]
-    assert all(head) if reaches_head else not any(head)
-    gradient = helped.network.get_parameter(NETWORK).grad
-    assert gradient is not None
-    assert gradient.any()
+def values(terms: Terms) -> dict[str, float]:
+    return {name: term.item() for name, term in terms.items()}
+
+
+def test_losses_and_gradients_are_the_prototypes() -> None:
+    loss = LossSettings()
+    network = helped(loss)
+    terms = student_objective(network, loss)(batch())
+    assert values(terms) == pytest.approx(PROTOTYPE_LOSS, rel=1e-5)
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
+    norms = {
+        name: torch.as_tensor(network.get_parameter(name).grad).norm().item()
+        for name in PROTOTYPE_GRADIENT_NORM
+    }
+    assert norms == pytest.approx(PROTOTYPE_GRADIENT_NORM, rel=1e-4)
+
+
+def test_a_term_of_no_weight_is_not_computed() -> None:
+    loss = LossSettings(reg2hm=0, score=0, map=0, dense=0, attention=0)
+    assert set(student_objective(helped(loss), loss)(batch())) == {"reg"}
+
+
+def test_a_teacher_adds_its_heatmaps_and_tokens_to_the_labels_terms() -> None:
+    loss = LossSettings(heatmap_dist=0.5, vis_dist=0.25)
+    network = helped(loss)
+    alone = values(student_objective(network, loss)(batch()))
+    both = values(student_objective(network, loss, taught)(batch()))
+    assert {name: both[name] for name in alone} == pytest.approx(alone)
+    assert set(both) - set(alone) == DISTILLED
+    out, _ = network(batch().crops_BCHW)
+    assert both["vis_dist"] == pytest.approx(0.25 * out.vis_token.square().mean().item(), rel=1e-4)
+    drawn = losses.drawn_heatmap_loss(
+        out.xy_crop, out.sigma_cell, torch.zeros(2, 17, 64, 48), batch().weight
+    )
+    assert both["heatmap_dist"] == pytest.approx(0.5 * drawn.item(), rel=1e-4)
+
+
+def test_the_published_losses_compare_with_the_teachers_heatmaps() -> None:
+    loss = LossSettings(heatmaps_of="teacher", map=0, dense=0, attention=0, reg2hm=2.0)
+    network = helped(loss)
+    terms = published_objective(network, loss, taught)(batch())
+    assert set(terms) == {"reg", "vis_dist", "kpt_dist", "score", "reg2hm"}
+    out, _ = network(batch().crops_BCHW)
+    empty = torch.zeros(2, 17, 64, 48)
+    simulated = losses.simulated_heatmap_loss(out.xy_crop, out.sigma_cell, empty, batch().weight)
+    assert terms["reg2hm"].item() == pytest.approx(2 * simulated.item(), rel=1e-4)
 
 
 def test_unlabelled_people_teach_nothing() -> None:
-    unlabelled = batch()._replace(weight=torch.zeros(2, 17))
-    terms = joint_objective(joint_student(), LOSS)(unlabelled, 1.0)
-    assert {name: term.item() for name, term in terms.items()} == dict.fromkeys(terms, 0.0)
-
-
-def test_terms_are_weighted() -> None:
-    changed = LossSettings(reg=3.0, reg2hm=0.5, score=0.02)
-    plain, weighted = (
-        joint_objective(joint_student(), loss)(batch(), 1.0) for loss in (LOSS, changed)
+    loss = LossSettings()
+    nothing = batch()._replace(
+        weight=torch.zeros(2, 17), outside=torch.zeros(2, 17, dtype=torch.bool)
     )
-    ratio = {name: (weighted[name] / plain[name]).item() for name in plain}
-    assert ratio == pytest.approx({"heatmap": 1, "reg": 3, "reg2hm": 0.5, "score": 2})
+    terms = values(student_objective(helped(loss), loss)(nothing))
+    assert terms == dict.fromkeys(PROTOTYPE_LOSS, 0)
 
 
-def test_a_network_without_a_heatmap_head_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs its heatmap head"):
-        joint_objective(Helped(build("distilpose-s"), LOSS), LOSS)(batch(), 1.0)
+def test_scores_of_points_known_to_lie_outside_are_drawn_to_nothing() -> None:
+    loss = LossSettings(reg=0, reg2hm=0, map=0, dense=0, attention=0, score=1.0)
+    outside = batch()._replace(
+        weight=torch.zeros(2, 17), outside=torch.ones(2, 17, dtype=torch.bool)
+    )
+    network = helped(loss)
+    terms = student_objective(network, loss)(outside)
+    out, _ = network(outside.crops_BCHW)
+    assert terms["score"].item() == pytest.approx(out.raw_score.abs().mean().item(), rel=1e-5)
+
+
+def test_a_teacher_learns_heatmaps_and_where_asked_for_their_cross_entropy() -> None:
+    torch.manual_seed(0)
+    loss = LossSettings(cross_entropy=0.5)
+    network = Helped(networks.build("tokenpose-n"), loss)
+    terms = teacher_objective(network, loss)(batch())
+    assert set(terms) == {"heatmap", "cross_entropy"}
+    assert all(term.isfinite() and term > 0 for term in terms.values())

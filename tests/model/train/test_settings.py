@@ -37,13 +37,14 @@ def test_overrides_outrank_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("network: tokenpose-x", "'tokenpose-x' is unknown; known: distilpose-s"),
+        ("network: tokenpose-x", "'tokenpose-x' is unknown; known: distilpose-n"),
         ("nonsense: 1", "nonsense"),
-        ("run: {epochs: 1, steps: 2}", "give one of steps, epochs and budget_seconds"),
-        ("run: {}", "give one of steps, epochs and budget_seconds"),
-        ("network: distilpose-s", "teacher: a student needs one, unless joint"),
-        ("joint: true", "joint: only a student learns jointly"),
+        ("run: {epochs: 1, steps: 2}", "give one of steps, crops, epochs and budget_seconds"),
+        ("run: {}", "give one of steps, crops, epochs and budget_seconds"),
         ("teacher: x.safetensors", "teacher: only a student has one"),
+        ("network: distilpose-s", "loss.map: only a student on the trunk has it"),
+        ("optimiser: {trunk_frozen: 0.1}", "tokenpose-s has no pretrained trunk"),
+        ("joint: true", "joint"),
         ("augment_strength: -1", "augment_strength"),
     ],
 )
@@ -54,17 +55,40 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, change: str, message: str)
         load_run(write(tmp_path, "\n".join([*kept, change])))
 
 
-def test_a_student_without_a_teacher_learns_coordinates_alone(tmp_path: Path) -> None:
-    text = TEACHER.replace("tokenpose-s", "distilpose-s")
-    alone = "loss: {vis_dist: 0, kpt_dist: 0, score: 0, reg2hm: 0}"
-    assert load_run(write(tmp_path, text + alone)).teacher is None
+ON_TRUNK = TEACHER.replace("tokenpose-s", "distilpose-n")
 
 
-def test_a_joint_student_needs_no_teacher_and_has_scores(tmp_path: Path) -> None:
-    text = TEACHER.replace("tokenpose-s", "distilpose-s") + "joint: true"
-    settings = load_run(write(tmp_path, text))
+def test_a_student_needs_no_teacher_and_has_scores(tmp_path: Path) -> None:
+    settings = load_run(write(tmp_path, ON_TRUNK))
     assert settings.teacher is None
     assert settings.trains_scores
+    assert not load_run(tmp_path / "run.yaml", {"loss.score": 0}).trains_scores
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"loss.heatmaps_of": "teacher"}, r"teacher: needed where loss\.heatmaps_of is"),
+        ({"loss.point": "token"}, r"loss\.map: must be 0"),
+        ({"run.small_first": {"until": 0.5}}, "distilpose-n learns at its full size alone"),
+    ],
+)
+def test_what_a_student_on_the_trunk_cannot_do_is_refused(
+    tmp_path: Path, overrides: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_run(write(tmp_path, ON_TRUNK), overrides)
+
+
+def test_a_published_student_has_no_point_of_its_token_alone(tmp_path: Path) -> None:
+    off = {"loss.map": 0, "loss.dense": 0, "loss.attention": 0, "loss.point": "token"}
+    with pytest.raises(ConfigError, match=r"loss\.point: only a student on the trunk"):
+        load_run(write(tmp_path, ON_TRUNK.replace("-n", "-s")), off)
+
+
+def test_the_run_files_are_those_of_the_networks_that_are_trained() -> None:
+    names = sorted(path.name for path in (ROOT / "docs" / "runs").iterdir())
+    assert names == ["distilpose-n.yaml", "distilpose-s-published.yaml", "tokenpose-n.yaml"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "runs").glob("*.yaml")), ids=str)

@@ -1,96 +1,190 @@
 """What a run starts from."""
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from distilpose.model.card import Card
-from distilpose.model.errors import WeightsError
+from distilpose.model.configs import network_config
+from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
-from distilpose.model.networks import build, heatmap_head
+from distilpose.model.networks import build
+from distilpose.model.train import checkpoint
 from distilpose.model.train.settings import DataSettings, RunSettings, TrainSettings
-from distilpose.model.train.start import start_heatmap_head, start_weights
-from distilpose.model.weights import load, save
+from distilpose.model.train.start import FROM_NOTHING, frozen_teacher, start_weights
+from distilpose.model.weights import read_card, read_tensors, save, write_tensors
 
 
-@pytest.fixture(scope="module")
-def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(7)
-    path = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
-    card = Card(
-        architecture="tokenpose-s",
+def card(architecture: str, crops_seen: int | None = None) -> Card:
+    return Card(
+        architecture=architecture,
         version="1",
         created=date(2026, 1, 1),
         source="drawn",
         training_data="none",
         licences=(),
-        accuracy=(),
         calibrated=False,
         limitations=(),
+        crops_seen=crops_seen,
     )
-    save(path, build("tokenpose-s").state_dict(), card)
+
+
+def file_of(name: str, folder: Path, crops_seen: int | None = None) -> Path:
+    torch.manual_seed(7)
+    path = folder / f"{name}.safetensors"
+    save(path, build(name).state_dict(), card(name, crops_seen))
     return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    names = ("tokenpose-s", "tokenpose-n", "distilpose-n")
+    return {name: file_of(name, folder, crops_seen=1000) for name in names}
 
 
 def settings(network: str, **values: Any) -> TrainSettings:
     data = DataSettings(people=Path("a"), cache=Path("b"))
     run = {"network": network, "data": data, "run": RunSettings(steps=1)}
+    if network == "distilpose-s":
+        run["loss"] = {"map": 0, "dense": 0, "attention": 0}
     return TrainSettings.model_validate(run | values)
 
 
-def test_a_student_starts_from_all_of_its_teacher_but_the_last_layers(teacher_file: Path) -> None:
-    student = build("distilpose-s")
-    taken = start_weights(student, settings("distilpose-s", teacher=teacher_file))
-    names = [name for name in student.state_dict() if ".mlp_head." not in name]
-    assert taken == len(names)
+def tensors(path: Path) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in read_tensors(path)[0].items()}
 
 
-def test_a_teacher_goes_on_from_its_own_weights(teacher_file: Path) -> None:
-    teacher = build("tokenpose-s")
-    taken = start_weights(teacher, settings("tokenpose-s", start_from=teacher_file))
-    assert taken == len(teacher.state_dict())
+@pytest.mark.parametrize(
+    ("student", "teacher", "left_out"),
+    [
+        ("distilpose-s", "tokenpose-s", (".mlp_head.",)),
+        ("distilpose-n", "tokenpose-n", ("head.",)),
+    ],
+)
+def test_a_student_starts_from_all_of_its_teacher_but_the_last_layers(
+    files: dict[str, Path], student: str, teacher: str, left_out: tuple[str, ...]
+) -> None:
+    network = build(student)
+    start = start_weights(network, settings(student, teacher=files[teacher]))
+    names = [
+        name
+        for name in network.state_dict()
+        if not any(name.startswith(part) or part in name for part in left_out)
+    ]
+    assert start.tensors == len(names)
+    assert start.crops_seen == 1000
 
 
-@pytest.mark.parametrize("name", ["distilpose-s", "tokenpose-s"])
-def test_a_run_goes_on_from_the_packages_own_weights(name: str) -> None:
+@pytest.mark.parametrize("name", ["tokenpose-s", "distilpose-n"])
+def test_a_network_goes_on_from_its_own_weights(files: dict[str, Path], name: str) -> None:
     network = build(name)
-    values = {"start_from": "packaged"} | ({"joint": True} if name == "distilpose-s" else {})
-    assert start_weights(network, settings(name, **values)) == len(network.state_dict())
-    file = packaged_student().with_name(f"{name}.safetensors")
-    own, packaged = network.state_dict(), load(file).network.state_dict()
-    assert all(torch.equal(own[key], packaged[key]) for key in own)
+    start = start_weights(network, settings(name, start_from=files[name]))
+    assert start.tensors == len(network.state_dict())
 
 
-def test_a_run_from_scratch_takes_nothing() -> None:
-    assert start_weights(build("tokenpose-s"), settings("tokenpose-s")) == 0
+@pytest.mark.parametrize(
+    ("own", "other", "factor"),
+    [("tokenpose-n", "distilpose-n", 0.1), ("distilpose-n", "tokenpose-n", 10)],
+)
+def test_a_map_of_logits_becomes_one_of_heatmaps_and_back(
+    files: dict[str, Path], own: str, other: str, factor: float
+) -> None:
+    network = build(own)
+    start_weights(network, settings(own, start_from=files[other]))
+    given, got = tensors(files[other]), network.state_dict()
+    assert torch.allclose(got["spots.weight"], factor * given["spots.weight"])
+    for name in ("kpt", "ask.1.weight", "blocks.3.qkv.weight", "trunk.layers.0.conv.weight"):
+        assert torch.equal(got[name], given[name])
 
 
-def joint(**files: Path) -> TrainSettings:
-    return settings("distilpose-s", joint=True, **files)
+def test_a_bare_trunk_is_a_start_that_has_seen_no_crops(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    trunk = {name: t for name, t in tensors(files["distilpose-n"]).items() if "trunk." in name}
+    path = tmp_path / "trunk.safetensors"
+    write_tensors(path, trunk, card("yolo26n-pose-trunk"))
+    network = build("distilpose-n")
+    start = start_weights(network, settings("distilpose-n", start_from=path))
+    assert (start.tensors, start.crops_seen) == (len(trunk), 0)
+    assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in trunk.items())
 
 
-def test_a_joint_students_head_starts_from_the_last_layers_of_a_teacher(teacher_file: Path) -> None:
-    head = heatmap_head(192)
-    start_heatmap_head(head, joint(teacher=teacher_file))
-    taught = load(teacher_file).network.output_layer.state_dict()
-    assert {name: t.tolist() for name, t in head.state_dict().items()} == {
-        name: t.tolist() for name, t in taught.items()
-    }
+def test_a_run_goes_on_from_the_packages_own_weights() -> None:
+    name = read_card(packaged_student()).architecture
+    network = build(name)
+    start_weights(network, settings(name, start_from="packaged"))
+    own, packaged = network.state_dict(), tensors(packaged_student())
+    assert own.keys() == packaged.keys()
+    assert all(torch.equal(own[key].float(), packaged[key]) for key in own)
 
 
-def test_a_joint_students_head_starts_from_nothing_without_a_teacher() -> None:
-    head = heatmap_head(192)
-    before = {name: t.clone() for name, t in head.state_dict().items()}
-    start_heatmap_head(head, joint())
-    assert all(torch.equal(before[name], t) for name, t in head.state_dict().items())
+def test_a_checkpoint_gives_averaged_weights_helpers_and_what_they_saw(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    averaged = build("distilpose-n").state_dict()
+    state = checkpoint.Checkpoint(
+        step=2,
+        spent_seconds=1.0,
+        network=build("distilpose-n").state_dict(),
+        averaged=averaged,
+        optimiser={},
+        settings=json.dumps({"network": "distilpose-n"}),
+        data_digest="digest",
+        code_version="1",
+        helpers={"dense.bias": torch.ones(17)},
+        crops_seen=4321,
+    )
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, state)
+    network = build("distilpose-n")
+    start = start_weights(network, settings("distilpose-n", start_from=path))
+    assert start.crops_seen == 4321
+    assert start.helpers["dense.bias"].tolist() == [1] * 17
+    assert all(torch.equal(network.state_dict()[name], t) for name, t in averaged.items())
 
 
-def test_a_head_does_not_start_from_a_student(teacher_file: Path, tmp_path: Path) -> None:
-    path = tmp_path / "student.safetensors"
-    card = load(teacher_file).card.model_copy(update={"architecture": "distilpose-s"})
-    save(path, build("distilpose-s").state_dict(), card)
-    with pytest.raises(WeightsError, match=r"student\.safetensors: is not of a teacher that fits"):
-        start_heatmap_head(heatmap_head(192), joint(teacher=path))
+def test_a_file_that_does_not_say_leaves_the_count_unknown(tmp_path: Path) -> None:
+    path = file_of("distilpose-n", tmp_path)
+    start = start_weights(build("distilpose-n"), settings("distilpose-n", start_from=path))
+    assert start.crops_seen is None
+
+
+@pytest.mark.parametrize("values", [{}, {"start_from": "nothing"}])
+def test_a_run_from_scratch_takes_nothing(values: dict[str, str]) -> None:
+    assert start_weights(build("tokenpose-s"), settings("tokenpose-s", **values)) == FROM_NOTHING
+
+
+def test_a_file_of_which_nothing_fits_is_refused(files: dict[str, Path]) -> None:
+    with pytest.raises(WeightsError, match="nothing in it fits distilpose-n"):
+        start_weights(
+            build("distilpose-n"), settings("distilpose-n", start_from=files["tokenpose-s"])
+        )
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(WeightsError, match=r"none\.safetensors: no such file"):
+        start_weights(build("tokenpose-s"), settings("tokenpose-s", start_from=path))
+
+
+def test_a_teacher_is_frozen(files: dict[str, Path]) -> None:
+    teacher = frozen_teacher(files["tokenpose-n"], network_config("distilpose-n"))
+    assert not teacher.training
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ("distilpose-n", "is no teacher's weights"),
+        ("tokenpose-s", "tokenpose-s cannot teach distilpose-n"),
+    ],
+)
+def test_what_cannot_teach_is_refused(files: dict[str, Path], teacher: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        frozen_teacher(files[teacher], network_config("distilpose-n"))

@@ -10,7 +10,9 @@ from distilpose.model.train.batch import TrainBatch
 from distilpose.model.train.settings import OptimiserSettings
 from distilpose.model.train.step import Step, average, make_optimiser
 
-BATCH = TrainBatch(torch.zeros(1, 3, 4, 3), torch.zeros(1, 17, 2), torch.ones(1, 17))
+BATCH = TrainBatch(
+    torch.zeros(1, 3, 4, 3), torch.zeros(1, 17, 2), torch.ones(1, 17), torch.zeros(1, 17) > 0
+)
 
 
 def line() -> nn.Linear:
@@ -24,7 +26,7 @@ def line() -> nn.Linear:
 def step_of(network: nn.Linear, settings: OptimiserSettings) -> Step:
     averaged = line().requires_grad_(False)
 
-    def objective(_: TrainBatch, fade: float) -> dict[str, torch.Tensor]:
+    def objective(_: TrainBatch) -> dict[str, torch.Tensor]:
         out = network(torch.ones(1, 1)).squeeze()
         return {"first": 3 * out, "second": out}
 
@@ -48,6 +50,35 @@ def test_only_matrices_decay() -> None:
     groups = make_optimiser(line(), OptimiserSettings(weight_decay=0.05)).param_groups
     decay = {tuple(p.shape): g["weight_decay"] for g in groups for p in g["params"]}
     assert decay == {(1, 1): 0.05, (1,): 0.0}
+
+
+class OnTrunk(nn.Module):
+    """Two lines, the first of which is called as a pretrained trunk is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.rest = line(), line()
+
+
+def test_a_trunk_learns_at_its_share_of_the_rate_and_decays_like_the_rest() -> None:
+    network = OnTrunk()
+    settings = OptimiserSettings(trunk_rate=0.25, weight_decay=0, clip_norm=100)
+
+    def objective(_: TrainBatch) -> dict[str, torch.Tensor]:
+        return {"sum": network.rest(network.trunk(torch.ones(1, 1))).squeeze()}
+
+    optimiser = make_optimiser(network, settings)
+    averaged = OnTrunk().requires_grad_(False)
+    Step(network, averaged, objective, optimiser, settings, nullcontext)(
+        BATCH, learning_rate=0.1, step=0
+    )
+    assert network.trunk.weight.item() == pytest.approx(2 - 0.025)
+    assert network.rest.weight.item() == pytest.approx(2 - 0.1)
+    decays = [
+        group["weight_decay"]
+        for group in make_optimiser(network, OptimiserSettings(weight_decay=0.05)).param_groups
+    ]
+    assert decays == [0.05, 0.0, 0.05, 0.0]
 
 
 def test_gradients_are_clipped_and_told_before_clipping() -> None:

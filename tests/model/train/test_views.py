@@ -99,8 +99,15 @@ def test_a_keypoint_on_the_crops_last_pixel_counts_and_one_beyond_does_not() -> 
         torch.tensor([[96.0, 128.0]]), torch.tensor([192.0]), torch.zeros(1), torch.tensor([False])
     )
     batch = stored_batch(black_crops(1), xy_store_px, weight=0.5)
-    weight = views.move_keypoints(batch, shown).weight
-    assert weight[0, :5].tolist() == [0.5, 0, 0, 0, 0.5]
+    moved = views.move_keypoints(batch, shown)
+    assert moved.weight[0, :5].tolist() == [0.5, 0, 0, 0, 0.5]
+    assert moved.outside[0, :5].tolist() == [False, True, True, True, False]
+
+
+def test_a_keypoint_that_nobody_labelled_lies_nowhere() -> None:
+    batch = stored_batch(black_crops(1), (0.0, 0.0), weight=0)
+    moved = views.move_keypoints(batch, some_views(mirrored=True))
+    assert not moved.outside.any()
 
 
 def test_the_plain_view_is_what_serving_cuts() -> None:

@@ -88,8 +88,11 @@ def centre_of_mass(map_logits_BKHW: Tensor) -> Tensor:
         / count
         for count in (rows, columns)
     )
-    places_xy = torch.stack([x.expand(rows, -1), y[:, None].expand(-1, columns)], dim=-1)
-    return map_logits_BKHW.flatten(2).softmax(dim=-1) @ places_xy.flatten(0, 1)
+    shares_BKHW = map_logits_BKHW.flatten(2).softmax(dim=-1).view_as(map_logits_BKHW)
+    # Written out, as autocast would round a matrix product's factors to eight bits.
+    centre_x = (shares_BKHW.sum(dim=2) * x).sum(dim=-1)
+    centre_y = (shares_BKHW.sum(dim=3) * y).sum(dim=-1)
+    return torch.stack([centre_x, centre_y], dim=-1)
 
 
 def _widened(values: Tensor) -> Tensor:

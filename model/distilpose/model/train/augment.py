@@ -1,7 +1,8 @@
 """Stored crops to the network's inputs: whole batches, changed at random on their own device.
 
 Every choice is a mask over the batch: nothing loops over people, and the host never waits for the
-device. Knows no files and no networks.
+device. (A CPU is quicker one crop at a time: `augment_cpu` does the same there, with the same
+draws.) Knows no files and no networks.
 
 Shape letters: B people, K = 17 keypoints, C = 3 channels (RGB, 0..255), H height, W width. Frame:
 `_store_px` pixels of a stored crop.
@@ -34,8 +35,8 @@ _UPPER_KEYPOINTS: Final = 11
 _HALF_BODY_PADDING: Final = 1.5
 _SMALLEST_HALF_BODY: Final = 0.3
 """Of the region's width: a face alone would be a few stored pixels, magnified."""
-_BLUR_SHRINK: Final = 4
-_LUMA_RGB: Final = (0.299, 0.587, 0.114)
+BLUR_SHRINK: Final = 4
+LUMA_RGB: Final = (0.299, 0.587, 0.114)
 
 
 class AugmentSettings(BaseModel):
@@ -69,7 +70,8 @@ class AugmentSettings(BaseModel):
         0,
         ge=0,
         le=0.2,
-        description="Deviation of each edge of the box, in its sides, as a detector errs.",
+        description="Deviation of each edge of the box, in its sides, as a detector errs, at every "
+        "strength.",
     )
     brightness: float = Field(0, ge=0, le=0.9, description="Largest change of brightness from 1.")
     contrast: float = Field(0, ge=0, le=0.9, description="Largest change of contrast from 1.")
@@ -83,7 +85,7 @@ class AugmentSettings(BaseModel):
     )
 
     def scaled(self, strength: float) -> Self:
-        """Settings with everything but the flip multiplied by `strength`; 0 leaves the flip alone.
+        """Settings with all but flip and box jitter multiplied by `strength`; 0 leaves those alone.
 
         Amounts shrink, and not how often they are drawn; half body and blur, which have no amount,
         become rarer. Short runs learn more from weak augmentation.
@@ -100,7 +102,6 @@ _SCALED_FIELDS: Final = (
     "scale",
     "rotation_degrees",
     "shift",
-    "box_jitter",
     "brightness",
     "contrast",
     "saturation",
@@ -114,7 +115,7 @@ OFF: Final = AugmentSettings(flip=0).scaled(0)
 """Nothing is changed: the crops of `plain`."""
 
 
-class _Draws:
+class Draws:
     """Random numbers for a batch; the generator may be on another device than the batch."""
 
     def __init__(self, generator: torch.Generator, batch: StoredBatch) -> None:
@@ -155,8 +156,8 @@ def augment(
 
     Keypoints that are painted over keep their weight: the network is to infer them.
     """
-    draws = _Draws(generator, batch)
-    views = _drawn_views(batch, settings, draws)
+    draws = Draws(generator, batch)
+    views = drawn_views(batch, settings, draws)
     pixels_BCHW = sample(stored_pixels(batch), views, size_hw)
     if settings.blur > 0:
         pixels_BCHW = _blur(pixels_BCHW, settings, draws)
@@ -179,7 +180,8 @@ def plain(
     return TrainBatch(_normalise_(pixels_BCHW, normalisation), *move_keypoints(batch, views))
 
 
-def _drawn_views(batch: StoredBatch, settings: AugmentSettings, draws: _Draws) -> Views:
+def drawn_views(batch: StoredBatch, settings: AugmentSettings, draws: Draws) -> Views:
+    """Return the regions that a batch's people are shown in, by these settings and draws."""
     views = plain_views(batch)
     box_wh = batch.box_wh_store_px
     near_xy, far_xy = (settings.box_jitter * draws.normal(2, 2).clamp(-2, 2)).unbind(dim=1)
@@ -200,7 +202,7 @@ def _drawn_views(batch: StoredBatch, settings: AugmentSettings, draws: _Draws) -
     return Views(center, width, degrees.deg2rad(), draws.happens(settings.flip))
 
 
-def _half_bodies(batch: StoredBatch, draws: _Draws) -> tuple[Tensor, Tensor]:
+def _half_bodies(batch: StoredBatch, draws: Draws) -> tuple[Tensor, Tensor]:
     """Return centre (B, 2) and width (B,) of one half of each person, in stored pixels.
 
     The upper one in 69 of 100 draws, and always where the lower has fewer than 3 keypoints. Of more
@@ -217,20 +219,20 @@ def _half_bodies(batch: StoredBatch, draws: _Draws) -> tuple[Tensor, Tensor]:
     return center, region_width(extent_wh, padding=_HALF_BODY_PADDING)
 
 
-def _blur(pixels_BCHW: Tensor, settings: AugmentSettings, draws: _Draws) -> Tensor:
+def _blur(pixels_BCHW: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
     """Return the crops, some of them as of people who are small in their picture."""
     size_hw = pixels_BCHW.shape[2], pixels_BCHW.shape[3]
-    coarse_BCHW = resize(pixels_BCHW, (CROP_HEIGHT // _BLUR_SHRINK, CROP_WIDTH // _BLUR_SHRINK))
+    coarse_BCHW = resize(pixels_BCHW, (CROP_HEIGHT // BLUR_SHRINK, CROP_WIDTH // BLUR_SHRINK))
     is_blurred = draws.happens(settings.blur)[:, None, None, None]
     return torch.where(is_blurred, resize(coarse_BCHW, size_hw), pixels_BCHW)
 
 
-def _recolour(pixels_BCHW: Tensor, settings: AugmentSettings, draws: _Draws) -> Tensor:
+def _recolour(pixels_BCHW: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
     """Return crops of other saturation, contrast and brightness: one 3x3 matrix and offset each."""
     brightness = draws.factor(settings.brightness)
     contrast = draws.factor(settings.contrast)
     saturation = draws.factor(settings.saturation)
-    luma = on_device(_LUMA_RGB, pixels_BCHW)
+    luma = on_device(LUMA_RGB, pixels_BCHW)
     same = torch.eye(3, device=luma.device)
     mix_B33 = brightness * contrast * (saturation * same + (1 - saturation) * luma)
     grey_B11 = (pixels_BCHW.mean(dim=(2, 3)) * luma).sum(dim=1)[:, None, None]
@@ -239,7 +241,7 @@ def _recolour(pixels_BCHW: Tensor, settings: AugmentSettings, draws: _Draws) -> 
     return mixed.view_as(pixels_BCHW).clamp_(0, 255)
 
 
-def _cut_out(pixels_BCHW: Tensor, settings: AugmentSettings, draws: _Draws) -> Tensor:
+def _cut_out(pixels_BCHW: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
     """Return the crops with rectangles of random place, size and colour painted over them."""
     rows, columns = (centers(count, pixels_BCHW) for count in pixels_BCHW.shape[2:])
     for _ in range(settings.cut_outs):

@@ -27,3 +27,5 @@ class TrainBatch(NamedTuple):
     """Keypoints (B, 17, 2) in pixels of the 256x192 crop, whatever H and W are."""
     weight: Tensor
     """Trust in each keypoint (B, 17), 0..1; 0 where unlabelled or moved out of the crop."""
+    outside: Tensor
+    """Whether a keypoint is labelled, but out of the crop: bool (B, 17)."""

@@ -1,5 +1,6 @@
 """Everything that a run needs to go on exactly, in one file written beside and renamed."""
 
+import json
 import os
 import pickle
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from distilpose.model.errors import WeightsError
+from distilpose.model.train.precision import Precision
 from distilpose.model.train.settings import TrainSettings
 
 
@@ -29,6 +31,15 @@ class Checkpoint:
     code_version: str
     helpers: dict[str, Tensor] = field(default_factory=dict)
     """Of `helpers.Helped`; empty where a run has none."""
+    crops_seen: int | None = None
+    """Crops that the weights have learned from, those before this run included; None if unknown."""
+    precision: Precision | None = None
+    """In which the run computes."""
+
+    @property
+    def network_name(self) -> str:
+        """The network that was trained."""
+        return str(json.loads(self.settings)["network"])
 
     @classmethod
     def of(
@@ -42,6 +53,8 @@ class Checkpoint:
         optimiser: torch.optim.Optimizer,
         settings: TrainSettings,
         data_digest: str,
+        crops_seen: int | None,
+        precision: Precision,
     ) -> "Checkpoint":
         """The state of a run as it stands."""
         return cls(
@@ -54,6 +67,8 @@ class Checkpoint:
             settings=settings.model_dump_json(),
             data_digest=data_digest,
             code_version=version("distilpose"),
+            crops_seen=crops_seen,
+            precision=precision,
         )
 
     def check_belongs_to(self, settings: TrainSettings, data_digest: str, path: Path) -> None:
@@ -62,9 +77,8 @@ class Checkpoint:
         Raises:
             WeightsError: the checkpoint is of another network or of other data.
         """
-        trained = TrainSettings.model_validate_json(self.settings)
-        if trained.network != settings.network:
-            raise WeightsError(f"{path}: is of {trained.network}, not of {settings.network}")
+        if self.network_name != settings.network:
+            raise WeightsError(f"{path}: is of {self.network_name}, not of {settings.network}")
         if self.data_digest != data_digest:
             raise WeightsError(f"{path}: was trained on other data; start anew in another folder")
 

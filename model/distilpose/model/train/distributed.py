@@ -25,11 +25,16 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
-def shared_gradients(network: nn.Module) -> nn.Module:
-    """The network with its gradients averaged over all processes; BatchNorm stays per process."""
+def shared_gradients(network: nn.Module, *, some_unused: bool = False) -> nn.Module:
+    """The network with its gradients averaged over all processes; BatchNorm stays per process.
+
+    `some_unused` says that not every step uses every parameter, which costs a search at each.
+    """
     if not distributed.is_initialized():
         return network
-    return DistributedDataParallel(network, broadcast_buffers=False)
+    return DistributedDataParallel(
+        network, broadcast_buffers=False, find_unused_parameters=some_unused
+    )
 
 
 def agreed(value: float, device: torch.device) -> float:

@@ -7,7 +7,6 @@ from pathlib import Path
 from distilpose.model.card import Card, Figure
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.start import teacher_file
 from distilpose.model.train.validate import EarlyFigures
 from distilpose.model.weights import save
 
@@ -18,6 +17,7 @@ def write_weights(
     settings: TrainSettings,
     *,
     step: int,
+    crops_seen: int | None,
     data_digest: str,
     figures: EarlyFigures | None,
 ) -> None:
@@ -26,22 +26,21 @@ def write_weights(
     Raises:
         WeightsError: a value is not finite in half precision.
     """
-    taught_by = teacher_file(settings)
-    if settings.joint:
-        teacher = ", learning jointly with a heatmap head"
-    else:
-        teacher = f", taught by {taught_by.name}" if taught_by else ""
+    begun = settings.start_from
+    origin = f", from {Path(begun).name}" if begun and begun != "nothing" else ""
+    teacher = f", taught by {settings.teacher.name}" if settings.teacher else ""
     card = Card(
         architecture=settings.network,
         version=f"0+{datetime.now(UTC):%Y%m%d}",
         created=datetime.now(UTC).date(),
         source=(
             f"Trained by distilpose {version('distilpose')} for {step} steps of "
-            f"{settings.run.batch_size} people a process{teacher}; averaged weights."
+            f"{settings.run.batch_size} people a process{origin}{teacher}; averaged weights."
         ),
         training_data=f"People of {settings.data.people.name}, data digest {data_digest[:16]}.",
         licences=("Those of the training data: ask whoever trained these weights.",),
         accuracy=_early(figures),
+        crops_seen=crops_seen,
         calibrated=False,
         limitations=("Early figures only: run `distilpose evaluate` before you rely on them.",),
     )

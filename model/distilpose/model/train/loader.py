@@ -81,7 +81,12 @@ class Loader:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch, the same in every process."""
-        return -(-len(self._visits) // (self._batch_size * self._world_size))
+        return -(-len(self._visits) // self.crops_per_step)
+
+    @property
+    def crops_per_step(self) -> int:
+        """Crops that all processes together take at a step."""
+        return self._batch_size * self._world_size
 
     def epoch(self, number: int, *, first_step: int = 0) -> Iterator[StoredBatch]:
         """The batches of epoch `number` from step `first_step` on, this process's share."""

@@ -3,66 +3,47 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
 
 from distilpose.model import devices
-from distilpose.model.arrays import ImageHWC
-from distilpose.model.configs import network_config
-from distilpose.model.errors import ConfigError, ModelError
-from distilpose.model.networks import Student, Teacher, build
-from distilpose.model.train import checkpoint, examples, validate
-from distilpose.model.train.augment import augment
-from distilpose.model.train.batch import StoredBatch
-from distilpose.model.train.distributed import agreed, shared_gradients
-from distilpose.model.train.export import write_weights
-from distilpose.model.train.helpers import Helped
-from distilpose.model.train.loader import Loader
-from distilpose.model.train.objectives import (
-    Objective,
-    joint_objective,
-    regression_objective,
-    student_objective,
-    teacher_objective,
+from distilpose.model.errors import ModelError
+from distilpose.model.networks import DistilPoseN, Student, Teacher, build
+from distilpose.model.networks.roles import Network
+from distilpose.model.train import (
+    augment,
+    augment_cpu,
+    checkpoint,
+    examples,
+    learning,
+    precision,
+    validate,
 )
+from distilpose.model.train.batch import StoredBatch
+from distilpose.model.train.distributed import agreed
+from distilpose.model.train.export import write_weights
+from distilpose.model.train.helpers import Helped, TokenPointed
+from distilpose.model.train.loader import Loader
+from distilpose.model.train.observers import Observer
+from distilpose.model.train.precision import Precision
 from distilpose.model.train.schedule import (
     Progress,
     augment_strength,
-    helper_fade,
     input_size_hw,
     learning_rate,
 )
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.start import start_heatmap_head, start_weights, teacher_file
+from distilpose.model.train.start import start_weights
 from distilpose.model.train.step import Step, StepReport, frozen, make_optimiser
-from distilpose.model.weights import load
 
 
 class TrainingFailed(ModelError):
     """A loss that is not a number: nothing after it would be worth anything."""
-
-
-class Observer(Protocol):
-    """Is told how a run goes."""
-
-    def on_log(self, entry: dict[str, float]) -> None:
-        """Means since the last entry: losses, gradient norm, learning rate, crops a second."""
-
-    def on_figures(self, step: int, figures: validate.EarlyFigures, examples_HWC: ImageHWC) -> None:
-        """Early figures of the averaged weights, and some of their answers drawn."""
-
-    def on_saved(self, step: int) -> None:
-        """A checkpoint was written."""
-
-    def close(self) -> None:
-        """The run is over."""
 
 
 @dataclass
@@ -88,18 +69,22 @@ class Run:
         self.device = devices.choose_device(run.device)
         torch.manual_seed(run.seed)
         self.network = build(self.settings.network).to(self.device)
-        start_weights(self.network, self.settings)
+        start = start_weights(self.network, self.settings)
+        self._crops_before = start.crops_seen
         self.averaged = frozen(deepcopy(self.network))
-        self._helped = Helped(self.network, self.settings.loss, joint=self.settings.joint)
-        if self._helped.heatmap_head is not None:
-            start_heatmap_head(self._helped.heatmap_head, self.settings)
-        self._helped.to(self.device)
-        self.progress = Progress(run, self.loader.steps_per_epoch, self.clock)
+        self._helped = Helped(self.network, self.settings.loss).to(self.device)
+        self._helped.load_state_dict(start.helpers, strict=False)
+        self.progress = Progress(
+            run, self.loader.steps_per_epoch, self.loader.crops_per_step, self.clock
+        )
+        on_cpu = self.device.type == "cpu"
+        self._augment = augment_cpu.augment if on_cpu else augment.augment
+        self._precision: Precision | None = None if run.precision == "auto" else run.precision
         self._optimiser = make_optimiser(self._helped, self.settings.optimiser)
         self._step = Step(
             self.network,
             self.averaged,
-            self._objective(),
+            learning.objective(self._helped, self.settings, self.device),
             self._optimiser,
             self.settings.optimiser,
             self.autocast,
@@ -113,11 +98,30 @@ class Run:
         """Where the run can go on from."""
         return self.out / "checkpoint.pt"
 
+    @property
+    def crops_seen(self) -> int | None:
+        """Crops that the weights have learned from, earlier runs included; None if unknown."""
+        if self._crops_before is None:
+            return None
+        return self._crops_before + self.progress.step * self.loader.crops_per_step
+
+    @property
+    def precision(self) -> Precision:
+        """What the networks compute in; the first process chooses, where that is left to us."""
+        if self._precision is None:
+            chosen, why = precision.choose(self.device, self._trial_seconds)
+            is_narrow = agreed(float(chosen == "bfloat16"), self.device)
+            self._precision = "bfloat16" if is_narrow else "float32"
+            self.observer.on_note(f"precision {why}")
+        return self._precision
+
     def autocast(self) -> AbstractContextManager[object]:
         """The precision that the networks compute in."""
-        if self.settings.run.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return precision.autocast(self.precision, self.device)
+
+    def _trial_seconds(self, of: Precision) -> float:
+        batch_size = self.settings.run.batch_size
+        return precision.trial_seconds(self.network, of, batch_size=batch_size)
 
     def resume(self) -> None:
         """Go on from the checkpoint in the run's folder.
@@ -129,10 +133,13 @@ class Run:
         state.check_belongs_to(self.settings, self.data_digest, self.checkpoint_path)
         self.network.load_state_dict(state.network)
         self._helped.load_state_dict(state.helpers, strict=False)
+        self._precision = self._precision or state.precision
         self.averaged.load_state_dict(state.averaged)
         self._optimiser.load_state_dict(state.optimiser)
         self.progress.step = state.step
         self.progress.spent_seconds = state.spent_seconds
+        if state.crops_seen is not None:
+            self._crops_before = state.crops_seen - state.step * self.loader.crops_per_step
 
     def fit(self) -> None:
         """Train to the end of the schedule, saving and measuring on the way.
@@ -141,6 +148,7 @@ class Run:
             TrainingFailed: a loss was not a number.
         """
         try:
+            _ = self.precision  # settled here, where all processes are
             for batch in self._batches():
                 share = agreed(1.0 if self.stopping else self.progress.share, self.device)
                 if share >= 1:
@@ -162,8 +170,9 @@ class Run:
 
     def _take(self, stored: StoredBatch, share: float) -> None:
         step = self.progress.step
+        self._helped.freeze_trunk(share < self.settings.optimiser.trunk_frozen)
         with torch.no_grad():
-            batch = augment(
+            batch = self._augment(
                 stored,
                 self.settings.augment.scaled(augment_strength(self.settings, share)),
                 generator=self._generator(step),
@@ -171,8 +180,7 @@ class Run:
                 size_hw=input_size_hw(self.settings.run, share),
             )
         rate = learning_rate(self.settings.optimiser, share, step)
-        fade = helper_fade(self.settings.loss, share)
-        self._window.append(self._step(batch, learning_rate=rate, step=step, fade=fade))
+        self._window.append(self._step(batch, learning_rate=rate, step=step))
         self._people_in_window += len(batch.weight)
         self.progress.step += 1
 
@@ -225,25 +233,32 @@ class Run:
                 optimiser=self._optimiser,
                 settings=self.settings,
                 data_digest=self.data_digest,
+                crops_seen=self.crops_seen,
+                precision=self.precision,
             )
             checkpoint.save(self.checkpoint_path, state)
-            write_weights(
-                self.out / f"{self.settings.network}.safetensors",
-                self.averaged,
-                self.settings,
-                step=self.progress.step,
-                data_digest=self.data_digest,
-                figures=self.figures,
-            )
+            if self.settings.loss.point == "map":  # nothing serves a network of another point
+                self._write_weights()
             self.observer.on_saved(self.progress.step)
         self._last["save"] = self._last["log"] = self.clock()
+
+    def _write_weights(self) -> None:
+        write_weights(
+            self.out / f"{self.settings.network}.safetensors",
+            self.averaged,
+            self.settings,
+            step=self.progress.step,
+            crops_seen=self.crops_seen,
+            data_digest=self.data_digest,
+            figures=self.figures,
+        )
 
     def measure(self, share: float = 1.0) -> None:
         """Tell the observer early figures of the averaged weights, where people are held out."""
         self._log()
         if self.held_out and self.rank == 0:
             xy_crop, raw_score = validate.predict(
-                self.averaged,
+                self._measured(),
                 self.held_out.people.in_order(),
                 size_hw=input_size_hw(self.settings.run, share),
                 autocast=self.autocast,
@@ -255,26 +270,8 @@ class Run:
             self.observer.on_figures(self.progress.step, self.figures, drawn_HWC)
         self._last["figures"] = self._last["log"] = self.clock()
 
-    def _objective(self) -> Objective:
-        loss = self.settings.loss
-        network = self._compiled(shared_gradients(self._helped), self.network)
-        if network_config(self.settings.network).role == "teacher":
-            return teacher_objective(network, loss)
-        if self.settings.joint:
-            return joint_objective(network, loss)
-        path = teacher_file(self.settings)
-        if path is None or not loss.needs_teacher:
-            return regression_objective(network, loss)
-        teacher = load(path).network
-        if not isinstance(teacher, Teacher):
-            raise ConfigError(f"{path}: is no teacher's weights")
-        teacher = frozen(teacher.to(self.device))
-        return student_objective(network, self._compiled(teacher, teacher), loss)
-
-    def _compiled(self, module: nn.Module, network: Student | Teacher) -> Callable[..., Any]:
-        """`module`, which computes with `network`, in the form that is quickest to run."""
-        network.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        quickest: Callable[..., Any] = (
-            torch.compile(module) if self.settings.run.compile else module
-        )
-        return quickest
+    def _measured(self) -> Network:
+        """The averaged network, read as the one in training is."""
+        if isinstance(self.averaged, DistilPoseN) and self.settings.loss.point == "token":
+            return TokenPointed(self.averaged)
+        return self.averaged

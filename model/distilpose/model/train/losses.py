@@ -1,4 +1,4 @@
-"""The published losses as pure functions, each named as the paper names it.
+"""The losses as pure functions: the published ones, named as the paper does, and ours from labels.
 
 Two published terms are odd, and ours differ unless asked for by the config:
 
@@ -24,6 +24,8 @@ from distilpose.model.networks import StudentOut, TeacherOut
 HeatmapWeighting: TypeAlias = Literal["per_sample", "published"]
 ScoreKeypoints: TypeAlias = Literal["all", "published"]
 
+_TINY: Final = 1e-6
+
 
 class LossWeights(NamedTuple):
     """What each term is multiplied with; the defaults are the published ones."""
@@ -36,6 +38,9 @@ class LossWeights(NamedTuple):
 
 
 PUBLISHED_WEIGHTS: Final = LossWeights()
+
+SHARPNESS: Final = 10.0
+"""A heatmap of 0..1 times this, as logits, is the distribution that it stands for."""
 
 
 class Losses(NamedTuple):
@@ -72,7 +77,7 @@ def distilpose_loss(
         score=weights.score
         * score_loss(
             student_out.raw_score,
-            teacher_scores(heatmaps_BKHW, xy_crop),
+            values_at(heatmaps_BKHW, xy_crop),
             target.weight,
             keypoints=score_keypoints,
         ),
@@ -102,8 +107,8 @@ def token_loss(student_token: Tensor, teacher_token: Tensor) -> Tensor:
     return functional.mse_loss(student_token, teacher_token)
 
 
-def teacher_scores(heatmaps_BKHW: Tensor, xy_crop: Tensor) -> Tensor:
-    """Return the teacher's value (B, K) at the cell where the student sees the keypoint.
+def values_at(heatmaps_BKHW: Tensor, xy_crop: Tensor) -> Tensor:
+    """Return the heatmaps' value (B, K) at the cell where the student sees the keypoint.
 
     As published, 0..1 is spread over the cells' centres here, and not over the map's width as in
     the simulated heatmap: up to one cell off at the far edge. No gradient reaches `xy_crop`.
@@ -148,6 +153,39 @@ def simulated_heatmap_loss(
     return (weight * distance).mean()
 
 
+def point_loss(xy_crop: Tensor, target: RegressionTarget, *, beta: float) -> Tensor:
+    """Return the smooth L1 distance of coordinates, weighted by keypoint, its mean over all.
+
+    Other than in `regression_loss`, a weight scales the distance's loss and not the distance.
+    """
+    distance = functional.smooth_l1_loss(xy_crop, target.xy_crop, reduction="none", beta=beta)
+    return (target.weight * distance.mean(dim=2)).mean()
+
+
+def drawn_heatmap_loss(
+    xy_crop: Tensor, sigma_cell: Tensor, heatmaps_BKHW: Tensor, weight: Tensor
+) -> Tensor:
+    """Return the mean squared distance of a student's drawn heatmaps from others, weighted.
+
+    Other than in `simulated_heatmap_loss`, weights enter once, and a keypoint that is seen far
+    outside counts by the heatmap that is missing.
+    """
+    drawn_BKHW, _ = simulated_heatmaps(xy_crop, sigma_cell)
+    return (weight * (drawn_BKHW - heatmaps_BKHW).square().mean(dim=(2, 3))).mean()
+
+
+def label_score_loss(
+    raw_score: Tensor, xy_crop: Tensor, heatmaps_BKHW: Tensor, known: Tensor
+) -> Tensor:
+    """Return the mean absolute distance of scores from the labels' heatmap where they point.
+
+    It is taken over the `known` keypoints, bool (B, K). One that is known to lie outside the crop
+    has an empty heatmap and should score 0.
+    """
+    distance = (raw_score - values_at(heatmaps_BKHW, xy_crop)).abs()
+    return (known * distance).sum() / known.sum().clamp(min=1)
+
+
 def teacher_loss(heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor) -> Tensor:
     """Return a teacher's own loss: the mean squared distance of weighted heatmaps.
 
@@ -157,15 +195,25 @@ def teacher_loss(heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor) -> 
 
 
 def spatial_cross_entropy(
-    heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor, *, sharpness: float = 10.0
+    heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor, *, sharpness: float = SHARPNESS
 ) -> Tensor:
     """Return the cross-entropy of heatmaps, as distributions over their cells, with the target's.
 
     A helper of ours: a mean squared error stays at the blank map for tens of thousands of people,
-    while this has a gradient everywhere. Keypoints outside the map must have weight 0.
+    while this has a gradient everywhere. Keypoints outside the map must have weight 0. The target
+    may have more cells than the heatmaps; it is averaged down.
     """
     log_share = functional.log_softmax(sharpness * heatmaps_BKHW.flatten(2), dim=2)
-    goal = target_BKHW.flatten(2)
-    goal = goal / goal.sum(dim=2, keepdim=True).clamp(min=1e-6)
-    entropy = -(goal * log_share).sum(dim=2)  # (B, K)
+    return _cross_entropy(log_share.view_as(heatmaps_BKHW), target_BKHW, weight)
+
+
+def attention_cross_entropy(attention_BKRC: Tensor, target_BKHW: Tensor, weight: Tensor) -> Tensor:
+    """Return the same of attention, shares of 1 over R rows and C columns of visual tokens."""
+    return _cross_entropy((attention_BKRC + _TINY).log(), target_BKHW, weight)
+
+
+def _cross_entropy(log_share_BKRC: Tensor, target_BKHW: Tensor, weight: Tensor) -> Tensor:
+    goal_BKRC = functional.adaptive_avg_pool2d(target_BKHW, log_share_BKRC.shape[2:])
+    goal_BKRC = goal_BKRC / goal_BKRC.sum(dim=(2, 3), keepdim=True).clamp(min=_TINY)
+    entropy = -(goal_BKRC * log_share_BKRC).sum(dim=(2, 3))  # (B, K)
     return (weight * entropy).sum() / weight.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""What a step goes down: the losses of a teacher, of students, and of the paper's baseline."""
+"""What a step goes down: the losses of a teacher, and of students with and without one."""
 
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
@@ -10,14 +10,17 @@ from distilpose.model.heatmaps import heatmap_target, regression_target
 from distilpose.model.networks import StudentOut, TeacherOut
 from distilpose.model.train import losses
 from distilpose.model.train.batch import TrainBatch
-from distilpose.model.train.helpers import Aids, helper_terms
+from distilpose.model.train.helpers import Aids
 from distilpose.model.train.settings import LossSettings
 
 Terms: TypeAlias = dict[str, Tensor]
 """Each loss by name, weighted."""
 
-Objective: TypeAlias = Callable[[TrainBatch, float], Terms]
-"""A batch and how much of the fading helpers is left (1 to 0) -> the losses to sum."""
+Objective: TypeAlias = Callable[[TrainBatch], Terms]
+"""A batch -> the losses to sum."""
+
+Ask: TypeAlias = Callable[[Tensor], TeacherOut]
+"""Crops -> what a frozen teacher in evaluation mode says of them."""
 
 Out = TypeVar("Out")
 Helped: TypeAlias = Callable[[Tensor], tuple[Out, Aids]]
@@ -27,8 +30,8 @@ Helped: TypeAlias = Callable[[Tensor], tuple[Out, Aids]]
 def teacher_objective(network: Helped[TeacherOut], loss: LossSettings) -> Objective:
     """Heatmaps against Gaussians, with their spatial cross-entropy where it is asked for."""
 
-    def terms(batch: TrainBatch, fade: float) -> Terms:
-        out, aids = network(batch.crops_BCHW)
+    def terms(batch: TrainBatch) -> Terms:
+        out, _ = network(batch.crops_BCHW)
         heatmaps_BKHW = out.heatmaps_BKHW.float()
         target = heatmap_target(batch.xy_crop_px, batch.weight)
         result = {
@@ -37,84 +40,94 @@ def teacher_objective(network: Helped[TeacherOut], loss: LossSettings) -> Object
         if loss.cross_entropy:
             inside = regression_target(batch.xy_crop_px, batch.weight).weight
             entropy = losses.spatial_cross_entropy(heatmaps_BKHW, target.heatmaps_BKHW, inside)
-            result["cross_entropy"] = fade * loss.cross_entropy * entropy
-        return result | helper_terms(aids, batch, loss, fade=fade)
+            result["cross_entropy"] = loss.cross_entropy * entropy
+        return result
 
     return terms
 
 
 def student_objective(
-    network: Helped[StudentOut], teacher: Callable[[Tensor], TeacherOut], loss: LossSettings
+    network: Helped[StudentOut], loss: LossSettings, teacher: Ask | None = None
 ) -> Objective:
-    """The paper's five losses against a frozen teacher in evaluation mode."""
+    """Points, spreads, scores and helpers against the labels; a teacher's distillation on top."""
+
+    def terms(batch: TrainBatch) -> Terms:
+        taught = _asked(teacher, batch) if teacher else None
+        out, aids = network(batch.crops_BCHW)
+        out = StudentOut(*(t.float() for t in out))
+        result = _label_terms(out, aids, batch, loss)
+        return result | _distilled(out, taught, batch, loss) if taught else result
+
+    return terms
+
+
+def published_objective(network: Helped[StudentOut], loss: LossSettings, teacher: Ask) -> Objective:
+    """The paper's five losses: the teacher's heatmaps in place of the labels'."""
     weights = losses.LossWeights(loss.reg, loss.vis_dist, loss.kpt_dist, loss.score, loss.reg2hm)
 
-    def terms(batch: TrainBatch, fade: float) -> Terms:
-        with torch.no_grad():
-            teacher_out = TeacherOut(*(t.float() for t in teacher(batch.crops_BCHW)))
+    def terms(batch: TrainBatch) -> Terms:
+        taught = _asked(teacher, batch)
         out, aids = network(batch.crops_BCHW)
+        target = regression_target(batch.xy_crop_px, batch.weight)
         result = losses.distilpose_loss(
             StudentOut(*(t.float() for t in out)),
-            teacher_out,
-            regression_target(batch.xy_crop_px, batch.weight),
+            taught,
+            target,
             weights=weights,
             reg_beta=loss.reg_beta,
             heatmap_weighting=loss.heatmap_weighting,
             score_keypoints=loss.score_keypoints,
         )
         used = {name: term for name, term in result._asdict().items() if getattr(weights, name)}
-        return used | helper_terms(aids, batch, loss, fade=fade)
+        if any(aid is not None for aid in aids):
+            heatmaps_BKHW = heatmap_target(batch.xy_crop_px, batch.weight).heatmaps_BKHW
+            used |= _helper_terms(aids, heatmaps_BKHW, target.weight, loss)
+        return used
 
     return terms
 
 
-def joint_objective(network: Helped[StudentOut], loss: LossSettings) -> Objective:
-    """A student and the heatmap head on its tokens, both against the labels.
+def _asked(teacher: Ask, batch: TrainBatch) -> TeacherOut:
+    with torch.no_grad():
+        return TeacherOut(*(t.float() for t in teacher(batch.crops_BCHW)))
 
-    Its score is compared with the head's value where the student points, as with a teacher's.
-    There are no token losses: the tokens are the same.
-    """
 
-    def terms(batch: TrainBatch, fade: float) -> Terms:
-        student_out, aids = network(batch.crops_BCHW)
-        if aids.heatmaps_BKHW is None:
-            raise ValueError("a joint student needs its heatmap head")
-        out = StudentOut(*(t.float() for t in student_out))
-        heatmaps_BKHW = aids.heatmaps_BKHW.float()
-        points = regression_target(batch.xy_crop_px, batch.weight)
-        shown = heatmap_target(batch.xy_crop_px, batch.weight)
-        regression = losses.regression_loss(out.xy_crop, points, beta=loss.reg_beta)
-        simulated = losses.simulated_heatmap_loss(
-            out.xy_crop,
-            out.sigma_cell,
-            shown.heatmaps_BKHW,
-            points.weight,
-            weighting=loss.heatmap_weighting,
-        )
-        score = losses.score_loss(
-            out.raw_score,
-            losses.teacher_scores(heatmaps_BKHW.detach(), out.xy_crop),
-            points.weight,
-            keypoints=loss.score_keypoints,
-        )
-        result = {
-            "heatmap": losses.teacher_loss(heatmaps_BKHW, shown.heatmaps_BKHW, shown.weight),
-            "reg": loss.reg * regression,
-            "reg2hm": loss.reg2hm * simulated,
-            "score": loss.score * score,
-        }
-        return result | helper_terms(aids, batch, loss, fade=fade)
+def _label_terms(out: StudentOut, aids: Aids, batch: TrainBatch, loss: LossSettings) -> Terms:
+    target = regression_target(batch.xy_crop_px, batch.weight)
+    heatmaps_BKHW = heatmap_target(batch.xy_crop_px, batch.weight).heatmaps_BKHW
+    terms: Terms = {}
+    if loss.reg:
+        terms["reg"] = loss.reg * losses.point_loss(out.xy_crop, target, beta=loss.reg_beta)
+    if loss.reg2hm:
+        drawn = losses.drawn_heatmap_loss(out.xy_crop, out.sigma_cell, heatmaps_BKHW, target.weight)
+        terms["reg2hm"] = loss.reg2hm * drawn
+    if loss.score:
+        known = (target.weight > 0) | batch.outside
+        score = losses.label_score_loss(out.raw_score, out.xy_crop, heatmaps_BKHW, known)
+        terms["score"] = loss.score * score
+    return terms | _helper_terms(aids, heatmaps_BKHW, target.weight, loss)
 
+
+def _helper_terms(aids: Aids, heatmaps_BKHW: Tensor, weight: Tensor, loss: LossSettings) -> Terms:
+    """Return what the helpers that are on ask for."""
+    terms: Terms = {}
+    for name, logits_BKHW in (("map", aids.map_logits_BKHW), ("dense", aids.dense_logits_BKHW)):
+        if logits_BKHW is not None and getattr(loss, name):
+            entropy = losses.spatial_cross_entropy(
+                logits_BKHW.float(), heatmaps_BKHW, weight, sharpness=1.0
+            )
+            terms[name] = getattr(loss, name) * entropy
+    if aids.attention_BKRC is not None:
+        entropy = losses.attention_cross_entropy(aids.attention_BKRC, heatmaps_BKHW, weight)
+        terms["attention"] = loss.attention * entropy
     return terms
 
 
-def regression_objective(network: Helped[StudentOut], loss: LossSettings) -> Objective:
-    """Coordinates alone, without a teacher: the baseline of the paper's ablation."""
-
-    def terms(batch: TrainBatch, fade: float) -> Terms:
-        target = regression_target(batch.xy_crop_px, batch.weight)
-        out, aids = network(batch.crops_BCHW)
-        regression = losses.regression_loss(out.xy_crop.float(), target, beta=loss.reg_beta)
-        return {"reg": loss.reg * regression} | helper_terms(aids, batch, loss, fade=fade)
-
-    return terms
+def _distilled(out: StudentOut, taught: TeacherOut, batch: TrainBatch, loss: LossSettings) -> Terms:
+    weight = regression_target(batch.xy_crop_px, batch.weight).weight
+    drawn = losses.drawn_heatmap_loss(out.xy_crop, out.sigma_cell, taught.heatmaps_BKHW, weight)
+    return {
+        "heatmap_dist": loss.heatmap_dist * drawn,
+        "vis_dist": loss.vis_dist * losses.token_loss(out.vis_token, taught.vis_token),
+        "kpt_dist": loss.kpt_dist * losses.token_loss(out.kpt_token, taught.kpt_token),
+    }

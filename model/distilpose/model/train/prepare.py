@@ -1,52 +1,26 @@
-"""From a run's settings to a run: caches, loaders, observers."""
+"""From a run's settings to a run: caches and loaders."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from distilpose.model import devices
-from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import DataError
 from distilpose.model.people import PeopleFolder
 from distilpose.model.train.cache import EVALUATION, TRAINING, CropCache, build_cache, select
 from distilpose.model.train.loader import Loader, trusted_weight
-from distilpose.model.train.loop import Observer, Run
+from distilpose.model.train.loop import Run
+from distilpose.model.train.observers import Observer, Observers
 from distilpose.model.train.people_table import CropFormat
 from distilpose.model.train.record import Record
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.validate import EarlyFigures, HeldOut
-
-
-class Observers:
-    """Tells several observers."""
-
-    def __init__(self, each: Sequence[Observer]) -> None:
-        self._each = each
-
-    def on_log(self, entry: dict[str, float]) -> None:
-        """Means since the last entry."""
-        for observer in self._each:
-            observer.on_log(entry)
-
-    def on_figures(self, step: int, figures: EarlyFigures, examples_HWC: ImageHWC) -> None:
-        """Early figures of the averaged weights, and some of their answers drawn."""
-        for observer in self._each:
-            observer.on_figures(step, figures, examples_HWC)
-
-    def on_saved(self, step: int) -> None:
-        """A checkpoint was written."""
-        for observer in self._each:
-            observer.on_saved(step)
-
-    def close(self) -> None:
-        """The run is over."""
-        for observer in self._each:
-            observer.close()
+from distilpose.model.train.validate import HeldOut
 
 
 def prepare(
@@ -77,6 +51,8 @@ def prepare(
             on_progress=on_progress,
         )
 
+    if device.type == "cpu":
+        cv2.setNumThreads(1)  # its own threads would wait for torch's
     training = cut(data.people, "train", TRAINING)
     rows = _labelled(training, "exclude", data.label_weight, data.min_keypoint_weight)[: data.limit]
     if not len(rows):

@@ -21,6 +21,10 @@ class Record:
         self._out = out
         self._board: SummaryWriter | None = None
 
+    def on_note(self, text: str) -> None:
+        """Something about the run that is worth a line."""
+        self._append({"kind": "note", "text": text})
+
     def on_log(self, entry: dict[str, float]) -> None:
         """Means since the last entry."""
         self._write("train", entry, step=int(entry["step"]))
@@ -40,12 +44,15 @@ class Record:
             self._board.close()
 
     def _write(self, kind: str, values: dict[str, Any], *, step: int) -> None:
-        with (self._out / "log.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"kind": kind, **values}) + "\n")
+        self._append({"kind": kind, **values})
         self._board = self._board or SummaryWriter(str(self._out / "tensorboard"))
         for name, value in values.items():
             if name != "step":
                 self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with (self._out / "log.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
 
 
 def draw_curves(log: Path, out: Path) -> None:
@@ -53,8 +60,10 @@ def draw_curves(log: Path, out: Path) -> None:
     series: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in log.read_text("utf-8").splitlines():
         entry = json.loads(line)
-        step = entry.pop("step")
         kind = entry.pop("kind")
+        if kind == "note":
+            continue
+        step = entry.pop("step")
         for name, value in entry.items():
             if name != "share":
                 series[f"{kind}: {name}"].append((step, value))

@@ -5,12 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.train.settings import (
-    LossSettings,
-    OptimiserSettings,
-    RunSettings,
-    TrainSettings,
-)
+from distilpose.model.train.settings import OptimiserSettings, RunSettings, TrainSettings
 
 PUBLISHED_MILESTONES = (200 / 300, 260 / 300)
 
@@ -21,6 +16,8 @@ class Progress:
 
     run: RunSettings
     steps_per_epoch: int
+    crops_per_step: int
+    """Of all processes together."""
     clock: Callable[[], float]
     step: int = 0
     spent_seconds: float = 0.0
@@ -39,6 +36,8 @@ class Progress:
         """Length in steps, or None for a time budget."""
         if self.run.epochs is not None:
             return max(1, round(self.run.epochs * self.steps_per_epoch))
+        if self.run.crops is not None:
+            return math.ceil(self.run.crops / self.crops_per_step)
         return self.run.steps
 
     @property
@@ -50,7 +49,7 @@ class Progress:
 
 
 def learning_rate(settings: OptimiserSettings, share: float, step: int) -> float:
-    """The rate of step `step` (from 0) at `share` of the run.
+    """The rate of step `step` (from 0) at `share` of the run; a trunk's is a part of it.
 
     *Source:* for `steps`, the published schedule: a tenth after epochs 200 and 260 of 300.
     """
@@ -75,10 +74,3 @@ def input_size_hw(settings: RunSettings, share: float) -> tuple[int, int]:
 def augment_strength(settings: TrainSettings, share: float) -> float:
     """Strength of the augmentation at `share` of the run."""
     return settings.augment_strength * (0.5 if share > 1 - settings.calm else 1.0)
-
-
-def helper_fade(settings: LossSettings, share: float) -> float:
-    """How much of the fading helpers is left at `share` of the run: 1 at its start, then less."""
-    if settings.helpers_until is None:
-        return 1.0
-    return max(0.0, 1 - share / settings.helpers_until)

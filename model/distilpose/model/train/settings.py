@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from distilpose.model.configs import NETWORKS
+from distilpose.model.configs import NETWORKS, TrunkConfig
 from distilpose.model.errors import ConfigError
 from distilpose.model.train.augment import AugmentSettings
 
@@ -36,59 +36,73 @@ class DataSettings(_Group):
 class OptimiserSettings(_Group):
     """AdamW, its learning rate over the run, and the averaged weights."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="The highest.")
-    warmup_steps: int = Field(500, ge=0, description="Steps of linear rise to it.")
+    learning_rate: float = Field(5e-4, gt=0, description="The highest.")
+    trunk_rate: float = Field(
+        0.4, ge=0, le=1, description="Rate of a pretrained trunk, as a share of the others' rate."
+    )
+    trunk_frozen: float = Field(
+        0.0, ge=0, lt=1, description="Share of the run in which the trunk does not learn yet."
+    )
+    warmup_steps: int = Field(100, ge=0, description="Steps of linear rise to the highest rate.")
     schedule: Literal["steps", "flat_cosine"] = Field(
         "flat_cosine", description="`steps`: a tenth at 2/3 and at 13/15 of the run, as published."
     )
-    flat: float = Field(0.25, ge=0, le=1, description="Share of the run before the cosine falls.")
-    final: float = Field(0.01, ge=0, le=1, description="Where the cosine ends, of the highest.")
+    flat: float = Field(0.2, ge=0, le=1, description="Share of the run before the cosine falls.")
+    final: float = Field(0.02, ge=0, le=1, description="Where the cosine ends, of the highest.")
     beta2: float = Field(0.99, gt=0, lt=1, description="Adam's memory of squared gradients.")
     epsilon: float = Field(
-        1e-12, gt=0, description="Far below the gradients, which are means over 3072 cells."
+        1e-10, gt=0, description="Far below the gradients, which are means over 3072 cells."
     )
     weight_decay: float = Field(0.05, ge=0, description="Of matrices; vectors have none.")
     clip_norm: float = Field(0.1, gt=0, description="Largest norm of the gradient.")
-    ema: float = Field(0.9992, ge=0, lt=1, description="Memory of the averaged weights a step.")
+    ema: float = Field(0.998, ge=0, lt=1, description="Memory of the averaged weights a step.")
 
 
 class LossSettings(_Group):
-    """What each term is multiplied with, and the published oddities that ours differ from."""
+    """The weight of each term; one that is 0 is not computed."""
 
     reg: float = Field(1.0, ge=0, description="Coordinates.")
     reg_beta: float = Field(
-        1.0, gt=0, description="Error, in sides of the crop, up to which it counts by its square."
+        0.02, gt=0, description="Error, in sides of the crop, up to which it counts by its square."
     )
-    vis_dist: float = Field(5e-4, ge=0, description="Visual tokens, from the teacher.")
-    kpt_dist: float = Field(5e-4, ge=0, description="Keypoint tokens, from the teacher.")
-    score: float = Field(0.01, ge=0, description="The teacher's value where the student points.")
-    reg2hm: float = Field(1.0, ge=0, description="The simulated against the teacher's heatmap.")
+    reg2hm: float = Field(
+        0.3, ge=0, description="The heatmap that point and sigma stand for, against the true one."
+    )
+    score: float = Field(
+        0.02, ge=0, description="The score, against the true heatmap where the student points."
+    )
+    heatmaps_of: Literal["labels", "teacher"] = Field(
+        "labels",
+        description="Whose heatmaps these two are compared with; `teacher` is the published loss.",
+    )
+    heatmap_dist: float = Field(
+        0.3, ge=0, description="The student's heatmap against a teacher's, beside the labels'."
+    )
+    vis_dist: float = Field(5e-4, ge=0, description="Visual tokens, from a teacher.")
+    kpt_dist: float = Field(5e-4, ge=0, description="Keypoint tokens, from a teacher.")
     heatmap_weighting: Literal["per_sample", "published"] = Field(
-        "per_sample", description="`published` leaks weights over the batch."
+        "per_sample", description="`published` leaks a teacher's weights over the batch."
     )
     score_keypoints: Literal["all", "published"] = Field(
-        "all", description="`published` skips unlabelled keypoints."
+        "all", description="`published` skips unlabelled keypoints, with a teacher's heatmaps."
+    )
+    point: Literal["map", "token"] = Field(
+        "map",
+        description="`token` reads a trunk student's point from its token alone, by a sigmoid: the "
+        "baseline of the ablation, whose weights nothing serves.",
+    )
+    map: float = Field(
+        0.01, ge=0, description="Cross-entropy of a trunk student's map of places with the target."
+    )
+    dense: float = Field(
+        0.01, ge=0, description="The same of a map read from the trunk alone, in training only."
+    )
+    attention: float = Field(
+        0.005, ge=0, description="The same of where a trunk student's keypoint tokens look."
     )
     cross_entropy: float = Field(
         0.0, ge=0, description="Spatial cross-entropy of a teacher's heatmaps: ends the plateau."
     )
-    auxiliary: float = Field(
-        0.0, ge=0, description="The same of a heatmap read from the visual tokens, in training."
-    )
-    attention: float = Field(
-        0.0, ge=0, description="Tells keypoint tokens to attend to the patch of their keypoint."
-    )
-    helpers_until: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Share of the run over which those but `auxiliary` fade out; none: they stay.",
-    )
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether any term of a student is compared with a teacher."""
-        return any((self.vis_dist, self.kpt_dist, self.score, self.reg2hm))
 
 
 class SizeSettings(_Group):
@@ -102,11 +116,14 @@ class RunSettings(_Group):
     """How long, how large, on what."""
 
     steps: int | None = Field(None, ge=1, description="Optimiser steps.")
+    crops: int | None = Field(None, ge=1, description="Crops seen, by all processes together.")
     epochs: float | None = Field(None, gt=0, description="Passes over the people.")
     budget_seconds: float | None = Field(None, gt=0, description="Wall time, evaluation included.")
-    batch_size: int = Field(256, ge=1, description="People a step and process.")
+    batch_size: int = Field(48, ge=1, description="People a step and process.")
     small_first: SizeSettings | None = Field(None, description="Progressive size.")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of autocast.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of autocast; on a CPU, auto tries both and takes the quicker one."
+    )
     compile: bool = Field(False, description="torch.compile.")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="Where to train.")
     seed: int = Field(0, description="Of everything drawn.")
@@ -116,56 +133,61 @@ class RunSettings(_Group):
 
     @model_validator(mode="after")
     def _one_length(self) -> "RunSettings":
-        given = [self.steps, self.epochs, self.budget_seconds]
+        given = [self.steps, self.crops, self.epochs, self.budget_seconds]
         if sum(value is not None for value in given) != 1:
-            raise ValueError("give one of steps, epochs and budget_seconds")
+            raise ValueError("give one of steps, crops, epochs and budget_seconds")
         return self
 
 
 class TrainSettings(_Group):
-    """A run: a teacher learns heatmaps from labels, a student from labels and a frozen teacher."""
+    """A run: a network learns from labels, a student from a frozen teacher too where it has one."""
 
-    network: str = Field(description="tokenpose-s, tokenpose-l, distilpose-s or distilpose-l.")
-    teacher: Path | Literal["packaged"] | None = Field(
-        None, description="A student's teacher: its weights file, or the one in the package."
-    )
+    network: str = Field(description="A network's name, such as distilpose-n or tokenpose-n.")
+    teacher: Path | None = Field(None, description="Weights file of a student's frozen teacher.")
     start_from: Path | Literal["packaged", "nothing"] | None = Field(
         None,
-        description="Weights to start from, as far as they fit: a file or the package's own; none: "
-        "a student's teacher, if any.",
-    )
-    joint: bool = Field(
-        False,
-        description="A student without a second network: a teacher's last layers read the "
-        "student's own tokens and learn the labels along with it.",
+        description="A weights file or a checkpoint to start from, as far as it fits, or the "
+        "package's own weights; none: a student's teacher, if any.",
     )
     data: DataSettings
     run: RunSettings
     optimiser: OptimiserSettings = OptimiserSettings()
     loss: LossSettings = LossSettings()
     augment: AugmentSettings = AugmentSettings()
-    augment_strength: float = Field(1.0, ge=0, le=1, description="Short runs want about a third.")
-    calm: float = Field(0.15, ge=0, le=1, description="Last share of the run at half strength.")
+    augment_strength: float = Field(0.4, ge=0, le=1, description="1 is for the longest runs.")
+    calm: float = Field(0.12, ge=0, le=1, description="Last share of the run at half strength.")
 
     @property
     def trains_scores(self) -> bool:
         """Whether answers can be ranked by a score: a teacher's peaks, or a student's own."""
-        is_teacher = NETWORKS[self.network].role == "teacher"
-        has_teacher = self.teacher is not None or self.joint
-        return is_teacher or (has_teacher and self.loss.score > 0)
+        return NETWORKS[self.network].role == "teacher" or self.loss.score > 0
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainSettings":
         if self.network not in NETWORKS:
             raise ValueError(f"network: {self.network!r} is unknown; known: {', '.join(NETWORKS)}")
-        is_student = NETWORKS[self.network].role == "student"
-        if self.teacher and not is_student:
+        if NETWORKS[self.network].role == "student":
+            self._check_student()
+        elif self.teacher:
             raise ValueError("teacher: only a student has one")
-        if self.joint and not is_student:
-            raise ValueError("joint: only a student learns jointly")
-        if is_student and not self.teacher and not self.joint and self.loss.needs_teacher:
-            raise ValueError("teacher: a student needs one, unless joint or only loss.reg counts")
+        on_trunk = isinstance(NETWORKS[self.network], TrunkConfig)
+        if on_trunk and self.run.small_first:
+            raise ValueError(f"run.small_first: {self.network} learns at its full size alone")
+        if not on_trunk and self.optimiser.trunk_frozen:
+            raise ValueError(f"optimiser.trunk_frozen: {self.network} has no pretrained trunk")
         return self
+
+    def _check_student(self) -> None:
+        loss = self.loss
+        if loss.heatmaps_of == "teacher" and not self.teacher:
+            raise ValueError("teacher: needed where loss.heatmaps_of is `teacher`")
+        maps = [name for name in ("map", "dense", "attention") if getattr(loss, name)]
+        if not isinstance(NETWORKS[self.network], TrunkConfig):
+            told = [*maps, *(["point"] if loss.point == "token" else [])]
+            if told:
+                raise ValueError(f"loss.{told[0]}: only a student on the trunk has it")
+        elif loss.point == "token" and loss.map:
+            raise ValueError("loss.map: must be 0 where loss.point is `token`, which has no map")
 
 
 def load_run(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainSettings:

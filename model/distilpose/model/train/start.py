@@ -1,76 +1,118 @@
 """What a run starts from: a file's weights as far as they fit, a student from its teacher."""
 
+import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from distilpose.model.errors import WeightsError
-from distilpose.model.load import packaged_student, packaged_teacher
+from distilpose.model.configs import NETWORKS, NetworkConfig, TrunkConfig
+from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, Teacher
+from distilpose.model.train import checkpoint
+from distilpose.model.train.losses import SHARPNESS
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.weights import read_tensors
+from distilpose.model.weights import load, read_tensors
 
 _STUDENT_HEAD = "keypoint_head.tokenhead."
 _TEACHER_HEAD = "keypoint_head.tokenpose."
+_TRUNK = "trunk."
+_PLACES = "spots."
 
 
-def teacher_file(settings: TrainSettings) -> Path | None:
-    """The weights file of a student's teacher, where it has one."""
-    return packaged_teacher() if settings.teacher == "packaged" else settings.teacher
+class Start(NamedTuple):
+    """What was found to start from."""
+
+    tensors: int
+    """How many of the network's tensors were taken."""
+    crops_seen: int | None
+    """Crops that they have learned from; None if the file does not say."""
+    helpers: dict[str, Tensor]
+    """A checkpoint's helpers, for `helpers.Helped`."""
 
 
-def start_weights(network: Student | Teacher, settings: TrainSettings) -> int:
+FROM_NOTHING = Start(0, 0, {})
+
+
+class _Source(NamedTuple):
+    tensors: dict[str, Tensor]
+    network: str
+    crops_seen: int | None
+    helpers: dict[str, Tensor]
+
+
+def start_weights(network: Student | Teacher, settings: TrainSettings) -> Start:
     """Give `network` what fits by name and shape of `start_from`, else of a student's teacher.
 
-    A teacher's tokens and transformer fit a student under the student's name; its last layers do
-    not. Returns how many tensors were taken.
+    A teacher's tokens and transformer fit a student under the student's name; a published one's
+    last layers do not. Of a checkpoint the averaged weights are taken, and the helpers'.
 
     Raises:
-        WeightsError: the file is missing or no weights file.
+        WeightsError: the file is missing, no weights file, or nothing in it fits.
     """
-    is_student = isinstance(network, Student)
-    path = settings.start_from or teacher_file(settings)
+    path = settings.start_from or settings.teacher
     if path is None or path == "nothing":
-        return 0
-    if path == "packaged":
-        path = packaged_student() if is_student else packaged_teacher()
-    tensors, _, _ = read_tensors(path)
+        return FROM_NOTHING
+    source = _read(packaged_student() if path == "packaged" else Path(path))
     own = network.state_dict()
     taken = {
         key: value.to(own[key].dtype)
-        for key, value in _renamed(tensors, is_student).items()
+        for key, value in _translated(source, network.config).items()
         if key in own and own[key].shape == value.shape
     }
+    if not taken:
+        raise WeightsError(f"{path}: nothing in it fits {settings.network}")
     network.load_state_dict(taken, strict=False)
-    return len(taken)
+    return Start(len(taken), source.crops_seen, source.helpers)
 
 
-def start_heatmap_head(head: nn.Module, settings: TrainSettings) -> None:
-    """Give a joint student's heatmap head the last layers of its teacher's file, if it has one.
+def frozen_teacher(path: Path, student: NetworkConfig) -> Teacher:
+    """The teacher in the weights file at `path`, if it can teach `student`.
 
     Raises:
-        WeightsError: the file is missing, no weights file, or not of such a teacher.
+        WeightsError: the file is missing or no weights file.
+        ConfigError: it is no teacher, or one whose tokens and input are not the student's.
     """
-    path = teacher_file(settings)
-    if path is None:
-        return
-    tensors, _, _ = read_tensors(path)
-    place = _TEACHER_HEAD + "mlp_head."
-    own = {
-        key.removeprefix(place): t.float() for key, t in tensors.items() if key.startswith(place)
-    }
-    try:
-        head.load_state_dict(own)
-    except RuntimeError as err:
-        raise WeightsError(f"{path}: is not of a teacher that fits: {err}") from err
+    teacher = load(path).network
+    if not isinstance(teacher, Teacher):
+        raise ConfigError(f"{path}: is no teacher's weights")
+    if isinstance(teacher.config, TrunkConfig) != isinstance(student, TrunkConfig):
+        raise ConfigError(
+            f"{path}: {teacher.config.name} cannot teach {student.name}, whose tokens and input "
+            "are not its own"
+        )
+    return teacher.eval().requires_grad_(False)
 
 
-def _renamed(tensors: dict[str, Tensor], for_student: bool) -> dict[str, Tensor]:
+def _read(path: Path) -> _Source:
+    if zipfile.is_zipfile(path):
+        state = checkpoint.load(path, torch.device("cpu"))
+        return _Source(state.averaged, state.network_name, state.crops_seen, state.helpers)
+    tensors, card, _ = read_tensors(path)
+    # A bare trunk has seen none of the crops that are counted here.
+    is_trunk = all(key.startswith(_TRUNK) for key in tensors)
+    return _Source(tensors, card.architecture, 0 if is_trunk else card.crops_seen, {})
+
+
+def _translated(source: _Source, to: NetworkConfig) -> dict[str, Tensor]:
+    """The source's tensors under the names, and in the scale, that they have in `to`."""
+    known = NETWORKS.get(source.network)
+    if known is None or known.role == to.role:
+        return source.tensors
+    if isinstance(known, TrunkConfig):
+        # A student's map is one of logits, a teacher's a heatmap of 0..1.
+        factor = SHARPNESS if to.role == "student" else 1 / SHARPNESS
+        return {
+            key: value.float() * factor if key.startswith(_PLACES) else value
+            for key, value in source.tensors.items()
+        }
     foreign, own = _TEACHER_HEAD, _STUDENT_HEAD
-    if not for_student:
+    if to.role == "teacher":
         foreign, own = own, foreign
     return {
         own + key.removeprefix(foreign) if key.startswith(foreign) else key: value
-        for key, value in tensors.items()
+        for key, value in source.tensors.items()
         if not key.startswith(foreign + "mlp_head")
     }

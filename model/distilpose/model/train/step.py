@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.batch import TrainBatch
 from distilpose.model.train.objectives import Objective, Terms
 from distilpose.model.train.settings import OptimiserSettings
+
+_RATE_SHARE: Final = "rate_share"
+"""Key of a group of parameters: its part of the learning rate."""
 
 
 class StepReport(NamedTuple):
@@ -34,15 +37,13 @@ class Step:
     settings: OptimiserSettings
     autocast: Callable[[], AbstractContextManager[object]]
 
-    def __call__(
-        self, batch: TrainBatch, *, learning_rate: float, step: int, fade: float = 0.0
-    ) -> StepReport:
-        """Take step number `step` (from 0) with one batch; `fade` is the helpers' (1 to 0)."""
+    def __call__(self, batch: TrainBatch, *, learning_rate: float, step: int) -> StepReport:
+        """Take step number `step` (from 0) with one batch."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group[_RATE_SHARE]
         self.network.train()
         with self.autocast():
-            terms = self.objective(batch, fade)
+            terms = self.objective(batch)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -67,18 +68,31 @@ def average(averaged: nn.Module, network: nn.Module, *, memory: float) -> None:
 
 
 def make_optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
-    """AdamW over what is trained; vectors, norms and tokens' biases have no weight decay."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """AdamW over what is trained, each group at its share of a step's learning rate.
+
+    A pretrained trunk learns at a rate of its own. Vectors, norms and tokens' biases have no weight
+    decay.
+    """
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        in_trunk, is_matrix = "trunk" in name.split("."), parameter.ndim > 1
+        group = groups.setdefault(
+            (in_trunk, is_matrix),
+            {
+                "params": [],
+                "weight_decay": settings.weight_decay if is_matrix else 0.0,
+                _RATE_SHARE: settings.trunk_rate if in_trunk else 1.0,
+            },
+        )
+        group["params"].append(parameter)
     return torch.optim.AdamW(
-        groups,
+        list(groups.values()),
         lr=settings.learning_rate,
         betas=(0.9, settings.beta2),
         eps=settings.epsilon,
-        fused=trained[0].device.type == "cuda",
+        fused=next(network.parameters()).device.type in {"cpu", "cuda"},
     )
 
 

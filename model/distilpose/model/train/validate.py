@@ -17,7 +17,8 @@ from distilpose.model import geometry, metrics
 from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH
 from distilpose.model.heatmaps import decode
-from distilpose.model.networks import Student, StudentOut, Teacher, TeacherOut
+from distilpose.model.networks import StudentOut, TeacherOut
+from distilpose.model.networks.roles import Network
 from distilpose.model.people import PERSON_CATEGORY_ID
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train.augment import plain
@@ -44,7 +45,7 @@ class HeldOut(NamedTuple):
 
 @torch.inference_mode()
 def predict(
-    network: Student | Teacher,
+    network: Network,
     batches: Iterable[StoredBatch],
     *,
     size_hw: tuple[int, int],

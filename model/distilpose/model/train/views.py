@@ -39,6 +39,8 @@ class MovedKeypoints(NamedTuple):
     """(B, K, 2), pixels of the 256x192 crop."""
     weight: Tensor
     """(B, K), 0 for keypoints outside the crop."""
+    outside: Tensor
+    """(B, K) bool, labelled keypoints outside the crop."""
 
 
 def plain_views(batch: StoredBatch) -> Views:
@@ -70,10 +72,11 @@ def move_keypoints(batch: StoredBatch, views: Views) -> MovedKeypoints:
     x, y = x * cos + y * sin + CROP_WIDTH / 2, y * cos - x * sin + CROP_HEIGHT / 2
 
     inside = (x >= 0) & (x <= CROP_WIDTH - 1) & (y >= 0) & (y <= CROP_HEIGHT - 1)
-    moved_BK3 = torch.stack([x, y, batch.weight * inside], dim=2)
-    mirrored_BK3 = torch.stack([moved_BK3[:, index] for index in MIRROR_ORDER.tolist()], dim=1)
-    moved_BK3 = torch.where(views.mirrored[:, None, None], mirrored_BK3, moved_BK3)
-    return MovedKeypoints(moved_BK3[..., :2], moved_BK3[..., 2])
+    outside = (batch.weight > 0) & ~inside
+    moved_BK4 = torch.stack([x, y, batch.weight * inside, outside.to(x.dtype)], dim=2)
+    mirrored_BK4 = torch.stack([moved_BK4[:, index] for index in MIRROR_ORDER.tolist()], dim=1)
+    moved_BK4 = torch.where(views.mirrored[:, None, None], mirrored_BK4, moved_BK4)
+    return MovedKeypoints(moved_BK4[..., :2], moved_BK4[..., 2], moved_BK4[..., 3] > 0)
 
 
 def stored_pixels(batch: StoredBatch) -> Tensor:

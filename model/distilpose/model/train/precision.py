@@ -1,0 +1,64 @@
+"""In which precision a run computes: as it is set, or whichever a trial shows to be quicker.
+
+Not every CPU that knows bfloat16 computes in it faster than in float32, and one that does not know
+it is many times slower; only a trial tells.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Final, Literal, TypeAlias
+
+import torch
+from torch import nn
+
+from distilpose.model import devices
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
+_TIMED: Final = 2
+_CROPS_AT_MOST: Final = 16
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """What to compute in, for this precision on this device."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def choose(device: torch.device, seconds: Callable[[Precision], float]) -> tuple[Precision, str]:
+    """The precision that is best on a device, and a line that says why.
+
+    On a CPU it is the one of fewer `seconds`; a GPU computes in bfloat16 where it can.
+    """
+    if device.type != "cpu":
+        on_gpu = devices.choose_dtype("auto", device) == torch.bfloat16
+        chosen: Precision = "bfloat16" if on_gpu else "float32"
+        return chosen, f"{chosen} on {device.type}"
+    wide, narrow = seconds("float32"), seconds("bfloat16")
+    chosen = "bfloat16" if narrow < wide else "float32"
+    return chosen, f"{chosen}: a trial took {wide:.2f} s in float32, {narrow:.2f} s in bfloat16"
+
+
+def trial_seconds(network: nn.Module, precision: Precision, *, batch_size: int) -> float:
+    """CPU time of one forward and backward pass of a copy of `network`, the best of a few.
+
+    Other work on the same cores does not count, as it would in wall time. At most 16 crops are
+    taken; the network's weights, buffers and gradients stay as they are.
+    """
+    device = next(network.parameters()).device
+    trained = deepcopy(network).train()
+    crops_BCHW = torch.full((min(batch_size, _CROPS_AT_MOST), 3, CROP_HEIGHT, CROP_WIDTH), 0.5)
+    crops_BCHW = crops_BCHW.to(device, memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(1 + _TIMED):
+        began = time.process_time()
+        with autocast(precision, device):
+            out = trained(crops_BCHW)
+        total = torch.stack([tensor.float().square().mean() for tensor in out]).sum()
+        total.backward()  # type: ignore[no-untyped-call]  # torch's own
+        seconds.append(time.process_time() - began)
+    return min(seconds[1:])
