@@ -1,36 +1,81 @@
-"""Where the time of a training step goes: waiting for people, augmentation, teacher, the rest.
+"""Where the time of a training step goes, and how fast steps are beside another trainer's.
 
     python tests/bench/train_feed.py RUN.yaml [GROUP.FIELD=VALUE ...]
 
-RUN.yaml is a run as `distilpose train` takes it, measured as it is at its start. On a GPU each part
-is waited for, which is slower than training: crops a second come from a pass that waits once.
-The teacher's part is of the same batch by itself.
+RUN.yaml is a run as `distilpose train` takes it, measured as it is at its start: waiting for
+people, augmentation, teacher, the rest. On a GPU each part is waited for, which is slower than
+training: crops a second come from a pass that waits once. The teacher's part is of the same batch
+by itself.
+
+    python tests/bench/train_feed.py RUN.yaml --kit FOLDER [--people 400] [GROUP.FIELD=VALUE ...]
+
+compares whole steps (load, augment, step) with those of the trainer in FOLDER, the prototype that
+the first student on the trunk was trained with: alternating turns of two processes of one thread
+each, on the same few people, in one batch size and precision. Its weights are where it looks for
+them, and the run's are `start_from`'s. Crops a second of CPU time leave out what other work on the
+machine takes; wall time stands beside them.
 """
 
+import argparse
+import gzip
 import itertools
+import json
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from distilpose.cli.train_options import overrides_of
-from distilpose.model.configs import IMAGENET
-from distilpose.model.train.augment import augment
+from distilpose.model.train import augment, augment_cpu
 from distilpose.model.train.batch import StoredBatch, TrainBatch
 from distilpose.model.train.loop import Run
-from distilpose.model.train.prepare import Observers, prepare
+from distilpose.model.train.observers import Observers
+from distilpose.model.train.prepare import prepare
 from distilpose.model.train.schedule import augment_strength, input_size_hw
-from distilpose.model.train.settings import load_run
-from distilpose.model.train.start import teacher_file
+from distilpose.model.train.settings import TrainSettings, load_run
 from distilpose.model.weights import load
 
 WARM_UP, COUNTED = 2, 10
+TURN = 4
+"""Steps that one trainer takes until it is the other's turn."""
 FEEDING = ("waiting for people", "augmentation")
 STEP, TEACHER = "forward, backward, update", "teacher"
+MIDDLE = 0.5
+"""Share of a run at which steps are compared."""
+
+KIT = """
+import json, sys, time
+folder, data, cache, work, batch, precision = sys.argv[1:7]
+sys.path.insert(0, folder)
+sys.argv = [
+    "train.py", "--work", work, "--data", data, "--cache", cache, "--batch", batch, "--seed", "0",
+    "--precision", precision,
+]
+import torch
+torch.set_num_threads(1)
+import train
+options = train.options()
+options.work.mkdir(parents=True, exist_ok=True)
+train.build_cache(options.data, options.cache, "train", 1)
+people = train.People(options.cache, "train", train.training_people, mapped=True)
+cycle = train.Cycle(options)
+batches = train.Batches(people, options.batch, options.repeat_coco, options.seed)
+print(json.dumps({"people": len(people)}), flush=True)
+for line in sys.stdin:
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(int(line)):
+        cycle.train_step(batches.next(options.strength), 0.5)
+    spent = [time.process_time() - cpu, time.perf_counter() - wall]
+    print(json.dumps(spent), flush=True)
+"""
 
 
 class Laps:
@@ -54,12 +99,16 @@ def take(run: Run, batches: Iterator[StoredBatch], count: int, laps: Laps) -> Tr
     settings = run.settings
     changes = settings.augment.scaled(augment_strength(settings, 0.0))
     generator = torch.Generator(run.device).manual_seed(0)
-    size_hw = input_size_hw(settings.run, 0.0)
+    change = augment_cpu.augment if run.device.type == "cpu" else augment.augment
     for stored in itertools.islice(batches, count):
         laps.end(FEEDING[0])
         with torch.no_grad():
-            batch = augment(
-                stored, changes, generator=generator, normalisation=IMAGENET, size_hw=size_hw
+            batch = change(
+                stored,
+                changes,
+                generator=generator,
+                normalisation=run.network.config.normalisation,
+                size_hw=input_size_hw(settings.run, 0.0),
             )
         laps.end(FEEDING[1])
         run._step(batch, learning_rate=0.0, step=0)
@@ -69,7 +118,7 @@ def take(run: Run, batches: Iterator[StoredBatch], count: int, laps: Laps) -> Tr
 
 def teach(run: Run, batch: TrainBatch, count: int, laps: Laps) -> None:
     """Ask a student's teacher `count` times; it is a part of every step, measured by itself."""
-    path = teacher_file(run.settings)
+    path = run.settings.teacher
     if path is None:
         return
     teacher = load(path).network.to(run.device)
@@ -84,6 +133,12 @@ def teach(run: Run, batch: TrainBatch, count: int, laps: Laps) -> None:
         laps.end(TEACHER)
 
 
+def endless(run: Run) -> Iterator[StoredBatch]:
+    """Batches of epoch after epoch."""
+    epochs = (run.loader.epoch(number) for number in itertools.count())
+    return itertools.chain.from_iterable(epochs)
+
+
 def measure(run: Run) -> tuple[dict[str, float], float]:
     """Seconds that each part of a step takes, and crops a second."""
 
@@ -91,8 +146,7 @@ def measure(run: Run) -> tuple[dict[str, float], float]:
         if run.device.type == "cuda":
             torch.cuda.synchronize(run.device)
 
-    epochs = (run.loader.epoch(number) for number in itertools.count())
-    batches = itertools.chain.from_iterable(epochs)
+    batches = endless(run)
     take(run, batches, WARM_UP, Laps(wait))
     laps = Laps(wait)
     batch = take(run, batches, COUNTED, laps)
@@ -106,10 +160,107 @@ def measure(run: Run) -> tuple[dict[str, float], float]:
     return parts, COUNTED * len(batch.weight) / seconds
 
 
+def few_people(folder: Path, out: Path, count: int) -> Path:
+    """A folder with the first `count` people of the first annotation file that has keypoints."""
+    out.mkdir()
+    for shard in folder.glob("*.tar"):
+        (out / shard.name).symlink_to(shard.resolve())
+    path = min(folder.glob("*.json.gz"))
+    document: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    people = [each for each in document["annotations"] if each.get("num_keypoints")][:count]
+    shown = {each["image_id"] for each in people}
+    document["annotations"] = people
+    document["images"] = [each for each in document["images"] if each["id"] in shown]
+    (out / path.name).write_bytes(gzip.compress(json.dumps(document).encode()))
+    return out
+
+
+def our_turns(run: Run) -> Iterator[tuple[float, float]]:
+    """CPU and wall seconds of each turn of the project's own steps."""
+    batches = endless(run)
+    while True:
+        cpu, wall = time.process_time(), time.perf_counter()
+        for stored in itertools.islice(batches, TURN):
+            run._take(stored, MIDDLE)
+        yield time.process_time() - cpu, time.perf_counter() - wall
+
+
+def kit_turns(kit: subprocess.Popen[str]) -> Iterator[tuple[float, float]]:
+    """CPU and wall seconds of each turn of the kit's steps."""
+    assert kit.stdin
+    assert kit.stdout
+    while True:
+        kit.stdin.write(f"{TURN}\n")
+        kit.stdin.flush()
+        cpu, wall = json.loads(kit.stdout.readline())
+        yield cpu, wall
+
+
+def compare(settings: TrainSettings, kit_folder: Path, people: int, turns: int) -> None:
+    """Print crops a second of both trainers, turn by turn, and the ratio of their medians."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = few_people(settings.data.people, folder / "people", people)
+        changed = settings.model_copy(
+            update={
+                "data": settings.data.model_copy(
+                    update={"people": data, "cache": folder / "cache", "repeat": {}}
+                )
+            }
+        )
+        run = prepare(changed, folder, observer=Observers([]))
+        ours = our_turns(run)
+        next(ours)
+        batch_size, precision = settings.run.batch_size, run.precision
+        print(f"{settings.network}, one thread, batch of {batch_size}, {precision}")
+        folders = [kit_folder, data, folder / "kit-cache", folder / "kit"]
+        arguments = [*folders, batch_size, precision]
+        with subprocess.Popen(
+            [sys.executable, "-c", KIT, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "YOLO_CONFIG_DIR": str(folder)},
+        ) as kit:
+            try:
+                assert kit.stdout
+                while not (line := kit.stdout.readline()).startswith("{"):
+                    print(f"kit: {line.strip()}")
+                theirs = kit_turns(kit)
+                next(theirs)
+                pairs = [(next(ours), next(theirs)) for _ in range(turns)]
+            finally:
+                kit.kill()
+    tell(pairs, TURN * settings.run.batch_size)
+
+
+def tell(pairs: list[tuple[tuple[float, float], tuple[float, float]]], crops: int) -> None:
+    """Print the table and the ratio."""
+    for kind, name in ((0, "CPU"), (1, "wall")):
+        ours, theirs = ([crops / pair[side][kind] for pair in pairs] for side in (0, 1))
+        for who, speeds in (("ours", ours), ("kit", theirs)):
+            each = " ".join(f"{speed:.1f}" for speed in speeds)
+            print(f"  {who:<5}{statistics.median(speeds):6.1f} crops/s of {name} time  ({each})")
+        ratio = statistics.median(ours) / statistics.median(theirs)
+        print(f"  ratio of medians, {name} time: {ratio:.3f}")
+
+
 def main() -> None:
     """Print the table."""
-    path, *overrides = sys.argv[1:]
-    settings = load_run(Path(path), overrides_of(overrides, None) | {"data.evaluate_on": None})
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="GROUP.FIELD=VALUE")
+    parser.add_argument("--kit", type=Path, help="folder of the other trainer")
+    parser.add_argument("--people", type=int, default=400, help="people to compare on")
+    parser.add_argument("--turns", type=int, default=5, help="turns of each to compare")
+    given = parser.parse_intermixed_args()
+    settings = load_run(given.run, overrides_of(given.overrides) | {"data.evaluate_on": None})
+    if given.kit:
+        compare(settings, given.kit, given.people, given.turns)
+        return
     with tempfile.TemporaryDirectory() as out:
         run = prepare(settings, Path(out), observer=Observers([]))
         parts, crops_a_second = measure(run)
