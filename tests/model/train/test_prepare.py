@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from distilpose.model.errors import DataError
-from distilpose.model.train.prepare import Observers, prepare
+from distilpose.model.train.observers import Observers
+from distilpose.model.train.prepare import prepare
 from distilpose.model.train.settings import TrainSettings
 from tiny_people import write_people
 

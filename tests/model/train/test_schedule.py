@@ -28,24 +28,24 @@ class Clock:
 
 def test_progress_by_steps_ignores_the_clock() -> None:
     clock = Clock()
-    progress = Progress(RunSettings(steps=10), 3, 2, clock)
+    progress = Progress(RunSettings(steps=10), 3, clock)
     clock.now += 1e6
     progress.step = 5
     assert progress.share == 0.5
 
 
 def test_epochs_are_steps_over_the_people() -> None:
-    progress = Progress(RunSettings(epochs=2.5), 4, 2, Clock())
+    progress = Progress(RunSettings(epochs=2.5), 4, Clock())
     assert progress.total_steps == 10
 
 
 def test_crops_are_full_steps_of_all_processes() -> None:
-    assert Progress(RunSettings(crops=100), 4, 48, Clock()).total_steps == 3
+    assert Progress(RunSettings(crops=100), 4, Clock(), crops_per_step=48).total_steps == 3
 
 
 def test_a_budget_counts_wall_time_and_earlier_starts() -> None:
     clock = Clock()
-    progress = Progress(RunSettings(budget_seconds=100), 4, 2, clock, spent_seconds=30)
+    progress = Progress(RunSettings(budget_seconds=100), 4, clock, spent_seconds=30)
     clock.now += 20
     assert progress.total_steps is None
     assert progress.share == pytest.approx(0.5)

@@ -51,7 +51,8 @@ class Helped(nn.Module):
         watched = network.observe(crops_BCHW, watch=self._loss.attention > 0)
         attention_BKRC = None
         if watched.attention_BKV is not None:
-            attention_BKRC = watched.attention_BKV.unflatten(2, network.config.token_grid_hw)
+            shares_BKV = watched.attention_BKV
+            attention_BKRC = shares_BKV.view(*shares_BKV.shape[:2], *network.config.token_grid_hw)
         dense = None if self.dense is None else self.dense(watched.features_BCHW)
         if self._loss.point == "token":
             # The map is not handed out: with several processes nothing unused may be.

@@ -75,7 +75,10 @@ class Run:
         self._helped = Helped(self.network, self.settings.loss).to(self.device)
         self._helped.load_state_dict(start.helpers, strict=False)
         self.progress = Progress(
-            run, self.loader.steps_per_epoch, self.loader.crops_per_step, self.clock
+            run,
+            self.loader.steps_per_epoch,
+            self.clock,
+            crops_per_step=self.loader.crops_per_step,
         )
         on_cpu = self.device.type == "cpu"
         self._augment = augment_cpu.augment if on_cpu else augment.augment

@@ -213,7 +213,7 @@ def attention_cross_entropy(attention_BKRC: Tensor, target_BKHW: Tensor, weight:
 
 
 def _cross_entropy(log_share_BKRC: Tensor, target_BKHW: Tensor, weight: Tensor) -> Tensor:
-    goal_BKRC = functional.adaptive_avg_pool2d(target_BKHW, log_share_BKRC.shape[2:])
+    goal_BKRC = functional.adaptive_avg_pool2d(target_BKHW, (*log_share_BKRC.shape[2:],))
     goal_BKRC = goal_BKRC / goal_BKRC.sum(dim=(2, 3), keepdim=True).clamp(min=_TINY)
     entropy = -(goal_BKRC * log_share_BKRC).sum(dim=(2, 3))  # (B, K)
     return (weight * entropy).sum() / weight.sum().clamp(min=1)

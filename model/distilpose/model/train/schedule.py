@@ -16,12 +16,12 @@ class Progress:
 
     run: RunSettings
     steps_per_epoch: int
-    crops_per_step: int
-    """Of all processes together."""
     clock: Callable[[], float]
     step: int = 0
     spent_seconds: float = 0.0
     """Wall time of earlier starts of this run."""
+    crops_per_step: int = 1
+    """Of all processes together; a run whose length is in crops needs it."""
 
     def __post_init__(self) -> None:
         self._began = self.clock()
