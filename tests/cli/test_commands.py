@@ -84,7 +84,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_1() -> None:
 def test_doctor_names_device_threads_weights_and_decoders() -> None:
     done = distilpose("doctor")
     assert done.returncode == 0, done.stdout
-    for word in ("cpus", "torch", "device", "weights", "distilpose-s", "jpeg", "avif"):
+    for word in ("cpus", "torch", "device", "weights", "distilpose-n", "jpeg", "avif"):
         assert word in done.stdout
 
 
@@ -96,7 +96,7 @@ def test_doctor_reports_weights_that_are_missing() -> None:
 
 def test_weights_show_prints_the_packaged_card() -> None:
     done = distilpose("weights", "show")
-    assert done.stdout.startswith("# distilpose-s, version")
+    assert done.stdout.startswith("# distilpose-n, version")
     assert "## Licences" in done.stdout
 
 

@@ -204,7 +204,7 @@ def test_a_student_labels_nothing(photos: Path) -> None:
     out = photos / "labels.json.gz"
     done = data("label", photos, "--teacher", packaged_student(), "--out", out)
     assert done.exit_code == 1
-    assert "distilpose-s is no teacher" in done.stderr
+    assert "distilpose-n is no teacher" in done.stderr
     assert not out.exists()
 
 

@@ -110,7 +110,7 @@ def test_a_budget_is_shared_by_the_runs_of_a_table(config: Path, tmp_path: Path)
         (("--set", "steps"), "--set steps: expected GROUP.FIELD=VALUE"),
         (("--set", "run.steps=0"), "run.steps: Input should be greater than or equal to 1"),
         (("--set", "run.stops=9"), "run.stops: Extra inputs are not permitted"),
-        (("--set", "network=resnet"), "'resnet' is unknown; known: distilpose-s"),
+        (("--set", "network=resnet"), "'resnet' is unknown; known: distilpose-n"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(

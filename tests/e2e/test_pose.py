@@ -61,7 +61,7 @@ def test_all_four_people_of_the_bus_photo_are_found(client: httpx.Client) -> Non
 
 def test_an_answer_has_the_documented_shape(client: httpx.Client) -> None:
     answer = post_jpeg(client).json()
-    assert answer["model"]["name"] == "distilpose-s"
+    assert answer["model"]["name"] == "distilpose-n"
     [image] = answer["images"]
     assert (image["index"], image["width"], image["height"]) == (0, *BUS_SIZE_WH)
     assert set(answer["timing_ms"]) == {"decode", "detect", "pose", "queue", "total"}

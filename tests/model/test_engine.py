@@ -16,17 +16,20 @@ GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
 
 
-def student() -> Student:
+def student(name: str = "distilpose-s") -> Student:
     torch.manual_seed(0)
-    network = build("distilpose-s")
+    network = build(name)
     assert isinstance(network, Student)
     return network
 
 
 def engine(
-    *, buckets: tuple[int, ...] = (1, 2, 4), dtype: torch.dtype = torch.float32
+    name: str = "distilpose-s",
+    *,
+    buckets: tuple[int, ...] = (1, 2, 4),
+    dtype: torch.dtype = torch.float32,
 ) -> PoseEngine:
-    return PoseEngine(student(), device=CPU, dtype=dtype, buckets=buckets)
+    return PoseEngine(student(name), device=CPU, dtype=dtype, buckets=buckets)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +60,9 @@ def test_no_crops_give_no_answers() -> None:
     assert [a.shape for a in arrays] == [(0, 17, 2), (0, 17), (0, 17, 2)]
 
 
-def test_b11_a_crop_gets_the_same_answer_in_any_company(crops_BHWC: np.ndarray) -> None:
-    student_engine = engine(buckets=(1, 4))
+@pytest.mark.parametrize("name", ["distilpose-s", "distilpose-n"])
+def test_b11_a_crop_gets_the_same_answer_in_any_company(name: str, crops_BHWC: np.ndarray) -> None:
+    student_engine = engine(name, buckets=(1, 4))
     together = student_engine.run(crops_BHWC)
     for index in range(len(crops_BHWC)):
         alone = student_engine.run(crops_BHWC[index : index + 1])

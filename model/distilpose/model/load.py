@@ -40,7 +40,7 @@ class Models:
 
 def packaged_student() -> Path:
     """The student weights that ship with this package."""
-    return Path(str(files("distilpose.model"))) / _PACKAGED / "distilpose-s.safetensors"
+    return Path(str(files("distilpose.model"))) / _PACKAGED / "distilpose-n.safetensors"
 
 
 def packaged_teacher() -> Path:

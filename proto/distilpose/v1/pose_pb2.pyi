@@ -351,7 +351,7 @@ class ModelVersion(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Such as `distilpose-s`."""
+    """Such as `distilpose-n`."""
     version: _builtins.str
     """Of its weights."""
     def __init__(
@@ -833,7 +833,7 @@ class Model(_message.Message):
     DETECTOR_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Such as `distilpose-s`."""
+    """Such as `distilpose-n`."""
     version: _builtins.str
     """Of its weights."""
     sha256: _builtins.str

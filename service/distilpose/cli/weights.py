@@ -30,7 +30,7 @@ def show(file: Path | None) -> None:
 @command.command("import")
 @click.argument("checkpoint", type=_FILE)
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--architecture", required=True, help="distilpose-s, distilpose-l, tokenpose-s, ...")
+@click.option("--architecture", required=True, help="distilpose-s, distilpose-l, tokenpose-s or tokenpose-l.")
 @click.option("--weights-version", default="1", show_default=True, help="Version for the card.")
 @click.option("--licence", multiple=True, help="Licence of the weights, for the card.")
 def import_(

@@ -81,7 +81,7 @@ class ModelSettings(_Group):
     """The student and the device."""
 
     weights: Path | None = Field(
-        None, description="Student weights (safetensors); the packaged distilpose-s by default."
+        None, description="Student weights (safetensors); the packaged distilpose-n by default."
     )
     weights_sha256: str | None = Field(
         None,
