@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from PIL import Image
@@ -53,7 +54,7 @@ def test_predict_prints_a_line_a_photo_and_draws_it(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(photo("bus.jpg")[:9000])
     (tmp_path / "bus.jpg").write_bytes(photo("bus.jpg"))
     (tmp_path / "notes.txt").write_text("no photo")
-    done = distilpose("predict", tmp_path, "--out", tmp_path / "out", "--min-keypoint-score", 0.3)
+    done = distilpose("predict", tmp_path, "--out", tmp_path / "out")
     assert done.returncode == 1  # one of the photos could not be read
     broken, bus = (json.loads(line) for line in done.stdout.splitlines())
     assert "Premature end of JPEG file" in broken["error"]
@@ -62,6 +63,51 @@ def test_predict_prints_a_line_a_photo_and_draws_it(tmp_path: Path) -> None:
     assert len(bus["poses"]) >= 4
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["bus.jpg"]
     assert picture_size_wh(tmp_path / "out" / "bus.jpg") == BUS_SIZE_WH
+
+
+def visible_from(done: "subprocess.CompletedProcess[str]") -> tuple[float, float]:
+    """The best score of what is not visible, and the least of what is."""
+    [line] = done.stdout.splitlines()
+    keypoints = [k for pose in json.loads(line)["poses"] for k in pose["keypoints"]]
+    hidden = [k["score"] for k in keypoints if not k["visible"]]
+    return max(hidden, default=-1), min(k["score"] for k in keypoints if k["visible"])
+
+
+def test_predict_takes_the_threshold_of_the_settings_unless_one_is_given() -> None:
+    setting = {"DISTILPOSE_LIMITS__MIN_KEYPOINT_SCORE": "0.7"}
+    # Boxes of anything: many of their keypoints are nowhere.
+    arguments = ("predict", photo_path("bus.jpg"), "--min-box-score", 0.01)
+    zero = ("--min-keypoint-score", 0)
+
+    hidden, seen = visible_from(distilpose(*arguments))
+    assert 0 < hidden < 0.3 <= seen
+    hidden, seen = visible_from(distilpose(*arguments, **setting))
+    assert 0.3 < hidden < 0.7 <= seen
+    hidden, seen = visible_from(distilpose(*arguments, *zero, **setting))
+    assert hidden == -1
+    assert seen < 0.3
+
+
+def test_predict_draws_ellipses_only_when_asked(tmp_path: Path) -> None:
+    pictures = {}
+    for name, flags in {"plain": [], "sigma": ["--sigma"]}.items():
+        out = tmp_path / name
+        done = distilpose("predict", photo_path("zidane.jpg"), "--out", out, *flags)
+        assert done.returncode == 0, done.stderr
+        with Image.open(out / "zidane.jpg") as picture:
+            pictures[name] = np.asarray(picture.convert("RGB")).astype(int)
+    differs = np.abs(pictures["plain"] - pictures["sigma"]).max(-1) > 30
+    assert differs.mean() > 0.02
+
+
+def test_predict_refuses_ellipses_on_nothing_and_thresholds_that_are_no_number() -> None:
+    refused = distilpose("predict", photo_path("bus.jpg"), "--sigma")
+    assert refused.returncode == 2
+    assert "--sigma: only with --out" in refused.stderr
+    refused = distilpose("predict", photo_path("bus.jpg"), "--min-keypoint-score", "nan")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: min_keypoint_score: ")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_config_prints_the_effective_settings_without_secrets(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What commands tell of errors made on purpose, and of extras that are missing."""
 
+from pathlib import Path
+
 import click
 import pytest
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import refuse_sigma_without, told_errors
 from distilpose.model.errors import WeightsError
 
 
@@ -23,3 +25,10 @@ def test_a_bug_is_not_dressed_up() -> None:
     missing = ModuleNotFoundError("No module named 'ours'", name="ours")
     with pytest.raises(ModuleNotFoundError), told_errors():
         raise missing
+
+
+def test_ellipses_need_a_picture_to_be_drawn_on() -> None:
+    refuse_sigma_without(None, sigma=False)
+    refuse_sigma_without(Path("drawn"), sigma=True)
+    with pytest.raises(click.UsageError, match="--sigma: only with --out"):
+        refuse_sigma_without(None, sigma=True)

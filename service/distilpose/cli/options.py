@@ -13,6 +13,12 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+sigma_option = click.option(
+    "--sigma",
+    is_flag=True,
+    help="Draw an ellipse of one sigma around each visible keypoint; with --out only.",
+)
+
 config_option = click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -36,6 +42,16 @@ def told_errors() -> Iterator[None]:
             raise
         text = f"this command needs {err.name}: pip install 'distilpose[train]'"
         raise click.ClickException(text) from err
+
+
+def refuse_sigma_without(out: Path | None, *, sigma: bool) -> None:
+    """Return if ellipses are not asked for, or there is a picture to draw them on.
+
+    Raises:
+        click.UsageError: they would be drawn on nothing.
+    """
+    if sigma and out is None:
+        raise click.UsageError("--sigma: only with --out, which draws")
 
 
 def seconds(text: str) -> float:
