@@ -182,7 +182,8 @@ def least_visible(target: str, **options: Any) -> tuple[list[float], list[float]
         [answer] = stub.StreamPose(iter(messages))
     [called], [streamed] = image.poses, answer.poses
     assert [k.visible for k in called.keypoints] == [k.visible for k in streamed.keypoints]
-    return tuple([k.score for k in called.keypoints if k.visible is v] for v in (True, False))
+    seen = [k.score for k in called.keypoints if k.visible]
+    return seen, [k.score for k in called.keypoints if not k.visible]
 
 
 def test_a_threshold_that_is_not_given_is_the_setting(start_server: Any) -> None:

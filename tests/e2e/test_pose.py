@@ -199,7 +199,7 @@ def test_r2_a_threshold_of_zero_makes_everything_visible(client: httpx.Client) -
     assert all(k["visible"] for pose in found for k in pose["keypoints"])
 
 
-def post_anything(client: httpx.Client, **query: object) -> httpx.Response:
+def post_anything(client: httpx.Client, **query: Any) -> httpx.Response:
     """Asks for boxes that hold hardly a person: many of their keypoints are nowhere."""
     return post_jpeg(client, boxes=[[[0, 0, 200, 300], [49, 400, 245, 902]]], **query)
 
