@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 import yaml
 from PIL import Image
 
+from distilpose.model.networks import build
+from distilpose.model.networks.trunk import yolo26n_pose
+from distilpose.model.weights import read_tensors
 from golden_rules import filled_state
 from photos import BUS_SIZE_WH, photo, photo_path
 
@@ -157,6 +161,33 @@ def test_a_published_checkpoint_is_imported_and_served(tmp_path: Path) -> None:
     assert "published.pth" in distilpose("weights", "show", out).stdout
     predicted = distilpose("predict", photo_path("zidane.jpg"), "--weights", out)
     assert len(json.loads(predicted.stdout)["poses"]) == 2
+
+
+def test_a_trunk_is_imported_and_shown_and_answers_nothing(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = {key: tensor.contiguous() for key, tensor in yolo26n_pose().state_dict().items()}
+    safetensors.torch.save_file(tensors, tmp_path / "yolo26n-pose.safetensors")
+    out, architecture = tmp_path / "trunk.safetensors", ("--architecture", "yolo26n-pose-trunk")
+    done = distilpose(
+        "weights", "import", tmp_path / "yolo26n-pose.safetensors", out, *architecture
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"wrote {out}: yolo26n-pose-trunk, 168 tensors\n"
+
+    stored, card, _ = read_tensors(out)
+    own = build("distilpose-n").state_dict()
+    assert {key: tensor.shape for key, tensor in stored.items()} == {
+        key: tensor.shape for key, tensor in own.items() if key.startswith("trunk.")
+    }
+    assert {str(t.dtype) for t in stored.values() if t.ndim > 1} == {"torch.float16"}
+    assert (card.crops_seen, card.calibrated) == (0, False)
+    assert "AGPL-3.0" in card.licences[0]
+    page = distilpose("weights", "show", out).stdout
+    assert "imported from yolo26n-pose.safetensors, sha256" in page
+
+    refused = distilpose("predict", photo_path("zidane.jpg"), "--weights", out)
+    assert refused.returncode == 1
+    assert "yolo26n-pose-trunk is the bare trunk of a network" in refused.stderr
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:

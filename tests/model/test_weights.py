@@ -15,6 +15,7 @@ from torch import Tensor
 from calibrations import constant_calibration
 from distilpose.model import weights
 from distilpose.model.card import Card, Figure, card_markdown
+from distilpose.model.configs import TRUNK
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student
 from golden_rules import filled_state
@@ -258,6 +259,16 @@ def test_a_missing_folder_is_named_when_writing(tmp_path: Path) -> None:
     path = tmp_path / "none" / "detector.safetensors"
     with pytest.raises(WeightsError, match=r"none/detector.safetensors: cannot be written"):
         weights.write_tensors(path, {"weight": torch.ones(1)}, _card())
+
+
+def test_a_bare_trunk_has_a_card_but_is_no_network_to_load(tmp_path: Path) -> None:
+    path = tmp_path / "trunk.safetensors"
+    weights.write_halved(path, {"trunk.layers.0.conv.weight": torch.ones(2, 3)}, _card(TRUNK))
+    assert weights.read_card(path).architecture == "yolo26n-pose-trunk"
+    with pytest.raises(
+        WeightsError, match=r"trunk\.safetensors: yolo26n-pose-trunk is the bare tr"
+    ):
+        weights.load(path)
 
 
 def test_the_packaged_student_fits_its_architecture_and_its_page_shows_its_card() -> None:
