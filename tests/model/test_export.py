@@ -9,6 +9,7 @@ import torch
 
 from calibrations import constant_calibration
 from distilpose.model import crop, geometry, openvino_runtime, weights
+from distilpose.model.arrays import CropsBHWC
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import ConfigError, WeightsError
@@ -92,6 +93,48 @@ def test_an_openvino_file_answers_as_torch_and_brings_its_card(
     assert [output.any_name for output in graph.outputs] == list(PoseArrays._fields)
     assert graph.get_rt_info("card").astype(str) == loaded.card.model_dump_json()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["student.bin", "student.xml"]
+
+
+@pytest.fixture(scope="module")
+def on_trunk() -> weights.Weights:
+    """A `distilpose-n` with random weights."""
+    torch.manual_seed(0)
+    card = packaged().card.model_copy(update={"architecture": "distilpose-n", "calibrated": False})
+    return weights.Weights(build("distilpose-n").eval(), card, None, "")
+
+
+def answers_of_torch(loaded: weights.Weights, crops_BHWC: CropsBHWC) -> PoseArrays:
+    buckets = (len(crops_BHWC),)
+    engine = PoseEngine(
+        loaded.network, device=torch.device("cpu"), dtype=torch.float32, buckets=buckets
+    )
+    return engine.run(crops_BHWC)
+
+
+@pytest.mark.parametrize("people", [1, 3])
+def test_an_openvino_file_of_a_student_on_the_trunk_answers_as_torch(
+    tmp_path: Path, on_trunk: weights.Weights, people: int
+) -> None:
+    export(on_trunk, tmp_path / "n.xml", "openvino")
+    graph = openvino_runtime.read(tmp_path / "n.xml")
+    answers = openvino_runtime.compiled(graph, threads=1)(CROPS_BHWC[:people])
+    expected = answers_of_torch(on_trunk, CROPS_BHWC[:people])
+    for ours, want in zip(answers, expected, strict=True):
+        assert scaled_error(ours, want) <= TOLERANCE
+
+
+@pytest.mark.slow
+def test_an_onnx_file_of_a_student_on_the_trunk_answers_as_torch(
+    tmp_path: Path, on_trunk: weights.Weights
+) -> None:
+    export(on_trunk, tmp_path / "n.onnx", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "n.onnx")
+    for people in (1, 3):
+        crops_BHWC = CROPS_BHWC[:people]
+        answers = session.run(list(PoseArrays._fields), {"crops": crops_BHWC})
+        expected = answers_of_torch(on_trunk, crops_BHWC)
+        for ours, want in zip(answers, expected, strict=True):
+            assert scaled_error(ours, want) <= TOLERANCE
 
 
 def test_a_file_that_answers_otherwise_is_not_left_behind(
