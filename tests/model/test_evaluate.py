@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from distilpose.model import weights
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.detector import Detections
 from distilpose.model.errors import DataError
 from distilpose.model.evaluate import evaluate, sheet
-from distilpose.model.load import load_models
+from distilpose.model.load import load_models, packaged_student
+from distilpose.model.networks import build
 from distilpose.model.people import PeopleFolder
 from distilpose.model.predict import Pose, Predictor
+from distilpose.model.teacher_engine import TeacherPredictor
 from photos import photo_path
+from tiny_people import write_people
 
 SHAPE_XY = np.stack([np.arange(17) % 4 / 4, np.arange(17) / 17], -1).astype(np.float32)
 """A pose as fractions of its box."""
@@ -294,3 +299,19 @@ def test_the_packaged_models_are_right_about_their_own_answers(tmp_path: Path, b
     assert report.pck == 1
     assert report.published.ar == pytest.approx(1)
     assert report.served.ar == pytest.approx(1)
+
+
+def test_a_teacher_on_the_trunk_is_measured_from_its_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-n"})
+    path = tmp_path / "teacher.safetensors"
+    weights.save(path, build("tokenpose-n").state_dict(), card)
+    people_folder = PeopleFolder(write_people(tmp_path / "people"))
+
+    models = load_models(weights=path, device="cpu", dtype="float32", allow_teacher=True)
+    report = evaluate(models.predictor, people_folder, flip_test=True)
+
+    assert isinstance(models.predictor, TeacherPredictor)
+    assert models.card.architecture == "tokenpose-n"
+    assert len(report.results) == 6
+    assert 0 <= report.mean_oks <= 1
