@@ -102,9 +102,9 @@ def yolo(config: str = "26/yolo26-pose.yaml", *, scale: str = "n", kind: str = "
     network = getattr(tasks, kind)(described, verbose=False).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight, module.running_var):
+            for values in (module.weight, module.get_buffer("running_var")):
                 nn.init.uniform_(values, 0.7, 1.4)
-            for values in (module.bias, module.running_mean):
+            for values in (module.bias, module.get_buffer("running_mean")):
                 nn.init.normal_(values, std=0.1)
     return network
 

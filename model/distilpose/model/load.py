@@ -43,11 +43,6 @@ def packaged_student() -> Path:
     return Path(str(files("distilpose.model"))) / _PACKAGED / "distilpose-n.safetensors"
 
 
-def packaged_teacher() -> Path:
-    """The teacher weights that ship with this package."""
-    return packaged_student().with_name("tokenpose-s.safetensors")
-
-
 def load_models(
     *,
     weights: Path | None = None,

@@ -1,4 +1,4 @@
-"""Shows some of the people whom a teacher labelled."""
+"""Shows some of the people whom a network labelled."""
 
 from pathlib import Path
 from typing import Final

@@ -126,9 +126,7 @@ class TrainSettings(_Group):
     """A run: a teacher learns heatmaps from labels, a student from labels and a frozen teacher."""
 
     network: str = Field(description="tokenpose-s, tokenpose-l, distilpose-s or distilpose-l.")
-    teacher: Path | Literal["packaged"] | None = Field(
-        None, description="A student's teacher: its weights file, or the one in the package."
-    )
+    teacher: Path | None = Field(None, description="A student's teacher: its weights file.")
     start_from: Path | Literal["packaged", "nothing"] | None = Field(
         None,
         description="Weights to start from, as far as they fit: a file or the package's own; none: "

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.load import packaged_student, packaged_teacher
+from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.weights import read_tensors
@@ -16,7 +16,7 @@ _TEACHER_HEAD = "keypoint_head.tokenpose."
 
 def teacher_file(settings: TrainSettings) -> Path | None:
     """The weights file of a student's teacher, where it has one."""
-    return packaged_teacher() if settings.teacher == "packaged" else settings.teacher
+    return settings.teacher
 
 
 def start_weights(network: Student | Teacher, settings: TrainSettings) -> int:
@@ -33,7 +33,7 @@ def start_weights(network: Student | Teacher, settings: TrainSettings) -> int:
     if path is None or path == "nothing":
         return 0
     if path == "packaged":
-        path = packaged_student() if is_student else packaged_teacher()
+        path = packaged_student()
     tensors, _, _ = read_tensors(path)
     own = network.state_dict()
     taken = {
