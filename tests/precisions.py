@@ -72,7 +72,9 @@ def box_changes(some: Detections, others: Detections) -> BoxChanges:
 
 def pose_changes(some: PoseArrays, others: PoseArrays) -> PoseChanges:
     """By how much two answers to the same crops differ; `some` says which keypoints are sure."""
-    shift_crop_px = (others.xy_crop - some.xy_crop) * np.float32([CROP_WIDTH, CROP_HEIGHT])
+    shift_crop_px = (others.xy_crop - some.xy_crop) * np.array(
+        [CROP_WIDTH, CROP_HEIGHT], np.float32
+    )
     nowhere = np.zeros_like(shift_crop_px)
     return PoseChanges(
         metrics.oks(shift_crop_px, nowhere, area_px2=_PERSON_AREA_CROP_PX2).astype(np.float32),

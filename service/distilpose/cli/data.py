@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import device_options, picture_progress, told_errors
+from distilpose.cli.options import SHARE, device_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,7 +116,7 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
 @click.option("--detector", type=_WEIGHTS, help="Detection weights; packaged by default.")
 @click.option(
     "--min-box-score",
-    type=click.FloatRange(0, 1),
+    type=SHARE,
     default=0.5,
     show_default=True,
     help="Detections from 0.2 up to this are doubtful: neither people nor background.",

@@ -1,5 +1,6 @@
 """Options and conversions that several commands share."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,22 @@ import click
 TRAIN_EXTRA: Final = {"faster_coco_eval", "matplotlib", "tensorboard"}
 """Packages that only training and measuring need."""
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class _Share(click.FloatRange):
+    """A number from 0 to 1. click's own range lets NaN through, which is not below 0."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+SHARE: Final = _Share(0, 1)
+"""The type of options that are a score or a share."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
