@@ -24,7 +24,7 @@ from distilpose.service.settings import GrpcSettings
 from distilpose.service.streams import Stream, Streams
 
 WINDOW = 8
-POSE = Options(min_box_score=0.25, max_people=5)
+POSE = Options(min_box_score=0.25, max_people=5, min_keypoint_score=0.3)
 Estimate = Callable[[Frame], PoseAnswer]
 
 

@@ -24,7 +24,7 @@ from distilpose.service.domain import ImageAnswer, Options, PoseAnswer
 from distilpose.service.schemas_answer import ModelOut, answer_out
 
 MIN_BOX_SCORE = 0.25
-OPTIONS = Options(min_box_score=MIN_BOX_SCORE, max_people=50)
+OPTIONS = Options(min_box_score=MIN_BOX_SCORE, max_people=50, min_keypoint_score=0.3)
 
 
 class Photo(NamedTuple):

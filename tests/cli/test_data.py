@@ -5,6 +5,7 @@ import json
 import math
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from calibrations import constant_calibration
 from distilpose.cli import main
 from distilpose.model.card import Card
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import TokenPose, build
 from distilpose.model.people import PeopleFolder
-from distilpose.model.weights import load, save
+from distilpose.model.weights import load, read_tensors, save, write_tensors
 from labelled import FRONTAL, encoded, noise, person, picture, write_folder
 from photos import BUS_BOXES_XYXY_PX, photo
 
@@ -175,13 +177,18 @@ def empty(tmp_path: Path) -> Path:
     return folder
 
 
+def labels_in(path: Path) -> dict[str, Any]:
+    with gzip.open(path, "rt") as file:
+        document: dict[str, Any] = json.load(file)
+    return document
+
+
 def test_labels_say_by_which_networks_and_settings(empty: Path, teacher: Path) -> None:
     out = empty / "labels.json.gz"
     options = ("--min-box-score", "0.4", "--dtype", "float32")
     assert data("label", empty, "--teacher", teacher, "--out", out, *options).exit_code == 0
-    with gzip.open(out, "rt") as file:
-        info = json.load(file)["info"]
-    assert info["teacher"] == {
+    info = labels_in(out)["info"]
+    assert info["network"] == {
         "architecture": "tokenpose-s",
         "version": "7",
         "sha256": load(teacher).sha256,
@@ -189,6 +196,7 @@ def test_labels_say_by_which_networks_and_settings(empty: Path, teacher: Path) -
     assert info["detector"]["name"] == "yolov8n-person"
     assert info["settings"]["min_box_score"] == 0.4
     assert info["settings"]["dtype"] == "float32"
+    assert info["settings"]["keypoint_score"] == "raw"
 
 
 def test_a_photo_of_nobody_has_no_people_and_no_sheet(empty: Path, teacher: Path) -> None:
@@ -200,12 +208,39 @@ def test_a_photo_of_nobody_has_no_people_and_no_sheet(empty: Path, teacher: Path
     assert [each.people for each in PeopleFolder(empty).pictures] == [()]
 
 
-def test_a_student_labels_nothing(photos: Path) -> None:
-    out = photos / "labels.json.gz"
-    done = data("label", photos, "--teacher", packaged_student(), "--out", out)
-    assert done.exit_code == 1
-    assert "distilpose-s is no teacher" in done.stderr
-    assert not out.exists()
+def test_the_packaged_student_labels_where_no_network_is_given(photos: Path) -> None:
+    out, student = photos / "labels.json.gz", load(packaged_student())
+    done = data("label", photos, "--out", out, "--dtype", "float32")
+    assert done.exit_code == 0, done.stderr
+    info = labels_in(out)["info"]
+    assert (info["network"]["architecture"], info["network"]["sha256"]) == (
+        student.card.architecture,
+        student.sha256,
+    )
+    assert info["settings"]["keypoint_score"] == "probability"
+    [picture] = PeopleFolder(photos).pictures
+    people = [each for each in picture.people if each.label == "pseudo"]
+    assert len(people) == 3
+    for one in people:
+        labelled = one.keypoint_weight > 0
+        x1, y1, x2, y2 = one.box_xyxy_px
+        beyond_px = np.maximum([x1, y1] - one.keypoints_xy_px, one.keypoints_xy_px - [x2, y2])
+        assert labelled.sum() >= 8
+        assert (beyond_px[labelled] < 0.1 * (y2 - y1)).all()
+
+
+def test_a_given_students_probabilities_make_the_weights(photos: Path) -> None:
+    tensors, card, _ = read_tensors(packaged_student())
+    student, out = photos.parent / "sure.safetensors", photos / "labels.json.gz"
+    calibration = constant_calibration(score=0.6, sigma_cell=1)
+    write_tensors(student, tensors, card, calibration=calibration)
+    assert data("label", photos, "--teacher", student, "--out", out).exit_code == 0
+    weights = [
+        weight
+        for entry in labels_in(out)["annotations"]
+        for weight in entry.get("keypoint_weight", [])
+    ]
+    assert 0.55 < max(weights) <= 0.6
 
 
 @pytest.mark.parametrize("out", ["labels.json", "nowhere/labels.json.gz"])

@@ -53,7 +53,7 @@ def coco_folder(folder: Path, *, label: str = "human") -> Path:
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("student")
-    options = ("--json", folder / "report.json", "--pictures", folder)
+    options = ("--json", folder / "report.json", "--pictures", folder / "pictures")
     done = evaluate(coco_folder(folder / "data"), *options)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
@@ -67,7 +67,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     weights.save(folder / "teacher.safetensors", filled_state("tokenpose-s"), card)
     options = ("--weights", folder / "teacher.safetensors", "--json", folder / "report.json")
     data = coco_folder(folder / "data", label="pseudo")
-    done = evaluate(data, *options, "--boxes", "detector", "--no-flip-test")
+    boxes = ("--boxes", "detector", "--min-box-score", "0.25")
+    done = evaluate(data, *options, *boxes, "--no-flip-test")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -80,14 +81,20 @@ def test_figures_and_protocol_are_printed(student: tuple[Path, str]) -> None:
     _, printed = student
     for word in ("published", "served", "AP50", "mean OKS", "PCK@0.2", "Flip test: on"):
         assert word in printed
-    for word in ("5.36 M parameters, 2.70 GMACs", "crops/s in batches of", "ECE", "whole"):
+    for word in ("4.52 M parameters, 0.62 GMACs", "crops/s in batches of", "ECE", "whole"):
         assert word in printed
 
 
 def test_pictures_are_drawn(student: tuple[Path, str]) -> None:
     for sheet in ("worst", "random"):
-        with Image.open(student[0] / f"{sheet}.png") as picture:
+        with Image.open(student[0] / "pictures" / f"{sheet}.png") as picture:
             assert picture.size[1] > 300
+
+
+def test_the_worst_people_are_drawn_and_listed(student: tuple[Path, str]) -> None:
+    drawn = [path.name for path in (student[0] / "pictures").glob("01-annotation-1-oks-*.png")]
+    assert len(drawn) == 1
+    assert drawn[0] in (student[0] / "pictures" / "worst.csv").read_text()
 
 
 def test_the_report_has_the_figures(student: tuple[Path, str]) -> None:
@@ -101,7 +108,7 @@ def test_the_report_has_network_cost_speed_and_reliability(student: tuple[Path, 
     figures, card = report(student), weights.read_card(packaged_student())
     assert figures["network"]["version"] == card.version
     assert figures["network"]["calibrated"] == card.calibrated
-    assert figures["cost"]["parameters"] == 5_364_101
+    assert figures["cost"]["parameters"] == 4_518_030
     assert figures["speed"]["crops_per_second"] > 0
     assert figures["speed"].keys() >= {"batch_size", "runtime", "device", "dtype", "threads"}
     assert figures["reliability"]["all"]["keypoints"] == 5
@@ -111,6 +118,13 @@ def test_the_report_has_network_cost_speed_and_reliability(student: tuple[Path, 
 def test_detector_boxes_and_flip_test_are_chosen(teacher: tuple[Path, str]) -> None:
     figures = report(teacher)
     assert (figures["boxes"], figures["flip_test"]) == ("detector", False)
+    assert figures["min_box_score"] == 0.25
+    assert "Boxes: the detector's, from score 0.25." in figures["protocol"]
+
+
+def test_box_recall_is_reported_and_printed(teacher: tuple[Path, str]) -> None:
+    assert report(teacher)["box_recall"]["large"] == {"people": 1, "found": 1, "recall": 1}
+    assert "box recall 1.000 of 1 (- of 0 small, - of 0 medium, 1.000 of 1 large)" in teacher[1]
 
 
 def test_a_teacher_is_measured_and_its_scores_explained(teacher: tuple[Path, str]) -> None:
@@ -132,3 +146,28 @@ def test_a_folder_that_cannot_be_measured_is_named(tmp_path: Path) -> None:
     done = evaluate(tmp_path)
     assert done.returncode == 1
     assert str(tmp_path) in done.stderr
+
+
+def test_a_least_box_score_without_detector_boxes_is_a_usage_error(tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "--min-box-score", "0.25")
+    assert done.returncode == 2
+    assert "--min-box-score needs --boxes detector" in done.stderr
+
+
+def test_a_least_box_score_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "--boxes", "detector", "--min-box-score", "nan")
+    assert done.returncode == 2
+    assert "nan is not in the range 0<=x<=1" in done.stderr
+
+
+def test_pictures_are_not_written_over_others(tmp_path: Path) -> None:
+    data = coco_folder(tmp_path / "data")
+    done = evaluate(data, "--pictures", data)
+    assert done.returncode == 1
+    assert f"{data}: is not empty" in done.stderr
+
+
+def test_a_report_in_no_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "--json", tmp_path / "missing" / "report.json")
+    assert done.returncode == 2
+    assert "missing is not a folder" in done.stderr

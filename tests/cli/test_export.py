@@ -11,7 +11,7 @@ def test_export_writes_a_checked_file_and_says_how_near_it_is(tmp_path: Path) ->
     out = tmp_path / "student.xml"
     done = CliRunner().invoke(main, ["export", str(out), "--format", "openvino"])
     assert done.exit_code == 0, done.output
-    assert done.output.startswith(f"wrote {out}: distilpose-s ")
+    assert done.output.startswith(f"wrote {out}: distilpose-n ")
     assert "openvino, within " in done.output
     assert out.is_file()
     assert out.with_suffix(".bin").is_file()

@@ -1,9 +1,11 @@
 """What commands tell of errors made on purpose, and of extras that are missing."""
 
+from pathlib import Path
+
 import click
 import pytest
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import SHARE, refuse_sigma_without, told_errors
 from distilpose.model.errors import WeightsError
 
 
@@ -23,3 +25,21 @@ def test_a_bug_is_not_dressed_up() -> None:
     missing = ModuleNotFoundError("No module named 'ours'", name="ours")
     with pytest.raises(ModuleNotFoundError), told_errors():
         raise missing
+
+
+def test_ellipses_need_a_picture_to_be_drawn_on() -> None:
+    refuse_sigma_without(None, sigma=False)
+    refuse_sigma_without(Path("drawn"), sigma=True)
+    with pytest.raises(click.UsageError, match="--sigma: only with --out"):
+        refuse_sigma_without(None, sigma=True)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0.25"])
+def test_a_share_is_from_nothing_to_all(text: str) -> None:
+    assert SHARE.convert(text, None, None) == float(text)
+
+
+@pytest.mark.parametrize("text", ["-0.01", "1.01", "nan", "inf", "high"])
+def test_a_share_is_a_number_from_0_to_1(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        SHARE.convert(text, None, None)

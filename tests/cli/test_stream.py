@@ -24,6 +24,7 @@ from moving_people import Clip, timestamp_ms
 from ports import free_port
 from servers import start
 from stub_grpc_service import LOST, Failure, Plan, StubGrpcService
+from stub_grpc_service import person as stub_person
 
 FRAMES = 12
 
@@ -74,6 +75,50 @@ def test_people_are_drawn_with_their_numbers_into_an_mp4(clip: Path, tmp_path: P
     assert len(shots) == FRAMES
     assert [round(shot.timestamp_ms) for shot in shots] == [40 * i for i in range(FRAMES)]
     assert np.ptp(shots[5].image.astype(int)) > 100
+
+
+def drawn_frame(clip: Path, out: Path, *flags: str) -> np.ndarray[Any, Any]:
+    """The sixth picture of the drawn clip."""
+    with StubGrpcService() as service:
+        result = stream(clip, "--server", service.address, "--out", out, *flags)
+    assert result.exit_code == 0, result.output
+    with VideoReader(str(out)) as reader:
+        return list(reader.shots())[5].image.astype(int)
+
+
+def test_a_threshold_is_the_servers_unless_one_is_given(clip: Path) -> None:
+    with StubGrpcService() as service:
+        assert stream(clip, "--server", service.address).exit_code == 0
+        for given in (0, 0.5):
+            asked = stream(clip, "--server", service.address, "--min-keypoint-score", given)
+            assert asked.exit_code == 0
+    absent, zero, half = (messages[0].options.pose for messages in service.streams)
+    assert absent == pose_pb2.PoseOptions()
+    assert zero.HasField("min_keypoint_score")
+    assert (zero.min_keypoint_score, half.min_keypoint_score) == (0, 0.5)
+
+
+def test_ellipses_are_drawn_only_when_asked(clip: Path, tmp_path: Path) -> None:
+    plain = drawn_frame(clip, tmp_path / "plain.mp4")
+    sigma = drawn_frame(clip, tmp_path / "sigma.mp4", "--sigma")
+    assert (np.abs(plain - sigma).max(axis=-1) > 30).sum() > 50
+    refused = stream(clip, "--sigma")
+    assert refused.exit_code == 2
+    assert "--sigma: only with --out" in refused.stderr
+
+
+def test_what_the_server_calls_not_visible_is_not_drawn(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = drawn_frame(clip, tmp_path / "seen.mp4")
+    nobody = stub_person()
+    for keypoint in nobody.keypoints:
+        keypoint.visible = False  # with the same scores
+    monkeypatch.setattr("stub_grpc_service.person", lambda _=0: nobody)
+    hidden = drawn_frame(clip, tmp_path / "hidden.mp4", "--sigma")
+    inside = (slice(20, 45), slice(8, 25))  # of the box, without its sides and its label
+    assert np.ptp(seen[inside]) > 100
+    assert np.ptp(hidden[inside]) < 60
 
 
 def test_results_are_written_for_evaluation_tools(clip: Path, tmp_path: Path) -> None:

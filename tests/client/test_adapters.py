@@ -1,6 +1,7 @@
 """Answers as other tools read them, each read by the tool."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,17 @@ def test_mmpose_predictions_have_the_shape_that_mmpose_writes() -> None:
     assert np.array(instance["keypoint_scores"]).shape == (17,)
     assert instance["bbox"] == [[10, 50, 110, 250]]
     assert instance["bbox_score"] == pytest.approx(0.8)
+
+
+def labelled(answer: ImageAnswer, least: float | None) -> list[bool]:
+    """Which keypoints of the first person are labelled."""
+    exported = coco_annotations([(1, "a.jpg", answer)], min_keypoint_score=least)
+    return [v > 0 for v in exported["annotations"][0]["keypoints"][2::3]]
+
+
+def test_annotators_get_the_keypoints_that_were_answered_as_visible() -> None:
+    one_visible = replace(pose(10), visible=np.arange(17) == 6)
+    few = ImageAnswer(width=640, height=480, poses=(one_visible,))
+    assert labelled(few, None) == [index == 6 for index in range(17)]
+    assert labelled(few, 0.5) == [False] * 5 + [True] * 12
+    assert labelled(few, 0.0) == [True] * 17

@@ -87,6 +87,18 @@ def test_options_are_sent_and_those_not_given_are_absent(service: StubGrpcServic
     assert [len(boxes.boxes) for boxes in nobody.boxes] == [0]
 
 
+def test_a_threshold_of_zero_is_sent_and_none_is_left_to_the_server(
+    service: StubGrpcService,
+) -> None:
+    with Client(service.address) as client:
+        client.estimate(b"x", min_keypoint_score=0)
+        client.estimate(b"x", min_box_score=None, min_keypoint_score=None, max_people=None)
+    zero, absent = (asked.options for asked in service.asked)
+    assert zero.HasField("min_keypoint_score")
+    assert zero.min_keypoint_score == 0
+    assert absent == pose_pb2.PoseOptions()
+
+
 def test_a_key_goes_along(service: StubGrpcService) -> None:
     with Client(service.address, api_key="secret") as client:
         client.estimate(b"x")

@@ -129,6 +129,14 @@ def test_a_file_is_posted_as_it_is_with_options_and_key(asked: Asked) -> None:
     assert 6000 < int(headers["x-request-timeout-ms"]) <= 7000
 
 
+def test_a_threshold_of_zero_is_posted_and_none_is_left_to_the_server(asked: Asked) -> None:
+    with Client(asked.url) as client:
+        client.estimate(b"a file", min_keypoint_score=0)
+        client.estimate(b"a file", min_box_score=None, min_keypoint_score=None, boxes_xyxy_px=None)
+    queries = [urlsplit(path).query for path, _, _ in asked.requests]
+    assert queries == ["min_keypoint_score=0", ""]
+
+
 def test_pixels_are_posted_as_a_png(asked: Asked) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     with Client(asked.url) as client:

@@ -62,7 +62,6 @@ def test_people_are_drawn_and_listed_where_the_api_finds_them(
         np.testing.assert_allclose(xy_px, expected, atol=0.15)
 
     page.get_by_label("Boxes and scores").uncheck()
-    page.get_by_label("Sigma ellipses").uncheck()
     slide(page, "Least keypoint score", 0)
     slide(page, "Least box score", 0.6)  # hides the fourth, whose keypoints lie on one another
     pixels = canvas_pixels(page)
@@ -82,6 +81,41 @@ def test_people_are_drawn_and_listed_where_the_api_finds_them(
 
     page.get_by_label("Skeletons").uncheck()
     assert np.abs(canvas_pixels(page).astype(int) - pixels).max() > 100
+
+
+def test_it_starts_with_the_services_threshold_and_without_ellipses(pages: Pages) -> None:
+    page = pages.open()
+    urls = asked(page)
+    choose(page, BUS)
+    expect_status(page, "4 people found.")
+    slider = page.get_by_role("slider", name="Least keypoint score")
+    expect(slider).to_have_value("0.3")
+    assert "min_keypoint_score=0.3" in urls[0]
+    assert "min_keypoint_score=0.3" in (page.locator("#curl").text_content() or "")
+    plain = canvas_pixels(page)
+    legend = page.get_by_text("one sigma: how far it may be off")
+    expect(legend).to_be_hidden()
+    page.get_by_label("Sigma ellipses").check()
+    expect(legend).to_be_visible()
+    assert (np.abs(canvas_pixels(page).astype(int) - plain).max(axis=-1) > 15).mean() > 0.02
+
+
+def test_it_asks_with_what_the_slider_says_and_draws_nothing_below(pages: Pages) -> None:
+    page = pages.open()
+    urls = asked(page)
+    page.get_by_label("Boxes and scores").uncheck()
+    page.get_by_label("Skeletons").uncheck()
+    slide(page, "Least keypoint score", 1)
+    choose(page, BUS)
+    expect_status(page, "4 people found.")
+    assert "min_keypoint_score=1" in urls[0]
+    bare = canvas_pixels(page)
+    page.get_by_label("Skeletons").check()
+    page.get_by_label("Sigma ellipses").check()
+    np.testing.assert_array_equal(canvas_pixels(page), bare)
+    slide(page, "Least keypoint score", 0)
+    assert np.abs(canvas_pixels(page).astype(int) - bare).max() > 100
+    assert len(urls) == 1  # the scores are there already
 
 
 def test_the_sliders_ask_again_only_for_what_is_not_there(pages: Pages) -> None:

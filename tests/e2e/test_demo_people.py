@@ -93,7 +93,7 @@ def test_behind_a_proxy_it_asks_for_a_key_and_keeps_it_to_itself(
     page.get_by_role("button", name="Use it").click()
     expect_status(page, "4 people found.")
     expect(alert).to_be_empty()
-    expect(page.locator("#model")).to_contain_text("distilpose-s")
+    expect(page.locator("#model")).to_contain_text("distilpose-n")
     assert urls
     assert all(url.startswith(f"{proxied}/v1/pose?") for url in urls)
     curl = page.locator("#curl").text_content() or ""

@@ -43,6 +43,8 @@ def assert_problem(response: httpx.Response, status: int, kind: str, *words: str
         ("boxes=[[[900,0,950,10]]]", ["does not touch the image of 810 x 1080"]),
         ("boxes=[[]]&whole_image=true", ["one or the other"]),
         ("format=xml", ["format"]),
+        ("min_keypoint_score=-0.1", ["min_keypoint_score", "0"]),
+        ("draw_sigma=true", ["draw_sigma", "picture", "image/jpeg or image/png"]),
     ],
 )
 def test_a_wrong_option_is_422_and_named(
@@ -50,6 +52,21 @@ def test_a_wrong_option_is_422_and_named(
 ) -> None:
     response = client.post(f"/v1/pose?{query}", content=BUS, headers=JPEG)
     assert_problem(response, 422, "invalid-request", *words)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html", ""])
+def test_ellipses_on_no_picture_are_422_with_every_kind_of_body(
+    client: httpx.Client, accept: str
+) -> None:
+    image = {"content": base64.b64encode(TINY).decode()}
+    part = ("options", (None, '{"draw_sigma": true}'))
+    bodies: list[dict[str, Any]] = [
+        {"json": {"images": [image], "options": {"draw_sigma": True}}},
+        {"files": [("images", ("a.png", TINY)), part]},
+    ]
+    for body in bodies:
+        response = client.post("/v1/pose", headers={"accept": accept}, **body)
+        assert_problem(response, 422, "invalid-request", "draw_sigma", "picture")
 
 
 def test_more_boxes_than_people_are_answered_is_too_large(client: httpx.Client) -> None:

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from distilpose.v1 import pose_pb2
 from distilpose.v1.pose_pb2_grpc import PoseServiceStub
-from grpc_callers import Refusal, raw, refusal
+from grpc_callers import Refusal, frame, opening, raw, refusal
 from odd_images import encode, read
 from photos import BUS_SIZE_WH, photo
 from servers import Server
@@ -167,6 +167,38 @@ def test_options_are_followed(stub: PoseServiceStub) -> None:
     flagged = stub.EstimatePose(request(BUS, max_people=1, min_keypoint_score=0.5)).images[0]
     [best] = flagged.poses
     assert [k.visible for k in best.keypoints] == [k.score >= 0.5 for k in best.keypoints]
+
+
+NOWHERE = [pose_pb2.Boxes(boxes=[pose_pb2.Box(x1=0, y1=0, x2=200, y2=300)])]
+"""A box that holds hardly a person: many of its keypoints are nowhere."""
+
+
+def least_visible(target: str, **options: Any) -> tuple[list[float], list[float]]:
+    """Scores of what is visible and of what is not, the same by a call and by a stream."""
+    with grpc.insecure_channel(target) as open_channel:
+        stub = PoseServiceStub(open_channel)
+        image = stub.EstimatePose(request(BUS, boxes=NOWHERE, **options)).images[0]
+        messages = [opening(boxes=NOWHERE, **options), frame(1, BUS)]
+        [answer] = stub.StreamPose(iter(messages))
+    [called], [streamed] = image.poses, answer.poses
+    assert [k.visible for k in called.keypoints] == [k.visible for k in streamed.keypoints]
+    seen = [k.score for k in called.keypoints if k.visible]
+    return seen, [k.score for k in called.keypoints if not k.visible]
+
+
+def test_a_threshold_that_is_not_given_is_the_setting(start_server: Any) -> None:
+    target = start_server(LIMITS__MIN_KEYPOINT_SCORE="0.15").grpc_target
+    seen, hidden = least_visible(target)
+    assert min(seen, default=1) >= 0.15 > max(hidden)
+    seen, hidden = least_visible(target, min_keypoint_score=0)
+    assert (len(seen), hidden) == (17, [])
+    seen, hidden = least_visible(target, min_keypoint_score=0.5)
+    assert min(seen, default=1) >= 0.5 > max(hidden)
+
+
+def test_a_threshold_that_is_not_given_is_three_tenths(server: Server) -> None:
+    seen, hidden = least_visible(server.grpc_target)
+    assert min(seen, default=1) >= 0.3 > max(hidden)
 
 
 def test_the_request_id_comes_back_in_metadata_answer_and_log(

@@ -91,7 +91,7 @@ KEY = (("x-api-key", "open-sesame"),)
 
 def test_a_caller_needs_a_certificate_of_the_authority(secured: Secured) -> None:
     with secured.channel() as channel:
-        assert PoseServiceStub(channel).GetModel(MODEL, metadata=KEY).model.name == "distilpose-s"
+        assert PoseServiceStub(channel).GetModel(MODEL, metadata=KEY).model.name == "distilpose-n"
     with secured.channel(caller=False) as channel:
         told = refused(PoseServiceStub(channel).GetModel, MODEL, metadata=KEY, timeout=5)
     assert told.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")

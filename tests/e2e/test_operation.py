@@ -27,7 +27,7 @@ def test_health_and_readiness(client: httpx.Client) -> None:
 
 def test_the_model_is_described(client: httpx.Client) -> None:
     [model] = client.get("/v1/models").json()["models"]
-    assert model["name"] == "distilpose-s"
+    assert model["name"] == "distilpose-n"
     assert model["calibrated"] is True
     assert re.fullmatch("[0-9a-f]{64}", model["sha256"])
     assert model["input_size"] == [256, 192]

@@ -120,5 +120,11 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, content: bytes) -> No
 def test_the_texts_of_our_own_cards_say_what_they_should(path: Path) -> None:
     words = read_text(path)
     assert "not for" in words.intended_use.lower()
-    assert "before this repository's own trainer" in words.source
-    assert len(words.licences) == 3
+    assert len(words.licences) >= 3
+
+
+def test_the_packaged_students_card_says_whose_its_trunk_is() -> None:
+    words = read_text(TEXTS / "distilpose-n.yaml")
+    assert "Ultralytics' YOLO26n-pose" in words.source
+    assert any("AGPL-3.0" in licence for licence in words.licences)
+    assert words.failures

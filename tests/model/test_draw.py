@@ -1,13 +1,14 @@
 """What is drawn where; how it looks is for eyes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from distilpose.model import draw
-from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.draw import BoolArray
+from distilpose.model.arrays import BoolArray, FloatArray, ImageHWC
 from distilpose.model.errors import ArrayError
 
 NOSE, LEFT_WRIST, RIGHT_WRIST = 0, 9, 10
@@ -27,9 +28,20 @@ def grid_xy_px() -> FloatArray:
 class Drawn:
     box_xyxy_px: FloatArray = field(default_factory=lambda: box(20, 30, 220, 240))
     keypoints_xy_px: FloatArray = field(default_factory=grid_xy_px)
-    keypoint_score: FloatArray = field(default_factory=lambda: np.full(17, 0.9, np.float32))
     sigma_px: FloatArray = field(default_factory=lambda: np.full((17, 2), 1, np.float32))
     score: float = 0.87
+
+
+def draw_poses(
+    image: ImageHWC,
+    poses: Sequence[Drawn],
+    *,
+    visible: Sequence[BoolArray] | None = None,
+    **how: Any,
+) -> ImageHWC:
+    """As the function of that name, with all keypoints visible where nothing else is said."""
+    seen = [np.ones(17, bool)] * len(poses) if visible is None else visible
+    return draw.draw_poses(image, poses, visible=seen, **how)
 
 
 def grey(height: int = 260, width: int = 240, level: int = 128) -> ImageHWC:
@@ -48,7 +60,7 @@ def of_colour(image: ImageHWC, colour: draw.Colour) -> BoolArray:
 def test_drawing_gives_a_new_image_and_leaves_the_given_one() -> None:
     image = grey()
 
-    drawn = draw.draw_poses(image, [Drawn()])
+    drawn = draw_poses(image, [Drawn()])
 
     assert (image == 128).all()
     assert drawn.shape == image.shape
@@ -57,7 +69,7 @@ def test_drawing_gives_a_new_image_and_leaves_the_given_one() -> None:
 
 
 def test_no_poses_leave_the_pixels_as_they_are() -> None:
-    assert (draw.draw_poses(grey(), []) == grey()).all()
+    assert (draw_poses(grey(), []) == grey()).all()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +83,7 @@ def test_no_poses_leave_the_pixels_as_they_are() -> None:
 def test_a_keypoint_has_the_colour_of_its_side(keypoint: int, colour: draw.Colour) -> None:
     x, y = grid_xy_px()[keypoint].astype(int)
 
-    drawn = draw.draw_poses(grey(), [Drawn()])
+    drawn = draw_poses(grey(), [Drawn()])
 
     assert drawn[y, x].tolist() == list(colour)
 
@@ -80,33 +92,77 @@ def test_a_keypoint_has_the_colour_of_its_side(keypoint: int, colour: draw.Colou
 def test_a_skeleton_shows_on_black_and_on_white(level: int) -> None:
     image = grey(level=level)
 
-    drawn = draw.draw_poses(image, [Drawn()]).astype(int)
+    drawn = draw_poses(image, [Drawn()]).astype(int)
 
     contrast = np.abs(drawn - level).max(axis=-1)
     assert (contrast > 100).sum() > 500
 
 
-def test_a_keypoint_below_the_threshold_is_hollow() -> None:
-    apart = grid_xy_px() + 1000
-    apart[NOSE] = [120, 120]
-    score = np.full(17, 0.9, np.float32)
-    score[NOSE] = 0.2
-    pose = Drawn(keypoints_xy_px=apart, keypoint_score=score)
+def all_but(*hidden: int) -> BoolArray:
+    visible = np.ones(17, bool)
+    visible[list(hidden)] = False
+    return visible
 
-    solid = draw.draw_poses(grey(), [pose], min_keypoint_score=0.1)
-    hollow = draw.draw_poses(grey(), [pose], min_keypoint_score=0.5)
 
-    assert of_colour(solid, draw.MIDDLE_RGB)[120, 120]
-    assert not of_colour(hollow, draw.MIDDLE_RGB)[120, 120]
-    assert of_colour(hollow, draw.MIDDLE_RGB)[112:129, 112:129].any()
+def test_a_keypoint_that_is_not_visible_is_left_out_with_its_limbs() -> None:
+    # The nose is at 40, 40, the eyes to the right of it in the same row.
+    nose, between_nose_and_eye, eye = (40, 40), (40, 60), (40, 80)
+
+    whole = changed(draw_poses(grey(), [Drawn()]), grey())
+    without = changed(draw_poses(grey(), [Drawn()], visible=[all_but(NOSE)]), grey())
+
+    assert [whole[place] for place in (nose, between_nose_and_eye, eye)] == [True, True, True]
+    assert [without[place] for place in (nose, between_nose_and_eye, eye)] == [False, False, True]
+
+
+def test_of_a_person_without_visible_keypoints_the_box_is_left() -> None:
+    drawn = draw_poses(grey(), [Drawn()], visible=[np.zeros(17, bool)], draw_sigma=True)
+
+    assert not changed(drawn, grey())[35:205, 25:215].any()
+    assert of_colour(drawn, draw.MIDDLE_RGB)[210:235, 220].all()
+
+
+def test_each_pose_has_its_own_visible_keypoints() -> None:
+    apart = Drawn(
+        box_xyxy_px=box(260, 30, 460, 240),
+        keypoints_xy_px=grid_xy_px() + np.array([240, 0], np.float32),
+    )
+    image = grey(260, 480)
+
+    drawn = draw_poses(image, [Drawn(), apart], visible=[np.ones(17, bool), np.zeros(17, bool)])
+
+    assert changed(drawn, image)[35:205, 25:215].any()
+    assert not changed(drawn, image)[35:205, 265:455].any()
+
+
+def test_ellipses_are_drawn_only_when_asked_for() -> None:
+    wide = Drawn(sigma_px=np.full((17, 2), 15, np.float32))
+
+    plain = draw_poses(grey(), [Drawn()])
+
+    assert (draw_poses(grey(), [wide]) == plain).all()
+    asked = draw_poses(grey(), [wide], draw_sigma=True)
+    assert changed(asked, grey()).sum() > changed(plain, grey()).sum() + 2000
 
 
 def test_a_larger_sigma_tints_more_of_the_image() -> None:
     image = grey()
-    small = draw.draw_poses(image, [Drawn()])
-    wide = draw.draw_poses(image, [Drawn(sigma_px=np.full((17, 2), 15, np.float32))])
+    small = draw_poses(image, [Drawn()], draw_sigma=True)
+    wide_sigma_px = np.full((17, 2), 15, np.float32)
+    wide = draw_poses(image, [Drawn(sigma_px=wide_sigma_px)], draw_sigma=True)
 
     assert changed(wide, image).sum() > changed(small, image).sum() + 2000
+
+
+def test_the_ellipse_of_a_keypoint_that_is_not_visible_is_left_out() -> None:
+    far_off = np.full((17, 2), 1, np.float32)
+    far_off[NOSE] = 25
+
+    shown = draw_poses(grey(), [Drawn(sigma_px=far_off)], draw_sigma=True)
+    hidden = draw_poses(grey(), [Drawn(sigma_px=far_off)], draw_sigma=True, visible=[all_but(NOSE)])
+
+    assert changed(shown, grey())[50:60, 45:55].any()
+    assert not changed(hidden, grey())[50:60, 45:55].any()
 
 
 def test_lines_are_thicker_on_larger_people() -> None:
@@ -115,14 +171,14 @@ def test_lines_are_thicker_on_larger_people() -> None:
     large = replace(pose, box_xyxy_px=box(0, 0, 900, 900))
 
     def limb_pixels(which: Drawn) -> int:
-        drawn = draw.draw_poses(image, [which])
+        drawn = draw_poses(image, [which])
         return int(of_colour(drawn, draw.LEFT_RGB).sum())
 
     assert limb_pixels(large) > 1.5 * limb_pixels(pose)
 
 
 def test_the_sides_of_the_box_are_drawn_where_they_are() -> None:
-    drawn = draw.draw_poses(grey(), [Drawn()])
+    drawn = draw_poses(grey(), [Drawn()])
 
     light = of_colour(drawn, draw.MIDDLE_RGB)
     assert light[210:235, 220].all()
@@ -133,7 +189,7 @@ def test_the_score_tab_of_a_box_at_the_border_lies_inside_the_image() -> None:
     image = grey(level=200)
     pose = Drawn(box_xyxy_px=box(235, 0, 239, 200))
 
-    drawn = draw.draw_poses(image, [pose])
+    drawn = draw_poses(image, [pose])
 
     tab = changed(drawn, image)[:10, 200:]
     assert tab.mean() > 0.5
@@ -142,10 +198,10 @@ def test_the_score_tab_of_a_box_at_the_border_lies_inside_the_image() -> None:
 def test_a_label_stands_in_place_of_the_score() -> None:
     poses = [Drawn(), Drawn(box_xyxy_px=box(100, 100, 200, 200))]
 
-    scores = draw.draw_poses(grey(), poses)
+    scores = draw_poses(grey(), poses)
 
-    assert (draw.draw_poses(grey(), poses, labels=["0.87", "0.87"]) == scores).all()
-    assert (draw.draw_poses(grey(), poses, labels=["0.87", "7: 0.87"]) != scores).any()
+    assert (draw_poses(grey(), poses, labels=["0.87", "0.87"]) == scores).all()
+    assert (draw_poses(grey(), poses, labels=["0.87", "7: 0.87"]) != scores).any()
 
 
 @pytest.mark.parametrize("shift_px", [-300.0, 5000.0, 1e9])
@@ -155,16 +211,16 @@ def test_poses_far_outside_the_image_are_drawn_without_failing(shift_px: float) 
         sigma_px=np.full((17, 2), 1e6, np.float32),
     )
 
-    assert draw.draw_poses(grey(), [pose]).shape == grey().shape
+    assert draw_poses(grey(), [pose], draw_sigma=True).shape == grey().shape
 
 
 def test_a_one_pixel_image_is_drawn_on() -> None:
-    assert draw.draw_poses(grey(1, 1), [Drawn()]).shape == (1, 1, 3)
+    assert draw_poses(grey(1, 1), [Drawn()]).shape == (1, 1, 3)
 
 
 def test_an_image_of_floats_is_refused() -> None:
     with pytest.raises(ArrayError, match="expected uint8, got float64"):
-        draw.draw_poses(np.zeros((5, 5, 3)), [])  # type: ignore[arg-type] # what is refused
+        draw.draw_poses(np.zeros((5, 5, 3)), [], visible=[])  # type: ignore[arg-type] # what is refused
 
 
 def test_a_tile_shows_the_box_grown_to_the_network_shape() -> None:

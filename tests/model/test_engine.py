@@ -9,24 +9,33 @@ import torch
 from distilpose.model import crop, geometry
 from distilpose.model.engine import PoseEngine, cast_for_inference, powers_of_two
 from distilpose.model.errors import ArrayError, ConfigError
+from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
+from distilpose.model.weights import load
 from golden_rules import filled_state, image_batch
+from odd_images import read
+from photos import BUS_BOXES_XYXY_PX, ZIDANE_BOXES_XYXY_PX, photo
+from precisions import (
+    MAX_RAW_SCORE_CHANGE,
+    MAX_SHIFT_CROP_PX,
+    MIN_OKS,
+    PoseChanges,
+    pose_changes,
+)
 
 GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
 
 
-def student() -> Student:
+def student(name: str = "distilpose-s") -> Student:
     torch.manual_seed(0)
-    network = build("distilpose-s")
+    network = build(name)
     assert isinstance(network, Student)
     return network
 
 
-def engine(
-    *, buckets: tuple[int, ...] = (1, 2, 4), dtype: torch.dtype = torch.float32
-) -> PoseEngine:
-    return PoseEngine(student(), device=CPU, dtype=dtype, buckets=buckets)
+def engine(name: str = "distilpose-s", *, buckets: tuple[int, ...] = (1, 2, 4)) -> PoseEngine:
+    return PoseEngine(student(name), device=CPU, dtype=torch.float32, buckets=buckets)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +66,9 @@ def test_no_crops_give_no_answers() -> None:
     assert [a.shape for a in arrays] == [(0, 17, 2), (0, 17), (0, 17, 2)]
 
 
-def test_b11_a_crop_gets_the_same_answer_in_any_company(crops_BHWC: np.ndarray) -> None:
-    student_engine = engine(buckets=(1, 4))
+@pytest.mark.parametrize("name", ["distilpose-s", "distilpose-n"])
+def test_b11_a_crop_gets_the_same_answer_in_any_company(name: str, crops_BHWC: np.ndarray) -> None:
+    student_engine = engine(name, buckets=(1, 4))
     together = student_engine.run(crops_BHWC)
     for index in range(len(crops_BHWC)):
         alone = student_engine.run(crops_BHWC[index : index + 1])
@@ -83,11 +93,43 @@ def test_folding_the_norms_changes_nothing_but_rounding(name: str) -> None:
         assert float(((ours - theirs).abs() / (1 + theirs.abs())).max()) < 1e-4
 
 
-def test_bfloat16_stays_within_half_a_crop_pixel(crops_BHWC: np.ndarray) -> None:
-    exact = engine().run(crops_BHWC)
-    rough = engine(dtype=torch.bfloat16).run(crops_BHWC)
-    shift_px = np.abs(exact.xy_crop - rough.xy_crop) * [192, 256]
-    assert shift_px.max() <= 0.5
+@pytest.fixture(scope="module")
+def changed_by_bfloat16() -> PoseChanges:
+    """People of two photos and their mirror images, by the packaged student."""
+    crops = [
+        crop.cut(read(photo(name)), geometry.crop_regions(np.array(boxes_xyxy_px, np.float32)))
+        for name, boxes_xyxy_px in (
+            ("bus.jpg", BUS_BOXES_XYXY_PX),
+            ("zidane.jpg", ZIDANE_BOXES_XYXY_PX),
+        )
+    ]
+    crops_BHWC = np.concatenate([*crops, *map(crop.mirror, crops)])
+    exact, rough = (
+        PoseEngine(load(packaged_student()).network, device=CPU, dtype=dtype, buckets=(4,))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    return pose_changes(exact.run(crops_BHWC), rough.run(crops_BHWC))
+
+
+def test_in_bfloat16_everyone_keeps_their_pose(changed_by_bfloat16: PoseChanges) -> None:
+    assert changed_by_bfloat16.oks.min() >= MIN_OKS
+
+
+def test_in_bfloat16_sure_keypoints_stay_within_half_a_heatmap_cell(
+    changed_by_bfloat16: PoseChanges,
+) -> None:
+    assert len(changed_by_bfloat16.sure_shift_crop_px) >= 24
+    assert changed_by_bfloat16.sure_shift_crop_px.max() <= MAX_SHIFT_CROP_PX
+
+
+def test_in_bfloat16_the_output_stays_exact() -> None:
+    rough = PoseEngine(student(), device=CPU, dtype=torch.bfloat16, buckets=(1,))
+    dtypes = {parameter.dtype for parameter in rough.network.output_layer.parameters()}
+    assert dtypes == {torch.float32}
+
+
+def test_in_bfloat16_scores_stay_near(changed_by_bfloat16: PoseChanges) -> None:
+    assert changed_by_bfloat16.raw_score.max() <= MAX_RAW_SCORE_CHANGE
 
 
 def test_normalised_crops_are_the_published_tensor() -> None:

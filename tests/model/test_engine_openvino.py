@@ -9,8 +9,9 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.load import packaged_student
-from distilpose.model.networks import Student
+from distilpose.model.networks import Student, build
 from distilpose.model.weights import load
+from golden_rules import scaled_error
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
 
@@ -71,6 +72,24 @@ def test_mirrored_views_need_no_copy_by_the_caller(
 ) -> None:
     view = crop.mirror(crops_BHWC[:2])
     assert shift_px(engine.run(view), engine.run(view.copy())) <= WITHIN_PX
+
+
+def on_trunk() -> Student:
+    """A `distilpose-n` with random weights, the same each time."""
+    torch.manual_seed(0)
+    network = build("distilpose-n")
+    assert isinstance(network, Student)
+    return network
+
+
+@pytest.mark.parametrize("people", [1, 3])
+def test_a_student_on_the_trunk_answers_as_by_torch(crops_BHWC: CropsBHWC, people: int) -> None:
+    cpu = torch.device("cpu")
+    by_torch = PoseEngine(on_trunk(), device=cpu, dtype=torch.float32, buckets=(people,))
+    expected = by_torch.run(crops_BHWC[:people])
+    answers = OpenVinoEngine(on_trunk(), buckets=(people,)).run(crops_BHWC[:people])
+    for ours, want in zip(answers, expected, strict=True):
+        assert scaled_error(ours, want) <= 1e-4
 
 
 def test_it_says_what_it_is(engine: OpenVinoEngine) -> None:

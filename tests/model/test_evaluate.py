@@ -1,102 +1,34 @@
 """Evaluation of a predictor that knows the answers, and of the real one on its own answers."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.detector import Detections
+from distilpose.model import weights
 from distilpose.model.errors import DataError
-from distilpose.model.evaluate import evaluate, sheet
-from distilpose.model.load import load_models
+from distilpose.model.evaluate import evaluate
+from distilpose.model.load import load_models, packaged_student
+from distilpose.model.networks import build
 from distilpose.model.people import PeopleFolder
-from distilpose.model.predict import Pose, Predictor
+from distilpose.model.predict import Predictor
+from distilpose.model.teacher_engine import TeacherPredictor
+from knowing import (
+    LEFT,
+    LEFT_XYXY,
+    RIGHT,
+    RIGHT_XYXY,
+    Knowing,
+    person,
+    write_annotations,
+    write_folder,
+)
 from photos import photo_path
-
-SHAPE_XY = np.stack([np.arange(17) % 4 / 4, np.arange(17) / 17], -1).astype(np.float32)
-"""A pose as fractions of its box."""
-
-
-def in_box(box_xyxy_px: FloatArray) -> FloatArray:
-    return box_xyxy_px[:2] + SHAPE_XY * (box_xyxy_px[2:] - box_xyxy_px[:2])
-
-
-@dataclass
-class Knowing(Predictor):
-    """Finds the right pose in every box, and the boxes it was given."""
-
-    detections: list[tuple[list[float], float]] = field(default_factory=list)
-    asked: list[Any] = field(default_factory=list)
-    raw_score: float = 0.8
-    shift_px: float = 0.0
-
-    def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
-        self.asked.append(min_box_score)
-        boxes = np.array([box for box, _ in self.detections], np.float32).reshape(-1, 4)
-        scores = np.array([score for _, score in self.detections], np.float32)
-        return [Detections(boxes, scores)]
-
-    def poses(
-        self,
-        image_HWC: ImageHWC,
-        boxes_xyxy_px: FloatArray,
-        box_scores: FloatArray,
-        *,
-        flip_test: bool = False,
-    ) -> list[Pose]:
-        self.asked.append((boxes_xyxy_px.tolist(), box_scores.tolist(), flip_test))
-        scores = np.full(17, self.raw_score, np.float32)
-        return [
-            Pose(
-                box,
-                float(score),
-                in_box(box) + np.float32(self.shift_px),
-                np.clip(scores, 0, 1),
-                scores,
-                np.ones((17, 2), np.float32),
-            )
-            for box, score in zip(boxes_xyxy_px, box_scores, strict=True)
-        ]
-
-
-def person(bbox: list[float], *, labelled: bool = True, **extra: Any) -> dict[str, Any]:
-    x, y, width, height = bbox
-    keypoints_xy_px = in_box(np.array([x, y, x + width, y + height], np.float32))
-    entry = {"category_id": 1, "bbox": bbox, "area": width * height * 0.53, "iscrowd": 0}
-    if labelled:
-        entry["keypoints"] = np.column_stack([keypoints_xy_px, np.full(17, 2)]).ravel().tolist()
-    return entry | extra
-
-
-def write_folder(folder: Path, *pictures: list[dict[str, Any]]) -> PeopleFolder:
-    images, annotations = [], []
-    for image_id, people in enumerate(pictures, start=1):
-        name = f"{image_id:012}.png"
-        Image.new("RGB", (200, 160), (90, 90, 90)).save(folder / name)
-        images.append({"id": image_id, "file_name": name, "width": 200, "height": 160})
-        annotations += [{"id": 1, "image_id": image_id} | each for each in people]
-    write_annotations(folder, images, annotations)
-    return PeopleFolder(folder)
-
-
-def write_annotations(
-    folder: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
-) -> None:
-    categories = [{"id": 1, "name": "person"}]
-    document = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "coco.json").write_text(json.dumps(document))
-
-
-LEFT = [10.0, 20.0, 60.0, 120.0]
-RIGHT = [120.0, 20.0, 60.0, 120.0]
-LEFT_XYXY = [10.0, 20.0, 70.0, 140.0]
-RIGHT_XYXY = [120.0, 20.0, 180.0, 140.0]
+from tiny_people import write_people
 
 
 def test_right_poses_in_ground_truth_boxes_have_figures_of_one(tmp_path: Path) -> None:
@@ -145,6 +77,42 @@ def test_detector_boxes_are_taken_from_one_hundredth_on(tmp_path: Path) -> None:
 
     assert predictor.asked == [0.01, ([LEFT_XYXY], [0.5], False)]
     assert "Boxes: the detector's, from score 0.01." in report.protocol()
+
+
+def test_detector_boxes_are_taken_from_the_score_that_is_asked_for(tmp_path: Path) -> None:
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.5)])
+    people_folder = write_folder(tmp_path, [person(LEFT)])
+
+    report = evaluate(predictor, people_folder, boxes="detector", min_box_score=0.25)
+
+    assert predictor.asked[0] == 0.25
+    assert "Boxes: the detector's, from score 0.25." in report.protocol()
+    assert report.to_json()["min_box_score"] == 0.25
+
+
+def test_box_recall_counts_people_with_keypoints_who_got_a_box(tmp_path: Path) -> None:
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.5), ([0, 0, 9, 9], 0.4)])
+    nobody_to_measure = person([70.0, 20.0, 40.0, 120.0], labelled=False)
+    people_folder = write_folder(tmp_path, [person(RIGHT), person(LEFT), nobody_to_measure])
+
+    report = evaluate(predictor, people_folder, boxes="detector")
+
+    assert [result.has_box for result in report.results] == [False, True]
+    assert report.to_json()["box_recall"] == {
+        "all": {"people": 2, "found": 1, "recall": 0.5},
+        "small": {"people": 0, "found": 0, "recall": None},
+        "medium": {"people": 2, "found": 1, "recall": 0.5},
+        "large": {"people": 0, "found": 0, "recall": None},
+    }
+    assert any(line.startswith("Box recall: ") for line in report.protocol())
+
+
+def test_ground_truth_boxes_have_no_recall_and_no_least_score(tmp_path: Path) -> None:
+    report = evaluate(Knowing(), write_folder(tmp_path, [person(LEFT)]))
+
+    assert report.to_json()["box_recall"] == {}
+    assert report.to_json()["min_box_score"] is None
+    assert not any("recall" in line for line in report.protocol())
 
 
 def test_people_whom_the_detector_misses_count_as_wrong(tmp_path: Path) -> None:
@@ -254,17 +222,6 @@ def test_people_at_random_are_the_same_for_the_same_seed(tmp_path: Path) -> None
     assert len(set(chosen)) == 10
 
 
-def test_a_sheet_has_a_tile_for_each_person(tmp_path: Path) -> None:
-    people_folder = write_folder(tmp_path, [person(LEFT), person(RIGHT)])
-    report = evaluate(Knowing(), people_folder, boxes="detector")
-
-    two_tiles = sheet(people_folder, report.worst(2))
-    one_tile = sheet(people_folder, report.worst(1))
-
-    assert two_tiles.shape[0] == one_tile.shape[0]
-    assert two_tiles.shape[1] > 1.9 * one_tile.shape[1]
-
-
 def bus_folder(folder: Path, predictor: Predictor) -> PeopleFolder:
     """The people of a photo, labelled with the poses that `predictor` finds in their boxes."""
     with Image.open(photo_path("bus.jpg")) as photo:
@@ -294,3 +251,19 @@ def test_the_packaged_models_are_right_about_their_own_answers(tmp_path: Path, b
     assert report.pck == 1
     assert report.published.ar == pytest.approx(1)
     assert report.served.ar == pytest.approx(1)
+
+
+def test_a_teacher_on_the_trunk_is_measured_from_its_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-n"})
+    path = tmp_path / "teacher.safetensors"
+    weights.save(path, build("tokenpose-n").state_dict(), card)
+    people_folder = PeopleFolder(write_people(tmp_path / "people"))
+
+    models = load_models(weights=path, device="cpu", dtype="float32", allow_teacher=True)
+    report = evaluate(models.predictor, people_folder, flip_test=True)
+
+    assert isinstance(models.predictor, TeacherPredictor)
+    assert models.card.architecture == "tokenpose-n"
+    assert len(report.results) == 6
+    assert 0 <= report.mean_oks <= 1

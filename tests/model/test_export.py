@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from calibrations import constant_calibration
-from distilpose.model import openvino_runtime, weights
+from distilpose.model import crop, geometry, openvino_runtime, weights
+from distilpose.model.arrays import CropsBHWC
 from distilpose.model.engine import PoseArrays, PoseEngine
+from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.export import TOLERANCE, Format, export
 from distilpose.model.load import packaged_student
-from distilpose.model.networks import build
+from distilpose.model.networks import Student, build
 from golden_rules import scaled_error
+from odd_images import read
+from photos import BUS_BOXES_XYXY_PX, photo
 
 CROPS_BHWC = np.random.default_rng(1).integers(0, 256, (5, 256, 192, 3), np.uint8)
 CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)
@@ -24,11 +28,35 @@ def packaged() -> weights.Weights:
     return weights.load(packaged_student())
 
 
+def student() -> Student:
+    network = packaged().network
+    assert isinstance(network, Student)
+    return network
+
+
 @pytest.fixture(scope="module")
 def by_torch() -> PoseArrays:
     cpu = torch.device("cpu")
     engine = PoseEngine(packaged().network, device=cpu, dtype=torch.float32, buckets=(5,))
     return engine.run(CROPS_BHWC)
+
+
+def test_the_packaged_student_answers_alike_by_torch_onnx_and_openvino(tmp_path: Path) -> None:
+    boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
+    crops_BHWC = crop.cut(read(photo("bus.jpg")), geometry.crop_regions(boxes_xyxy_px))
+    cpu = torch.device("cpu")
+    engine = PoseEngine(packaged().network, device=cpu, dtype=torch.float32, buckets=(4,))
+    by_torch = engine.run(crops_BHWC)
+
+    export(packaged(), tmp_path / "student.onnx", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "student.onnx")
+    by_onnx = PoseArrays(*session.run(None, {"crops": crops_BHWC}))
+    by_openvino = OpenVinoEngine(student(), buckets=(4,)).run(crops_BHWC)
+
+    for answers in (by_onnx, by_openvino):
+        shift_crop_px = np.abs(answers.xy_crop - by_torch.xy_crop) * [192, 256]
+        assert shift_crop_px.max() <= 0.02
+        np.testing.assert_allclose(answers.raw_score, by_torch.raw_score, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -65,6 +93,48 @@ def test_an_openvino_file_answers_as_torch_and_brings_its_card(
     assert [output.any_name for output in graph.outputs] == list(PoseArrays._fields)
     assert graph.get_rt_info("card").astype(str) == loaded.card.model_dump_json()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["student.bin", "student.xml"]
+
+
+@pytest.fixture(scope="module")
+def on_trunk() -> weights.Weights:
+    """A `distilpose-n` with random weights."""
+    torch.manual_seed(0)
+    card = packaged().card.model_copy(update={"architecture": "distilpose-n", "calibrated": False})
+    return weights.Weights(build("distilpose-n").eval(), card, None, "")
+
+
+def answers_of_torch(loaded: weights.Weights, crops_BHWC: CropsBHWC) -> PoseArrays:
+    buckets = (len(crops_BHWC),)
+    engine = PoseEngine(
+        loaded.network, device=torch.device("cpu"), dtype=torch.float32, buckets=buckets
+    )
+    return engine.run(crops_BHWC)
+
+
+@pytest.mark.parametrize("people", [1, 3])
+def test_an_openvino_file_of_a_student_on_the_trunk_answers_as_torch(
+    tmp_path: Path, on_trunk: weights.Weights, people: int
+) -> None:
+    export(on_trunk, tmp_path / "n.xml", "openvino")
+    graph = openvino_runtime.read(tmp_path / "n.xml")
+    answers = openvino_runtime.compiled(graph, threads=1)(CROPS_BHWC[:people])
+    expected = answers_of_torch(on_trunk, CROPS_BHWC[:people])
+    for ours, want in zip(answers, expected, strict=True):
+        assert scaled_error(ours, want) <= TOLERANCE
+
+
+@pytest.mark.slow
+def test_an_onnx_file_of_a_student_on_the_trunk_answers_as_torch(
+    tmp_path: Path, on_trunk: weights.Weights
+) -> None:
+    export(on_trunk, tmp_path / "n.onnx", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "n.onnx")
+    for people in (1, 3):
+        crops_BHWC = CROPS_BHWC[:people]
+        answers = session.run(list(PoseArrays._fields), {"crops": crops_BHWC})
+        expected = answers_of_torch(on_trunk, crops_BHWC)
+        for ours, want in zip(answers, expected, strict=True):
+            assert scaled_error(ours, want) <= TOLERANCE
 
 
 def test_a_file_that_answers_otherwise_is_not_left_behind(

@@ -140,3 +140,16 @@ def test_a_picture_that_is_not_smaller_changes_no_bit() -> None:
     np.testing.assert_array_equal(found.centers_xy_px, regions.centers_xy_px)
     np.testing.assert_array_equal(found.sizes_wh_px, regions.sizes_wh_px)
     np.testing.assert_array_equal(geometry.boxes_from_reduced(boxes, geometry.Reduction()), boxes)
+
+
+def test_iou_compares_each_box_with_each() -> None:
+    some = np.array([[0, 0, 10, 10], [20, 20, 30, 40]], np.float32)
+    others = np.array([[5, 0, 15, 10], [20, 20, 30, 40], [0, 0, 0, 0]], np.float32)
+
+    overlaps = geometry.iou(some, others)
+
+    assert overlaps.tolist() == [pytest.approx([1 / 3, 0, 0]), [0, 1, 0]]
+
+
+def test_iou_of_nobody_has_no_rows() -> None:
+    assert geometry.iou(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)

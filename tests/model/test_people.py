@@ -67,6 +67,15 @@ def test_a_person_has_box_corners_area_and_keypoints(tmp_path: Path) -> None:
     assert person.has_keypoints
 
 
+@pytest.mark.parametrize(("number", "kept"), [(900100, 900100), (None, None), ("a-7", None)])
+def test_the_annotations_own_number_is_kept(
+    tmp_path: Path, number: int | str | None, kept: int | None
+) -> None:
+    write_json(tmp_path / "coco.json", document([image()], [annotation(id=number)]))
+
+    assert PeopleFolder(tmp_path).pictures[0].people[0].annotation_id == kept
+
+
 def test_fields_beyond_coco_have_defaults_where_they_are_missing(tmp_path: Path) -> None:
     people = [annotation(keypoints=NOSE_AND_LEFT_EYE), annotation()]
     write_json(tmp_path / "coco.json", document([image()], people))

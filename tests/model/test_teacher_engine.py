@@ -1,5 +1,7 @@
 """A teacher in the student's place: its peaks as keypoints, its flip test on heatmaps."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +32,14 @@ def teacher() -> Teacher:
     return network.eval()
 
 
+def on_trunk() -> Teacher:
+    """A `tokenpose-n` with random weights, the same each time."""
+    torch.manual_seed(0)
+    network = build("tokenpose-n")
+    assert isinstance(network, Teacher)
+    return network.eval()
+
+
 def engine_of(network: Teacher, dtype: torch.dtype = torch.float32) -> TeacherEngine:
     return TeacherEngine(network, device=CPU, dtype=dtype, buckets=(1, 2))
 
@@ -53,9 +63,11 @@ class LeftWristSeen(TeacherEngine):
         return heatmap_target(xy_crop_px, seen.float()).heatmaps_BKHW
 
 
-def test_heatmaps_are_the_networks_own_whatever_the_batches(engine: TeacherEngine) -> None:
+@pytest.mark.parametrize("network", [teacher, on_trunk])
+def test_heatmaps_are_the_networks_own_whatever_the_batches(network: Callable[[], Teacher]) -> None:
+    engine = engine_of(network())
     with torch.inference_mode():
-        want_BKHW = teacher()(engine.normalise(torch.from_numpy(CROPS))).heatmaps_BKHW
+        want_BKHW = network()(engine.normalise(torch.from_numpy(CROPS))).heatmaps_BKHW
     torch.testing.assert_close(engine.heatmaps(CROPS), want_BKHW, atol=1e-4, rtol=1e-4)
 
 
@@ -98,8 +110,9 @@ def test_poses_lie_in_their_boxes(engine: TeacherEngine) -> None:
     np.testing.assert_allclose(pose.sigma_px, 2 * size_px / 64, rtol=1e-5)
 
 
-def test_in_bfloat16_the_heatmap_layers_stay_exact() -> None:
-    engine = engine_of(teacher(), torch.bfloat16)
+@pytest.mark.parametrize("network", [teacher, on_trunk])
+def test_in_bfloat16_the_heatmap_layers_stay_exact(network: Callable[[], Teacher]) -> None:
+    engine = engine_of(network(), torch.bfloat16)
     dtypes = {parameter.dtype for parameter in engine.network.output_layer.parameters()}
     assert dtypes == {torch.float32}
     assert engine.heatmaps(CROPS[:1]).dtype == torch.float32

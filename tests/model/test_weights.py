@@ -15,6 +15,7 @@ from torch import Tensor
 from calibrations import constant_calibration
 from distilpose.model import weights
 from distilpose.model.card import Card, Figure, card_markdown
+from distilpose.model.configs import TRUNK
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student
 from golden_rules import filled_state
@@ -260,8 +261,42 @@ def test_a_missing_folder_is_named_when_writing(tmp_path: Path) -> None:
         weights.write_tensors(path, {"weight": torch.ones(1)}, _card())
 
 
+def test_a_bare_trunk_has_a_card_but_is_no_network_to_load(tmp_path: Path) -> None:
+    path = tmp_path / "trunk.safetensors"
+    weights.write_halved(path, {"trunk.layers.0.conv.weight": torch.ones(2, 3)}, _card(TRUNK))
+    assert weights.read_card(path).architecture == "yolo26n-pose-trunk"
+    with pytest.raises(
+        WeightsError, match=r"trunk\.safetensors: yolo26n-pose-trunk is the bare tr"
+    ):
+        weights.load(path)
+
+
 def test_the_packaged_student_fits_its_architecture_and_its_page_shows_its_card() -> None:
-    path = Path(str(files("distilpose.model"))) / "packaged" / "distilpose-s.safetensors"
+    path = Path(str(files("distilpose.model"))) / "packaged" / "distilpose-n.safetensors"
     loaded = weights.load(path)
-    assert loaded.card.architecture == "distilpose-s"
+    assert loaded.card.architecture == "distilpose-n"
     assert path.with_suffix(".md").read_text() == card_markdown(loaded.card)
+
+
+def test_the_packaged_student_says_how_many_crops_it_has_seen_to_readers_of_cards_and_others() -> (
+    None
+):
+    path = Path(str(files("distilpose.model"))) / "packaged" / "distilpose-n.safetensors"
+    seen = weights.read_card(path).crops_seen
+    assert seen is not None
+    assert seen >= 401_048
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["crops"] == str(seen)
+
+
+def test_a_card_without_a_count_of_crops_brings_none_into_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    weights.write_tensors(path, {"weight": torch.ones(1)}, _card())
+    with safe_open(path, framework="pt") as file:
+        assert "crops" not in file.metadata()
+
+
+def test_training_aids_are_not_among_the_packaged_tensors() -> None:
+    path = Path(str(files("distilpose.model"))) / "packaged" / "distilpose-n.safetensors"
+    tensors, _, _ = weights.read_tensors(path)
+    assert not any(key.startswith(("dense", "attention", "position")) for key in tensors)

@@ -45,7 +45,8 @@ def test_a_request_survives_the_wire() -> None:
     copy = pose_pb2.EstimatePoseRequest.FromString(request.SerializeToString())
     assert copy == request
     assert copy.images[0].WhichOneof("source") == "encoded"
-    assert not copy.options.HasField("min_box_score")
+    for absent in ("min_box_score", "min_keypoint_score"):
+        assert not copy.options.HasField(absent)
 
 
 @pytest.mark.parametrize("message", ["EstimatePoseRequest", "EstimatePoseResponse", "Pose"])

@@ -22,7 +22,7 @@ from distilpose.service.errors import InvalidOptions, UndecodableImage
 from distilpose.service.following import Follower
 from moving_people import COAT
 
-POSE = Options(min_box_score=0.25, max_people=5)
+POSE = Options(min_box_score=0.25, max_people=5, min_keypoint_score=0.3)
 SIZE_WH = (1000, 600)
 STANDING_XY_PX = (COAT.keypoints_xy_px - COAT.outline_xy_px.min(0)).astype(np.float32)
 PERSON_WH_PX = (COAT.outline_xy_px.max(0) - COAT.outline_xy_px.min(0)).astype(np.float32)

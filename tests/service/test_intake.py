@@ -6,22 +6,44 @@ import pytest
 
 from distilpose.service.domain import EncodedImage, RawFrame
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
-from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
+from distilpose.service.intake import (
+    OptionsBody,
+    check_images,
+    checked_options,
+    read_in_thread_if_large,
+)
 from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
 
 SETTINGS = Settings(
-    limits=LimitsSettings(max_people=5), detector=DetectorSettings(min_box_score=0.4)
+    limits=LimitsSettings(max_people=5, min_keypoint_score=0.6),
+    detector=DetectorSettings(min_box_score=0.4),
 )
 
 
 def test_defaults_come_from_the_settings() -> None:
     options = OptionsBody().resolve(SETTINGS, images=1)
     assert (options.min_box_score, options.max_people) == (0.4, 5)
+    assert options.min_keypoint_score == 0.6
     assert not options.skips_detector
+    assert not options.draw_sigma
 
 
-def test_a_zero_threshold_is_not_the_default() -> None:
-    assert OptionsBody(min_box_score=0).resolve(SETTINGS, images=1).min_box_score == 0
+def test_keypoints_are_visible_from_three_tenths_unless_somebody_says_otherwise() -> None:
+    assert OptionsBody().resolve(Settings(), images=1).min_keypoint_score == 0.3
+
+
+@pytest.mark.parametrize("given", [0.0, 0.5, 1.0])
+def test_a_threshold_that_is_given_stands_even_if_it_is_zero(given: float) -> None:
+    body = OptionsBody(min_box_score=given, min_keypoint_score=given)
+    options = body.resolve(SETTINGS, images=1)
+    assert (options.min_box_score, options.min_keypoint_score) == (given, given)
+
+
+@pytest.mark.parametrize("name", ["min_box_score", "min_keypoint_score"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_a_threshold_out_of_range_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(InvalidOptions, match=name):
+        checked_options({name: value})
 
 
 def test_an_image_may_be_given_no_boxes() -> None:

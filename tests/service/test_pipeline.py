@@ -111,7 +111,7 @@ class Bench:
     ) -> PoseAnswer:
         request = PoseRequest(
             [EncodedImage(content, index) for index, content in enumerate(contents)],
-            options or Options(min_box_score=0.25, max_people=50),
+            options or Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.3),
             deadline=time.monotonic() + seconds,
             waits_for_room=waits_for_room,
         )
@@ -136,7 +136,13 @@ async def bench() -> AsyncIterator[Bench]:
 
 def boxes_option(*boxes: Sequence[float], flip_test: bool = False) -> Options:
     of_image = np.array(boxes, np.float32).reshape(-1, 4)
-    return Options(min_box_score=0.25, max_people=50, boxes=[of_image], flip_test=flip_test)
+    return Options(
+        min_box_score=0.25,
+        max_people=50,
+        min_keypoint_score=0.3,
+        boxes=[of_image],
+        flip_test=flip_test,
+    )
 
 
 async def test_boxes_and_keypoints_come_back_in_image_pixels(bench: Bench) -> None:
@@ -160,7 +166,11 @@ async def test_a_calibration_answers_in_place_of_raw_scores() -> None:
 
 
 async def test_the_best_people_are_kept(bench: Bench) -> None:
-    [image] = (await bench.ask(RED, options=Options(min_box_score=0.25, max_people=1))).images
+    [image] = (
+        await bench.ask(
+            RED, options=Options(min_box_score=0.25, max_people=1, min_keypoint_score=0.3)
+        )
+    ).images
     assert [pose.box_score for pose in image.poses] == [pytest.approx(0.9)]
 
 
@@ -352,7 +362,7 @@ async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do()
 async def test_nothing_is_waited_for_once_a_request_is_over() -> None:
     bench = Bench()
     bench.device.start()
-    await bench.ask(RED, b"rubbish", options=Options(0.25, 50, whole_image=True))
+    await bench.ask(RED, b"rubbish", options=Options(0.25, 50, 0.3, whole_image=True))
     await bench.ask(RED, WHITE, b"rubbish")
     assert bench.pipeline.traffic.coming == {"detect": 0, "pose": 0}
     await bench.close()

@@ -63,7 +63,7 @@ class Bench:
 
     async def ask(self, *boxes: Sequence[float]) -> PoseAnswer:
         given = [np.array(boxes, np.float32)] if boxes else None
-        options = Options(min_box_score=0.25, max_people=50, boxes=given)
+        options = Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.3, boxes=given)
         return await self.pipeline.estimate(
             PoseRequest([EncodedImage(PHOTO)], options, deadline=float("inf"))
         )

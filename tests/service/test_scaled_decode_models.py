@@ -25,7 +25,7 @@ from photos import photo
 pytestmark = pytest.mark.slow
 
 PHOTOS = ("bus.jpg", "zidane.jpg")
-OPTIONS = Options(min_box_score=0.25, max_people=50)
+OPTIONS = Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.3)
 
 
 def photo_of_12_megapixels(name: str) -> bytes:

@@ -136,7 +136,13 @@ class Bench:
         whole_image: bool = False,
     ) -> list[ImageAnswer]:
         given = None if boxes is None else [np.array(boxes, np.float32)]
-        options = Options(min_box_score=0.25, max_people=50, boxes=given, whole_image=whole_image)
+        options = Options(
+            min_box_score=0.25,
+            max_people=50,
+            min_keypoint_score=0.3,
+            boxes=given,
+            whole_image=whole_image,
+        )
         request = PoseRequest(
             [EncodedImage(content) for content in contents],
             options,

@@ -67,7 +67,7 @@ def test_a_failed_image_has_its_error_and_nothing_else() -> None:
 
 
 def test_coco_entries_carry_the_callers_integer_id_or_the_index() -> None:
-    coco = Options(min_box_score=0.25, max_people=50, format="coco")
+    coco = Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.3, format="coco")
     answers = [ImageAnswer(7, (64, 48), [pose()]), ImageAnswer("b", (64, 48), [pose()])]
     outs = images_out(answers, coco, statuses=STATUSES)
     entries = [out.results[0] for out in outs if out.results]

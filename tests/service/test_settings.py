@@ -28,6 +28,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.http.max_body_bytes == 32 * 1024 * 1024
     assert settings.limits.max_pixels == 50_000_000
     assert settings.detector.min_box_score == 0.25
+    assert settings.limits.min_keypoint_score == 0.3
     assert settings.life.drain_seconds == 30
 
 

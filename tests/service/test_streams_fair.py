@@ -104,7 +104,7 @@ class RealCamera(Camera):
             mode=kind.mode,
             detect_every=kind.detect_every,
         )
-        pose = Options(min_box_score=kind.people / 100, max_people=20)
+        pose = Options(min_box_score=kind.people / 100, max_people=20, min_keypoint_score=0.3)
         self._options = replace(self._options, pose=pose)
         self._shared = shared
         self.seconds_to_answer: list[float] = []

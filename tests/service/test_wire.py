@@ -81,8 +81,15 @@ def test_a_pixel_format_goes_by_its_name(number: int, name: str) -> None:
 
 def test_options_that_are_absent_are_the_servers() -> None:
     body = wire.to_options(pose_pb2.PoseOptions())
-    assert body.model_fields_set == {"min_keypoint_score", "whole_image", "flip_test"}
-    assert (body.min_box_score, body.max_people, body.boxes) == (None, None, None)
+    assert body.model_fields_set == {"whole_image", "flip_test"}
+    assert (body.min_box_score, body.min_keypoint_score, body.max_people) == (None, None, None)
+    assert body.boxes is None
+
+
+def test_a_threshold_of_zero_is_not_an_absent_one() -> None:
+    sent = pose_pb2.PoseOptions(min_box_score=0, min_keypoint_score=0)
+    body = wire.to_options(pose_pb2.PoseOptions.FromString(sent.SerializeToString()))
+    assert (body.min_box_score, body.min_keypoint_score) == (0, 0)
 
 
 def test_options_that_are_given_arrive() -> None:

@@ -22,6 +22,8 @@ CropsBHWC: TypeAlias = npt.NDArray[np.uint8]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 """float32 of a shape that the name's suffix tells."""
 
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
 
 def check_shape(array: npt.NDArray[Any], shape: tuple[int | None, ...], *, name: str) -> None:
     """Return if `array` has `shape`, where None fits any length.

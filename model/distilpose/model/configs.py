@@ -17,6 +17,9 @@ CROP_WIDTH: Final = 192
 HEATMAP_HEIGHT: Final = 64
 HEATMAP_WIDTH: Final = 48
 
+TRUNK: Final = "yolo26n-pose-trunk"
+"""Architecture of a weights file that holds the trunk of the `-n` networks and nothing else."""
+
 Backbone: TypeAlias = Literal["stem", "hrnet-w48-3", "hrnet-w48-4"]
 """The stem alone, or HRNet-W48 with its first three or all four stages."""
 

@@ -1,7 +1,5 @@
 """A detection network out of a weights file: ultralytics' checkpoints, or our own."""
 
-import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +8,7 @@ import torch
 from torch import nn
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.offline import import_ultralytics
+from distilpose.model.offline import import_ultralytics, load_checkpoint
 from distilpose.model.weights import read_tensors
 
 PACKAGED: Final = Path(__file__).parent / "packaged" / "person-detector.safetensors"
@@ -53,7 +51,8 @@ def load_network(path: Path | None = None) -> DetectorNetwork:
     if path.suffix == ".safetensors":
         module, name, sha256 = _from_safetensors(path)
     elif path.suffix == ".pt":
-        module, name, sha256 = _from_checkpoint(path)
+        module, sha256 = load_checkpoint(path)
+        name = path.stem
     else:
         raise WeightsError(f"{path}: detector weights are .pt or .safetensors files")
     head, person_class = _check(module, path)
@@ -109,25 +108,6 @@ def cut_to_class(module: Any, index: int) -> None:
         last.out_channels = 1
     head.nc = 1
     head.no = 1 + 4 * head.reg_max
-
-
-def _from_checkpoint(path: Path) -> tuple[Any, str, str]:
-    """Load an ultralytics checkpoint, a pickle.
-
-    Only classes that ultralytics knows are built, and no other code in it is run, unless the
-    environment says ULTRALYTICS_SAFE_LOAD=false.
-    """
-    tasks = import_ultralytics("nn.tasks")
-    content = path.read_bytes()
-    with tempfile.TemporaryDirectory() as folder:
-        # Ultralytics rewrites some file names, and downloads what it then does not find.
-        plainly_named = Path(folder) / "weights.pt"
-        plainly_named.write_bytes(content)
-        try:
-            module, _ = tasks.load_checkpoint(plainly_named)
-        except Exception as err:  # a damaged or foreign pickle can raise anything
-            raise WeightsError(f"{path}: not an ultralytics checkpoint: {err}") from err
-    return module, path.stem, hashlib.sha256(content).hexdigest()
 
 
 def _check(module: Any, path: Path) -> tuple[Any, int]:

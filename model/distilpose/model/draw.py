@@ -1,7 +1,7 @@
-"""Pictures with boxes, skeletons and sigma ellipses, and contact sheets of people.
+"""Pictures with boxes and skeletons, on request sigma ellipses, and contact sheets of people.
 
-Left parts are orange, right ones blue, those between white; a keypoint below the threshold is a
-hollow ring on thin limbs. Every line has a dark edge, so that it shows on light photos too.
+Left parts are orange, right ones blue, those between white; a keypoint that is not visible is left
+out, and so are its limbs. Every line has a dark edge, so that it shows on light photos too.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from distilpose.model.arrays import FloatArray, ImageHWC, check_image
+from distilpose.model.arrays import BoolArray, FloatArray, ImageHWC, check_image
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.errors import ArrayError
 from distilpose.model.geometry import crop_regions, image_to_crop_affine
-from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES, LIMBS
+from distilpose.model.skeleton import KEYPOINT_NAMES, LIMBS
 
 Point: TypeAlias = tuple[int, int]
 Colour: TypeAlias = tuple[int, int, int]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 LEFT_RGB: Final[Colour] = (255, 145, 30)
 RIGHT_RGB: Final[Colour] = (45, 160, 255)
@@ -49,8 +48,6 @@ class DrawablePose(Protocol):
     @property
     def keypoints_xy_px(self) -> FloatArray: ...  # noqa: D102 - (17, 2)
     @property
-    def keypoint_score(self) -> FloatArray: ...  # noqa: D102 - (17,), 0..1
-    @property
     def sigma_px(self) -> FloatArray: ...  # noqa: D102 - (17, 2)
     @property
     def score(self) -> float: ...  # noqa: D102 - 0..1
@@ -68,32 +65,39 @@ class _Figure(NamedTuple):
     """A person as OpenCV draws it."""
 
     points: list[Point]
-    sigmas: list[Point]
-    sure: BoolArray
-    """(17,) keypoints that are drawn full."""
+    visible: BoolArray
+    """(17,) keypoints that are drawn."""
     limb_px: int
+    sigmas: Sequence[Point] = ()
+    """Half axes of the 17 ellipses; empty draws none."""
 
 
 def draw_poses(
     image: ImageHWC,
     poses: Sequence[DrawablePose],
     *,
-    min_keypoint_score: float = 0.0,
+    visible: Sequence[BoolArray],
+    draw_sigma: bool = False,
     labels: Sequence[str] | None = None,
 ) -> ImageHWC:
-    """A new image with each pose's box, label, skeleton and one-sigma ellipses.
+    """A new image with each pose's box, label and skeleton.
 
-    A pose is labelled with its score, where `labels` has no other words.
+    `visible` has a (17,) array for each pose. Keypoints that are not visible are left out, with
+    their limbs and ellipses. Ellipses of one sigma are drawn with `draw_sigma` only. A pose is
+    labelled with its score, where `labels` has no other words.
 
     Raises:
         ArrayError: if `image` is not uint8 (H, W, 3).
 
     """
     check_image(image)
-    figures = [_figure_on(image, pose, min_keypoint_score) for pose in poses]
+    figures = [
+        _figure_on(image, pose, shown, draw_sigma=draw_sigma)
+        for pose, shown in zip(poses, visible, strict=True)
+    ]
     glass = image.copy()
     for pose, figure in zip(poses, figures, strict=True):
-        _draw_glass(glass, figure)
+        _draw_sigmas(glass, figure, cv2.FILLED)
         _draw_box(glass, pose.box_xyxy_px, _EDGE_RGB, _box_width(figure) + 2)
     canvas = _blend(glass, image)
     for pose, figure in zip(poses, figures, strict=True):
@@ -123,12 +127,7 @@ def person_tile(
     tile = np.asarray(cv2.warpAffine(image, affine, _TILE_SIZE_WH), dtype=np.uint8)
     if pose is not None:
         points = _points(_moved(pose.keypoints_xy_px, affine))
-        sigmas = _points(pose.sigma_px * np.float32(affine[0, 0]))
-        figure = _Figure(points, sigmas, np.ones_like(labelled), limb_px=2)
-        glass = tile.copy()
-        _draw_glass(glass, figure)
-        tile = _blend(glass, tile)
-        _draw_figure(tile, figure)
+        _draw_figure(tile, _Figure(points, np.ones_like(labelled), limb_px=2))
     _draw_truth(tile, _points(_moved(truth_xy_px, affine)), labelled)
     return Tile(tile, caption)
 
@@ -157,14 +156,16 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int = 5, gap_px: int = 8) -
     return sheet
 
 
-def _figure_on(image: ImageHWC, pose: DrawablePose, min_keypoint_score: float) -> _Figure:
+def _figure_on(
+    image: ImageHWC, pose: DrawablePose, visible: BoolArray, *, draw_sigma: bool
+) -> _Figure:
     """Limbs are thicker for larger people, within bounds that the image's size sets."""
     box_wh_px = np.maximum(pose.box_xyxy_px[2:] - pose.box_xyxy_px[:2], 1)
     side_px = max(image.shape[:2])
     thin_px, thick_px = max(1.0, side_px / 800), max(2.0, side_px / 160)
     limb_px = float(np.clip(np.sqrt(box_wh_px.prod()) / 60, thin_px, thick_px))
-    sure = pose.keypoint_score >= min_keypoint_score
-    return _Figure(_points(pose.keypoints_xy_px), _points(pose.sigma_px), sure, round(limb_px))
+    sigmas = _points(pose.sigma_px) if draw_sigma else ()
+    return _Figure(_points(pose.keypoints_xy_px), visible, round(limb_px), sigmas)
 
 
 def _box_width(figure: _Figure) -> int:
@@ -175,26 +176,16 @@ def _blend(glass: ImageHWC, image: ImageHWC) -> ImageHWC:
     return np.asarray(cv2.addWeighted(glass, _GLASS, image, 1 - _GLASS, 0), dtype=np.uint8)
 
 
-def _draw_glass(canvas: ImageHWC, figure: _Figure) -> None:
-    """What shows faintly: sigma ellipses and the limbs of unsure keypoints."""
-    for index in _indices(figure.sure):
-        _draw_sigma(canvas, figure, index, cv2.FILLED)
-    unsure = [(a, b) for a, b in LIMBS if not (figure.sure[a] and figure.sure[b])]
-    _draw_limbs(canvas, figure.points, unsure, limb_px=max(1, figure.limb_px // 2))
-
-
 def _draw_figure(canvas: ImageHWC, figure: _Figure) -> None:
-    for index in _indices(figure.sure):
-        _draw_sigma(canvas, figure, index, 1)
-    sure = [(a, b) for a, b in LIMBS if figure.sure[a] and figure.sure[b]]
-    _draw_limbs(canvas, figure.points, sure, limb_px=figure.limb_px)
-    for index in range(KEYPOINT_COUNT):
+    _draw_sigmas(canvas, figure, 1)
+    _draw_limbs(canvas, figure)
+    for index in _indices(figure.visible):
         _draw_keypoint(canvas, figure, index)
 
 
-def _draw_limbs(
-    canvas: ImageHWC, points: list[Point], limbs: Sequence[tuple[int, int]], *, limb_px: int
-) -> None:
+def _draw_limbs(canvas: ImageHWC, figure: _Figure) -> None:
+    points, limb_px = figure.points, figure.limb_px
+    limbs = [(a, b) for a, b in LIMBS if figure.visible[a] and figure.visible[b]]
     for a, b in limbs:
         cv2.line(canvas, points[a], points[b], _EDGE_RGB, limb_px + 2, cv2.LINE_AA, _SHIFT)
     for a, b in limbs:
@@ -202,20 +193,19 @@ def _draw_limbs(
 
 
 def _draw_keypoint(canvas: ImageHWC, figure: _Figure, index: int) -> None:
-    """A full disc where sure, else a ring."""
     radius = round((1.25 * figure.limb_px + 0.5) * (1 << _SHIFT))
     edge = radius + (1 << _SHIFT)
-    styles = ((_EDGE_RGB, edge, cv2.FILLED), (_keypoint_colour(index), radius, cv2.FILLED))
-    if not figure.sure[index]:
-        styles = ((_EDGE_RGB, radius, 3), (_keypoint_colour(index), radius, 1))
-    for colour, size, thickness in styles:
-        cv2.circle(canvas, figure.points[index], size, colour, thickness, cv2.LINE_AA, _SHIFT)
+    for colour, size in ((_EDGE_RGB, edge), (_keypoint_colour(index), radius)):
+        cv2.circle(canvas, figure.points[index], size, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_sigma(canvas: ImageHWC, figure: _Figure, index: int, thickness: int) -> None:
-    center, axes = figure.points[index], figure.sigmas[index]
-    colour = _keypoint_colour(index)
-    cv2.ellipse(canvas, center, axes, 0, 0, 360, colour, thickness, cv2.LINE_AA, _SHIFT)
+def _draw_sigmas(canvas: ImageHWC, figure: _Figure, thickness: int) -> None:
+    if not figure.sigmas:
+        return
+    for index in _indices(figure.visible):
+        center, axes = figure.points[index], figure.sigmas[index]
+        colour = _keypoint_colour(index)
+        cv2.ellipse(canvas, center, axes, 0, 0, 360, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_box(canvas: ImageHWC, box_xyxy_px: FloatArray, colour: Colour, thickness: int) -> None:

@@ -12,8 +12,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from distilpose.model import draw, metrics
+from distilpose.model import box_recall, metrics
 from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.box_recall import BoxRecall
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import crop_regions
 from distilpose.model.metrics import CocoFigures
@@ -31,7 +32,7 @@ from distilpose.model.skeleton import KEYPOINT_COUNT
 BoxesFrom: TypeAlias = Literal["ground-truth", "detector"]
 
 MIN_BOX_SCORE: Final = 0.01
-"""Detector boxes below are not evaluated: AP wants the unlikely people too."""
+"""Detector boxes below are not evaluated, by default: AP wants the unlikely people too."""
 _READER_THREADS: Final = 2
 _PICTURES_AHEAD: Final = 8
 
@@ -45,6 +46,8 @@ class PersonResult:
     pose: Pose | None
     oks: float
     """0 where nothing was found."""
+    has_box: bool | None = None
+    """Whether the detector gave them a box of their own; None where boxes are the ground truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,17 @@ class Report:
     served: CocoFigures
     mean_oks: float
     pck: float | None
+    min_box_score: float = MIN_BOX_SCORE
+    """Detector boxes below were not evaluated."""
+
+    @property
+    def box_recall(self) -> dict[str, BoxRecall]:
+        """By size of the people, `all` first; empty where boxes are the ground truth."""
+        if self.boxes == "ground-truth":
+            return {}
+        areas_px2 = [result.person.area_px2 for result in self.results]
+        found = [bool(result.has_box) for result in self.results]
+        return box_recall.recall_by_size(areas_px2, found)
 
     @property
     def sources(self) -> list[str]:
@@ -73,16 +87,18 @@ class Report:
         boxes = (
             "ground truth, box score 1"
             if self.boxes == "ground-truth"
-            else f"the detector's, from score {MIN_BOX_SCORE}"
+            else f"the detector's, from score {self.min_box_score:g}"
         )
         published = (
             f"box score x mean of raw keypoint scores above {metrics.SURE_RAW_SCORE}, "
             f"without poses of OKS above {metrics.DUPLICATE_OKS} to a better one"
         )
         pck = "share of the distance from left shoulder to right hip, where both are labelled"
+        recall = [box_recall.protocol(self.min_box_score)] if self.box_recall else []
         return [
             f"People: {labelled} with keypoints in {pictures}; {ignored} others are ignored.",
             f"Boxes: {boxes}.",
+            *recall,
             f"Flip test: {'on' if self.flip_test else 'off'}.",
             f"Ranking published: {published}.",
             "Ranking served: poses and scores as the service answers them.",
@@ -104,6 +120,8 @@ class Report:
         return {
             "protocol": self.protocol(),
             "boxes": self.boxes,
+            "min_box_score": None if self.boxes == "ground-truth" else self.min_box_score,
+            "box_recall": {size: each.to_json() for size, each in self.box_recall.items()},
             "flip_test": self.flip_test,
             "sources": self.sources,
             "pictures": len(self.pictures),
@@ -121,13 +139,15 @@ def evaluate(
     people_folder: PeopleFolder,
     *,
     boxes: BoxesFrom = "ground-truth",
+    min_box_score: float = MIN_BOX_SCORE,
     flip_test: bool = False,
     limit: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """The report on a folder's pictures, or its first `limit`.
 
-    `on_progress` is told pictures done and pictures in all after each one.
+    Detector boxes count from `min_box_score`. `on_progress` is told pictures done and pictures in
+    all after each one.
 
     Raises:
         DataError: if nobody has keypoints, a picture cannot be read, or faster-coco-eval is not
@@ -141,7 +161,7 @@ def evaluate(
     poses_by_picture: list[list[Pose]] = []
     results: list[PersonResult] = []
     for picture, image in _read_ahead(people_folder, pictures):
-        box_array, box_scores = _boxes(predictor, picture, image, boxes)
+        box_array, box_scores = _boxes(predictor, picture, image, boxes, min_box_score)
         poses = predictor.poses(image, box_array, box_scores, flip_test=flip_test)
         poses_by_picture.append(poses)
         results += _person_results(picture, poses, one_for_one=boxes == "ground-truth")
@@ -160,29 +180,8 @@ def evaluate(
         served=served,
         mean_oks=float(np.mean([result.oks for result in results])),
         pck=_pck(results),
+        min_box_score=min_box_score,
     )
-
-
-def sheet(people_folder: PeopleFolder, results: Sequence[PersonResult]) -> ImageHWC:
-    """A contact sheet of people as labelled and as found, each with its OKS.
-
-    Raises:
-        DataError: if a picture cannot be read.
-        ArrayError: if `results` is empty.
-
-    """
-    tiles = [
-        draw.person_tile(
-            people_folder.read(result.picture),
-            result.pose,
-            box_xyxy_px=result.person.box_xyxy_px,
-            truth_xy_px=result.person.keypoints_xy_px,
-            labelled=result.person.visibility > 0,
-            caption=f"OKS {result.oks:.2f}  picture {result.picture.id}",
-        )
-        for result in results
-    ]
-    return draw.contact_sheet(tiles)
 
 
 def _labelled(picture: Picture) -> list[Person]:
@@ -205,10 +204,14 @@ def _read_ahead(
 
 
 def _boxes(
-    predictor: Predictor, picture: Picture, image: ImageHWC, boxes: BoxesFrom
+    predictor: Predictor,
+    picture: Picture,
+    image: ImageHWC,
+    boxes: BoxesFrom,
+    min_box_score: float,
 ) -> tuple[FloatArray, FloatArray]:
     if boxes == "detector":
-        (detections,) = predictor.detect([image], min_box_score=MIN_BOX_SCORE)
+        (detections,) = predictor.detect([image], min_box_score=min_box_score)
         return detections.boxes_xyxy_px, detections.scores
     people = _labelled(picture)
     array = np.array([person.box_xyxy_px for person in people], np.float32).reshape(-1, 4)
@@ -229,12 +232,21 @@ def _person_results(
             counted=person.visibility > 0,
         )
     matches = list(range(len(people))) if one_for_one else metrics.match_people(similarity)
+    have_box = [None] * len(people) if one_for_one else _have_box(people, poses)
     return [
-        PersonResult(picture, person, None, 0.0)
+        PersonResult(picture, person, None, 0.0, has_box)
         if match is None
-        else PersonResult(picture, person, poses[match], float(similarity[row, match]))
-        for row, (person, match) in enumerate(zip(people, matches, strict=True))
+        else PersonResult(picture, person, poses[match], float(similarity[row, match]), has_box)
+        for row, (person, match, has_box) in enumerate(zip(people, matches, have_box, strict=True))
     ]
+
+
+def _have_box(people: Sequence[Person], poses: Sequence[Pose]) -> list[bool]:
+    theirs, found = (
+        np.array([each.box_xyxy_px for each in group], np.float32).reshape(-1, 4)
+        for group in (people, poses)
+    )
+    return box_recall.have_box(theirs, found)
 
 
 _Ranking: TypeAlias = Callable[[Sequence[Pose]], list[tuple[Pose, float]]]

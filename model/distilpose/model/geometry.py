@@ -4,7 +4,7 @@ A crop shows its box grown to 3:4 (width to height) and then by 1.25, centred on
 pixels and image pixels both have the centre of their top-left pixel at (0, 0).
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, HEATMAP_WIDTH
 from distilpose.model.skeleton import MIRROR_ORDER
+
+AnyFloats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 CROP_ASPECT: Final = CROP_WIDTH / CROP_HEIGHT
 CROP_PADDING: Final = 1.25
@@ -45,6 +47,15 @@ def clip_boxes(boxes_xyxy_px: FloatArray, image_size_wh: tuple[int, int]) -> Flo
     """Boxes (N, 4) with every corner moved into the image."""
     limits = np.array([*image_size_wh, *image_size_wh], np.float32)
     return np.clip(boxes_xyxy_px, 0, limits).astype(np.float32)
+
+
+def iou(some_xyxy_px: AnyFloats, others_xyxy_px: AnyFloats) -> AnyFloats:
+    """Intersection over union of each box of the one (N, 4) with each of the other (M, 4)."""
+    some, others = some_xyxy_px[:, None], others_xyxy_px[None]
+    corners = [np.maximum(some, others)[..., :2], np.minimum(some, others)[..., 2:]]
+    common_px2 = _areas_px2(np.concatenate(corners, axis=-1))
+    union_px2 = _areas_px2(some) + _areas_px2(others) - common_px2
+    return np.asarray(common_px2 / np.maximum(union_px2, 1e-9))
 
 
 def crop_regions(boxes_xyxy_px: FloatArray) -> CropRegions:
@@ -124,3 +135,8 @@ def mirror_xy_crop(xy_crop: FloatArray, *, published: bool = False) -> FloatArra
     far_edge = 1.0 if published else 1.0 - 1.0 / CROP_WIDTH
     swapped = xy_crop[:, MIRROR_ORDER]
     return np.stack([far_edge - swapped[..., 0], swapped[..., 1]], -1).astype(np.float32)
+
+
+def _areas_px2(boxes_xyxy_px: AnyFloats) -> AnyFloats:
+    """Areas of boxes (..., 4), 0 of those whose corners are the wrong way round."""
+    return np.asarray((boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]).clip(0).prod(-1))

@@ -40,12 +40,7 @@ class Models:
 
 def packaged_student() -> Path:
     """The student weights that ship with this package."""
-    return Path(str(files("distilpose.model"))) / _PACKAGED / "distilpose-s.safetensors"
-
-
-def packaged_teacher() -> Path:
-    """The teacher weights that ship with this package."""
-    return packaged_student().with_name("tokenpose-s.safetensors")
+    return Path(str(files("distilpose.model"))) / _PACKAGED / "distilpose-n.safetensors"
 
 
 def load_models(

@@ -6,6 +6,7 @@ the process.
 
 import atexit
 import contextlib
+import hashlib
 import importlib
 import logging
 import os
@@ -15,12 +16,15 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
+
+from distilpose.model.errors import WeightsError
 
 
 def import_ultralytics(submodule: str) -> Any:
@@ -33,6 +37,32 @@ def import_ultralytics(submodule: str) -> Any:
         logger.handlers.clear()
         logger.propagate = True
     return importlib.import_module(f"ultralytics.{submodule}")
+
+
+def load_checkpoint(path: Path) -> tuple[Any, str]:
+    """Return the network of an ultralytics checkpoint, a pickle, and the digest of the file.
+
+    The network is float32, on the CPU, in evaluation mode. Only classes that ultralytics knows are
+    built, and no other code in the file is run, unless the environment says
+    ULTRALYTICS_SAFE_LOAD=false.
+
+    Raises:
+        WeightsError: the file is missing or holds no ultralytics network.
+    """
+    tasks = import_ultralytics("nn.tasks")
+    try:
+        content = path.read_bytes()
+    except OSError as err:
+        raise WeightsError(f"{path}: cannot be read: {err.strerror}") from err
+    with tempfile.TemporaryDirectory() as folder:
+        # Ultralytics rewrites some file names, and downloads what it then does not find.
+        plainly_named = Path(folder) / "weights.pt"
+        plainly_named.write_bytes(content)
+        try:
+            module, _ = tasks.load_checkpoint(plainly_named)
+        except Exception as err:  # a damaged or foreign pickle can raise anything
+            raise WeightsError(f"{path}: not an ultralytics checkpoint: {err}") from err
+    return module, hashlib.sha256(content).hexdigest()
 
 
 def _set_switches() -> None:

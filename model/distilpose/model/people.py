@@ -55,6 +55,8 @@ class Person:
     """How the labels came about: `human` or `box` unless the file says otherwise."""
     is_crowd: bool
     """The box is around a group, not one person."""
+    annotation_id: int | None = None
+    """The annotation file's own number, None where it has none."""
 
     @property
     def has_keypoints(self) -> bool:
@@ -254,6 +256,7 @@ def _person(annotation: dict[str, Any]) -> Person:
         keypoint_weight=np.asarray(weight, dtype=np.float32).reshape(KEYPOINT_COUNT),
         label=str(annotation.get("label", "human" if labelled.any() else "box")),
         is_crowd=bool(annotation.get("iscrowd", 0)),
+        annotation_id=number if isinstance(number := annotation.get("id"), int) else None,
     )
 
 

@@ -121,6 +121,18 @@ def _mean(some: FloatArray, other: FloatArray) -> FloatArray:
     return (some + other) * np.float32(0.5)
 
 
+def answered(
+    arrays: PoseArrays, crop_widths_px: FloatArray, calibration: Calibration | None
+) -> Calibrated:
+    """Return the scores and spreads that are answered for crops of these widths (N,) in the image.
+
+    Uncalibrated, the keypoint score is the raw score clamped to 0..1, and sigma the student's own.
+    """
+    if calibration is None:
+        return Calibrated(np.clip(arrays.raw_score, 0, 1), arrays.sigma_cell)
+    return calibration.apply(arrays.raw_score, arrays.sigma_cell, crop_widths_px)
+
+
 def assemble(
     arrays: PoseArrays,
     regions: geometry.CropRegions,
@@ -129,16 +141,9 @@ def assemble(
     *,
     calibration: Calibration | None = None,
 ) -> list[Pose]:
-    """The student's answers for the crops of one image, mapped back to image pixels.
-
-    Uncalibrated, the keypoint score is the raw score clamped to 0..1, and sigma the student's own.
-    """
+    """The student's answers for the crops of one image, mapped back to image pixels."""
     keypoints_xy_px = geometry.crop_to_image(arrays.xy_crop, regions)
-    calibrated = (
-        calibration.apply(arrays.raw_score, arrays.sigma_cell, regions.sizes_wh_px[:, 0])
-        if calibration
-        else Calibrated(np.clip(arrays.raw_score, 0, 1), arrays.sigma_cell)
-    )
+    calibrated = answered(arrays, regions.sizes_wh_px[:, 0], calibration)
     sigma_px = geometry.sigma_to_image(calibrated.sigma_cell, regions)
     columns = zip(
         boxes_xyxy_px,

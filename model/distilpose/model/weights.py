@@ -8,12 +8,10 @@ functions that take tensors know no network: a detector's weights have the same 
 
 import contextlib
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import safetensors.torch
 import torch
 from pydantic import ValidationError
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from distilpose.model.calibration import Calibration
 from distilpose.model.card import Card
-from distilpose.model.configs import network_config
+from distilpose.model.configs import TRUNK, network_config
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.files import replacing
 from distilpose.model.networks import Student, Teacher, construct
@@ -51,8 +49,18 @@ def save(path: Path, network_state: Mapping[str, Tensor], card: Card) -> None:
         WeightsError: the state does not fit the card's architecture, or a matrix holds values that
             float16 cannot.
     """
-    _check_fit(network_state, _constructed(card.architecture, path), f"{path}: {card.architecture}")
-    stored = {key: _as_stored(key, tensor) for key, tensor in network_state.items()}
+    network = constructed(card.architecture, path)
+    check_fit(network_state, network.state_dict(), f"{path}: {card.architecture}")
+    write_halved(path, network_state, card)
+
+
+def write_halved(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Write `tensors` of any network, matrices in float16, with `card` to `path`.
+
+    Raises:
+        WeightsError: a matrix holds values that float16 cannot, or the file cannot be written.
+    """
+    stored = {key: _as_stored(key, tensor) for key, tensor in tensors.items()}
     broken = [key for key, tensor in stored.items() if not tensor.isfinite().all()]
     if broken:
         raise WeightsError(f"{path}: not finite in float16: {_first_few(broken)}")
@@ -67,8 +75,8 @@ def load(path: Path, *, sha256: str | None = None) -> Weights:
             digest or tensors are not the expected ones.
     """
     tensors, card, digest = read_tensors(path, sha256=sha256)
-    network = _constructed(card.architecture, path)
-    _check_fit(tensors, network, f"{path}: {card.architecture}")
+    network = constructed(card.architecture, path)
+    check_fit(tensors, network.state_dict(), f"{path}: {card.architecture}")
     network.load_state_dict(tensors)
     return Weights(network.eval(), card, _read_calibration(path, card), digest)
 
@@ -123,58 +131,31 @@ def read_card(path: Path) -> Card:
         return _card_of(file, path)
 
 
-def import_published(path: Path, name: str) -> dict[str, Tensor]:
-    """Return the state of network `name` from a checkpoint in the form its authors publish (mmcv).
-
-    A `module.` prefix and a teacher inside a student's checkpoint are dropped. Nothing in the file
-    is run: one that holds more than tensors, plain values and NumPy numbers is refused.
+def constructed(name: str, path: Path) -> Student | Teacher:
+    """Return the network called `name`, of which the file at `path` is to be.
 
     Raises:
-        WeightsError: the file is missing, unreadable or refused, or does not fit `name`.
+        WeightsError: the network is unknown, or a part of one.
     """
-    checkpoint = _unpickle(path)
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise WeightsError(f"{path}: no checkpoint, it has no 'state_dict'")
-    stripped = {
-        key.removeprefix("module."): tensor for key, tensor in checkpoint["state_dict"].items()
-    }
-    state = {key: value for key, value in stripped.items() if not key.startswith("teacher_model.")}
-    _check_fit(state, _constructed(name, path), f"{path}: {name}")
-    return state
-
-
-def _unpickle(path: Path) -> Any:
-    # mmcv puts the best score so far, a NumPy number, beside the weights.
-    make_number: Any = np.float64(0).__reduce__()[0]
-    allowed = [
-        make_number,
-        (make_number, "numpy.core.multiarray.scalar"),  # its name before NumPy 2
-        np.dtype,
-        np.dtypes.Float64DType,
-    ]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as err:
-        raise WeightsError(f"{path}: no such file") from err
-    except pickle.UnpicklingError as err:
+    if name == TRUNK:
         raise WeightsError(
-            f"{path}: refused, it is no checkpoint or holds Python objects besides tensors; "
-            "save it again with its 'state_dict' alone"
-        ) from err
-    except Exception as err:
-        raise WeightsError(f"{path}: not a readable checkpoint: {err}") from err
-
-
-def _constructed(name: str, path: Path) -> Student | Teacher:
+            f"{path}: {TRUNK} is the bare trunk of a network, which training may start from; it "
+            "has no answers to serve, export or measure"
+        )
     try:
         return construct(network_config(name))
     except ConfigError as err:
         raise WeightsError(f"{path}: {err}") from err
 
 
-def _check_fit(state: Mapping[str, Tensor], network: Student | Teacher, what: str) -> None:
-    own = network.state_dict()
+def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
+    """Do nothing if `state` has the names, shapes and types of a network's `own`.
+
+    Floating-point types may differ in their width.
+
+    Raises:
+        WeightsError: starting with `what`, and naming the tensors that differ.
+    """
     problems = {
         "missing": [key for key in own if key not in state],
         "unexpected": [key for key in state if key not in own],
@@ -183,10 +164,15 @@ def _check_fit(state: Mapping[str, Tensor], network: Student | Teacher, what: st
             for key in own
             if key in state and state[key].shape != own[key].shape
         ],
+        "of wrong type": [
+            f"{key} {state[key].dtype}"
+            for key in own
+            if key in state and state[key].is_floating_point() != own[key].is_floating_point()
+        ],
     }
-    told = [f"{len(keys)} {kind}: {_first_few(keys)}" for kind, keys in problems.items() if keys]
-    if told:
-        raise WeightsError(f"{what} does not fit; " + "; ".join(told))
+    found = [f"{len(keys)} {kind}: {_first_few(keys)}" for kind, keys in problems.items() if keys]
+    if found:
+        raise WeightsError(f"{what} does not fit; " + "; ".join(found))
 
 
 def _first_few(names: list[str]) -> str:

@@ -208,7 +208,7 @@ class PoseOptions(_message.Message):
     min_box_score: _builtins.float
     """0..1; boxes below are dropped. Absent: the server's default."""
     min_keypoint_score: _builtins.float
-    """0..1; keypoints below are flagged not visible, and still answered."""
+    """0..1; keypoints below are flagged not visible, and still answered. Absent: the server's default."""
     max_people: _builtins.int
     """1..the server's limit; the best-scored boxes are kept. Absent: the server's limit."""
     whole_image: _builtins.bool
@@ -223,24 +223,28 @@ class PoseOptions(_message.Message):
         self,
         *,
         min_box_score: _builtins.float | None = ...,
-        min_keypoint_score: _builtins.float = ...,
+        min_keypoint_score: _builtins.float | None = ...,
         max_people: _builtins.int | None = ...,
         boxes: _abc.Iterable[Global___Boxes] | None = ...,
         whole_image: _builtins.bool = ...,
         flip_test: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_people", b"_max_people", "_min_box_score", b"_min_box_score", "max_people", b"max_people", "min_box_score", b"min_box_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_people", b"_max_people", "_min_box_score", b"_min_box_score", "_min_keypoint_score", b"_min_keypoint_score", "max_people", b"max_people", "min_box_score", b"min_box_score", "min_keypoint_score", b"min_keypoint_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_people", b"_max_people", "_min_box_score", b"_min_box_score", "boxes", b"boxes", "flip_test", b"flip_test", "max_people", b"max_people", "min_box_score", b"min_box_score", "min_keypoint_score", b"min_keypoint_score", "whole_image", b"whole_image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_people", b"_max_people", "_min_box_score", b"_min_box_score", "_min_keypoint_score", b"_min_keypoint_score", "boxes", b"boxes", "flip_test", b"flip_test", "max_people", b"max_people", "min_box_score", b"min_box_score", "min_keypoint_score", b"min_keypoint_score", "whole_image", b"whole_image"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_people: _TypeAlias = _typing.Literal["max_people"]  # noqa: Y015
     _WhichOneofArgType__max_people: _TypeAlias = _typing.Literal["_max_people", b"_max_people"]  # noqa: Y015
     _WhichOneofReturnType__min_box_score: _TypeAlias = _typing.Literal["min_box_score"]  # noqa: Y015
     _WhichOneofArgType__min_box_score: _TypeAlias = _typing.Literal["_min_box_score", b"_min_box_score"]  # noqa: Y015
+    _WhichOneofReturnType__min_keypoint_score: _TypeAlias = _typing.Literal["min_keypoint_score"]  # noqa: Y015
+    _WhichOneofArgType__min_keypoint_score: _TypeAlias = _typing.Literal["_min_keypoint_score", b"_min_keypoint_score"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_people) -> _WhichOneofReturnType__max_people | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_box_score) -> _WhichOneofReturnType__min_box_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_keypoint_score) -> _WhichOneofReturnType__min_keypoint_score | None: ...
 
 Global___PoseOptions: _TypeAlias = PoseOptions  # noqa: Y015
 
@@ -351,7 +355,7 @@ class ModelVersion(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Such as `distilpose-s`."""
+    """Such as `distilpose-n`."""
     version: _builtins.str
     """Of its weights."""
     def __init__(
@@ -833,7 +837,7 @@ class Model(_message.Message):
     DETECTOR_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Such as `distilpose-s`."""
+    """Such as `distilpose-n`."""
     version: _builtins.str
     """Of its weights."""
     sha256: _builtins.str

@@ -1,4 +1,4 @@
-"""`distilpose data`: what is wrong with a data set, its people as a cache, labels by a teacher."""
+"""`distilpose data`: what is wrong with a data set, its people as a cache, labels by a network."""
 
 import json
 import sys
@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import device_options, picture_progress, told_errors
+from distilpose.cli.options import SHARE, device_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from distilpose.model.data_check import Report
     from distilpose.model.load import Models
-    from distilpose.model.teacher_engine import TeacherEngine
     from distilpose.model.train.label_photos import LabelledFolder
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -108,7 +107,8 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
     "--teacher",
     "teacher_path",
     type=_WEIGHTS,
-    help="Teacher weights (tokenpose-*); packaged by default.",
+    help="Weights of the network that labels, a teacher or a student; the packaged student by "
+    "default.",
 )
 @click.option(
     "--out", type=_OUT_FILE, required=True, callback=_labels_path, help="Labels, a *.json.gz."
@@ -116,7 +116,7 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
 @click.option("--detector", type=_WEIGHTS, help="Detection weights; packaged by default.")
 @click.option(
     "--min-box-score",
-    type=click.FloatRange(0, 1),
+    type=SHARE,
     default=0.5,
     show_default=True,
     help="Detections from 0.2 up to this are doubtful: neither people nor background.",
@@ -136,21 +136,21 @@ def label(
     sheet_path: Path | None,
     **device: str,
 ) -> None:
-    """Label the people in the photos of FOLDER, which have no labels yet, by a teacher.
+    """Label the people in the photos of FOLDER, which have no labels yet, by a network.
 
-    A keypoint's weight is the teacher's peak times the agreement of two views. Training finds the
-    photos where OUT lies in FOLDER. A photo that cannot be read is named and left out.
+    A keypoint's weight is its score, a probability if the network is calibrated, times the
+    agreement of two views. Training finds the photos where OUT lies in FOLDER. A photo that cannot
+    be read is named and left out.
     """
     from distilpose.model.train import label_file
     from distilpose.model.train.label_photos import label_photos, photo_paths
 
     with told_errors():
         paths = photo_paths(folder, recursive=recursive)[:limit]
-        models, teacher = _teacher(teacher_path, detector, **device)
+        models = _labelling_models(teacher_path, detector, **device)
         with picture_progress() as on_progress:
             labelled = label_photos(
-                teacher,
-                models.detector,
+                models.predictor,
                 folder,
                 paths,
                 min_box_score=min_box_score,
@@ -164,24 +164,17 @@ def label(
             _write_sheet(sheet_path, labelled)
 
 
-def _teacher(
-    path: Path | None, detector: Path | None, *, device: str, dtype: str
-) -> "tuple[Models, TeacherEngine]":
+def _labelling_models(
+    weights: Path | None, detector: Path | None, *, device: str, dtype: str
+) -> "Models":
     from distilpose.model.devices import use_threads
-    from distilpose.model.errors import WeightsError
-    from distilpose.model.load import load_models, packaged_teacher
-    from distilpose.model.teacher_engine import TeacherEngine
+    from distilpose.model.load import load_models
     from distilpose.service.cpus import usable_cpus
 
     use_threads(usable_cpus())
-    path = path or packaged_teacher()
-    models = load_models(
-        weights=path, detector=detector, device=device, dtype=dtype, allow_teacher=True
+    return load_models(
+        weights=weights, detector=detector, device=device, dtype=dtype, allow_teacher=True
     )
-    engine = models.predictor.engine
-    if not isinstance(engine, TeacherEngine):
-        raise WeightsError(f"{path}: {models.card.architecture} is no teacher")
-    return models, engine
 
 
 def _print_labels(out: Path, labelled: "LabelledFolder", people: Counter[str]) -> None:

@@ -16,11 +16,14 @@ from distilpose.cli.figures import (
     reliability_table,
     told,
 )
-from distilpose.cli.options import model_options, picture_progress, told_errors
+from distilpose.cli.options import SHARE, model_options, picture_progress, told_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
+    from distilpose.model.box_recall import BoxRecall
     from distilpose.model.cost import Cost, Speed
     from distilpose.model.evaluate import Report
     from distilpose.model.load import Models
@@ -78,21 +81,33 @@ class _Measured:
     default="ground-truth",
     show_default=True,
 )
+@click.option(
+    "--min-box-score",
+    type=SHARE,
+    help="Score that detector boxes count from; with --boxes detector only.  [default: 0.01]",
+)
 @click.option("--flip-test/--no-flip-test", default=True, show_default=True)
 @click.option(
     "--source", multiple=True, help="Only annotation files of this stem; repeatable. Default: all."
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first pictures.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report here.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report here.",
+)
 @click.option(
     "--pictures",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write contact sheets of the worst ten and of ten at random into this folder.",
+    help="Draw the twenty worst people into this new or empty folder, with a table of them "
+    "(worst.csv), and contact sheets of these and of ten at random.",
 )
 @model_options
 def command(
     folder: Path,
     boxes: Any,
+    min_box_score: float | None,
     flip_test: bool,
     source: tuple[str, ...],
     limit: int | None,
@@ -105,7 +120,12 @@ def command(
     Says too whether the served scores can be trusted, and what the network costs. Weights of a
     teacher are measured as well.
     """
+    if min_box_score is not None and boxes != "detector":
+        raise click.UsageError("--min-box-score needs --boxes detector: other boxes have no score")
+    if json_path and not json_path.parent.is_dir():
+        raise click.UsageError(f"--json {json_path}: {json_path.parent} is not a folder")
     with told_errors():
+        from distilpose.model import evaluate_pictures
         from distilpose.model.cost import measure_speed, network_cost
         from distilpose.model.devices import use_threads
         from distilpose.model.load import load_models
@@ -113,12 +133,18 @@ def command(
         from distilpose.service.cpus import usable_cpus
 
         people = PeopleFolder(folder, sources=source or None)
+        if pictures:
+            evaluate_pictures.prepare_folder(pictures)
         use_threads(usable_cpus())
         loaded = load_models(allow_teacher=True, **models)
         engine = loaded.predictor.engine
+        how = {"boxes": boxes, "flip_test": flip_test, "limit": limit}
+        if min_box_score is not None:
+            how["min_box_score"] = min_box_score
+        report = _measure(loaded.predictor, people, how)
         measured = _Measured(
             loaded,
-            _measure(loaded.predictor, people, boxes, flip_test, limit),
+            report,
             network_cost(loaded.card.architecture),
             measure_speed(engine, engine.buckets[-1]),
         )
@@ -126,23 +152,14 @@ def command(
         if json_path:
             json_path.write_text(json.dumps(measured.to_json(), indent=2) + "\n")
         if pictures:
-            _write_sheets(people, measured.report, pictures)
+            evaluate_pictures.write(people, report, pictures)
 
 
-def _measure(
-    predictor: "Predictor", people: "PeopleFolder", boxes: Any, flip_test: bool, limit: int | None
-) -> "Report":
+def _measure(predictor: "Predictor", people: "PeopleFolder", how: dict[str, Any]) -> "Report":
     from distilpose.model.evaluate import evaluate
 
     with picture_progress() as on_progress:
-        return evaluate(
-            predictor,
-            people,
-            boxes=boxes,
-            flip_test=flip_test,
-            limit=limit,
-            on_progress=on_progress,
-        )
+        return evaluate(predictor, people, on_progress=on_progress, **how)
 
 
 def _print(measured: _Measured) -> None:
@@ -152,6 +169,8 @@ def _print(measured: _Measured) -> None:
     report, cost, speed = measured.report, measured.cost, measured.speed
     console.print(_accuracy_table(measured))
     console.print(f"mean OKS {report.mean_oks:.3f}, PCK@0.2 {told(report.pck)}")
+    if recall := report.box_recall:
+        console.print(f"box recall {_in_words(recall)}", soft_wrap=True)
     console.print(
         f"{cost.parameters / 1e6:.2f} M parameters, {cost.gmacs:.2f} GMACs a crop; "
         f"{speed.crops_per_second:.1f} crops/s in batches of {speed.batch_size} "
@@ -162,6 +181,15 @@ def _print(measured: _Measured) -> None:
         console.print(reliability_table(keypoints))
     for sentence in measured.protocol():
         console.print(f"  {sentence}", style="dim", soft_wrap=True)
+
+
+def _in_words(recall: "Mapping[str, BoxRecall]") -> str:
+    """The share of each size of people, and how many they are."""
+    everyone, *sizes = (
+        f"{told(each.share)} of {each.people}{'' if size == 'all' else f' {size}'}"
+        for size, each in recall.items()
+    )
+    return f"{everyone} ({', '.join(sizes)})"
 
 
 def _accuracy_table(measured: _Measured) -> "Table":
@@ -176,12 +204,3 @@ def _accuracy_table(measured: _Measured) -> "Table":
         figures = asdict(getattr(measured.report, ranking)).values()
         table.add_row(ranking, *map(told, figures))
     return table
-
-
-def _write_sheets(people: "PeopleFolder", report: "Report", folder: Path) -> None:
-    from distilpose.model.encode import encode
-    from distilpose.model.evaluate import sheet
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, results in (("worst", report.worst(10)), ("random", report.at_random(10))):
-        (folder / f"{name}.png").write_bytes(encode(sheet(people, results), "png"))

@@ -1,5 +1,6 @@
 """Options and conversions that several commands share."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,29 @@ TRAIN_EXTRA: Final = {"faster_coco_eval", "matplotlib", "tensorboard"}
 """Packages that only training and measuring need."""
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
+
+class _Share(click.FloatRange):
+    """A number from 0 to 1. click's own range lets NaN through, which is not below 0."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+SHARE: Final = _Share(0, 1)
+"""The type of options that are a score or a share."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+sigma_option = click.option(
+    "--sigma",
+    is_flag=True,
+    help="Draw an ellipse of one sigma around each visible keypoint; with --out only.",
+)
 
 config_option = click.option(
     "--config",
@@ -36,6 +59,16 @@ def told_errors() -> Iterator[None]:
             raise
         text = f"this command needs {err.name}: pip install 'distilpose[train]'"
         raise click.ClickException(text) from err
+
+
+def refuse_sigma_without(out: Path | None, *, sigma: bool) -> None:
+    """Return if ellipses are not asked for, or there is a picture to draw them on.
+
+    Raises:
+        click.UsageError: they would be drawn on nothing.
+    """
+    if sigma and out is None:
+        raise click.UsageError("--sigma: only with --out, which draws")
 
 
 def seconds(text: str) -> float:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilpose.cli.options import model_options, told_errors
+from distilpose.cli.options import model_options, refuse_sigma_without, sigma_option, told_errors
 
 if TYPE_CHECKING:
     from distilpose.model.predict import Predictor
+    from distilpose.service.domain import Options
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 
@@ -23,15 +24,26 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for drawn pictures; made if missing.",
 )
-@click.option("--min-box-score", type=click.FloatRange(0, 1), default=0.25, show_default=True)
-@click.option("--min-keypoint-score", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@sigma_option
+@click.option(
+    "--min-box-score",
+    type=click.FloatRange(0, 1),
+    help="Drop boxes below. Default: detector.min_box_score of `distilpose config`.",
+)
+@click.option(
+    "--min-keypoint-score",
+    type=click.FloatRange(0, 1),
+    help="Keypoints below are not visible, and not drawn. Default: limits.min_keypoint_score of "
+    "`distilpose config`.",
+)
 @click.option("--flip-test", is_flag=True, help="Average with the mirrored crop.")
 @model_options
 def command(
     photos: Sequence[Path],
     out: Path | None,
-    min_box_score: float,
-    min_keypoint_score: float,
+    sigma: bool,
+    min_box_score: float | None,
+    min_keypoint_score: float | None,
     flip_test: bool,
     **models: Any,
 ) -> None:
@@ -42,23 +54,27 @@ def command(
     from distilpose.model.devices import use_threads
     from distilpose.model.load import load_models
     from distilpose.service.cpus import usable_cpus
-    from distilpose.service.domain import Options
+    from distilpose.service.intake import checked_options
+    from distilpose.service.settings import load_settings
 
+    refuse_sigma_without(out, sigma=sigma)
     paths = list(_photos(photos))
-    options = Options(
-        min_box_score=min_box_score,
-        max_people=300,
-        min_keypoint_score=min_keypoint_score,
-        flip_test=flip_test,
-    )
+    given = {
+        "min_box_score": min_box_score,
+        "min_keypoint_score": min_keypoint_score,
+        "flip_test": flip_test,
+        "draw_sigma": sigma,
+    }
     with told_errors():
+        settings = load_settings()
+        options = checked_options(given).resolve(settings, images=1)
         use_threads(usable_cpus())
         predictor = load_models(**models).predictor
     if out:
         out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for path in _with_progress(paths):
-        line, ok = _predict(predictor, path, options, out)
+        line, ok = _predict(predictor, path, options, out, max_pixels=settings.limits.max_pixels)
         click.echo(json.dumps(line))
         failed += not ok
     sys.exit(1 if failed else 0)
@@ -83,17 +99,16 @@ def _with_progress(paths: list[Path]) -> Iterator[Path]:
 
 
 def _predict(
-    predictor: "Predictor", path: Path, options: Any, out: Path | None
+    predictor: "Predictor", path: Path, options: "Options", out: Path | None, *, max_pixels: int
 ) -> tuple[dict[str, Any], bool]:
     from distilpose.model.draw import draw_poses
     from distilpose.model.encode import encode
     from distilpose.service import images
     from distilpose.service.errors import ServiceError
-    from distilpose.service.settings import LimitsSettings
 
     try:
         data = path.read_bytes()
-        header = images.read_header(data, max_pixels=LimitsSettings().max_pixels)
+        header = images.read_header(data, max_pixels=max_pixels)
         image = images.decode(data, header)
     except (ServiceError, OSError) as err:
         detail = err.strerror if isinstance(err, OSError) else str(err)
@@ -101,12 +116,13 @@ def _predict(
     [found] = predictor.detect([image], min_box_score=options.min_box_score)
     poses = predictor.poses(image, *found, flip_test=options.flip_test)
     if out:
-        drawn = draw_poses(image, poses, min_keypoint_score=options.min_keypoint_score)
+        visible = [options.visible(pose) for pose in poses]
+        drawn = draw_poses(image, poses, visible=visible, draw_sigma=options.draw_sigma)
         (out / f"{path.stem}.jpg").write_bytes(encode(drawn, "jpeg"))
     return _line(path, image.shape[1::-1], poses, options), True
 
 
-def _line(path: Path, size_wh: Any, poses: Sequence[Any], options: Any) -> dict[str, Any]:
+def _line(path: Path, size_wh: Any, poses: Sequence[Any], options: "Options") -> dict[str, Any]:
     from distilpose.service.domain import ImageAnswer
     from distilpose.service.schemas_answer import images_out
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import refuse_sigma_without, sigma_option, told_errors
 
 if TYPE_CHECKING:
     from distilpose.cli.stream_video import Shot, VideoReader, VideoWriter
@@ -37,8 +37,9 @@ _KEPT_FRAMES: Final = 64
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="An mp4 with boxes, skeletons, ids and sigma ellipses drawn.",
+    help="An mp4 with boxes, skeletons and ids drawn.",
 )
+@sigma_option
 @click.option(
     "--lines", type=click.File("w"), default="-", help="JSON lines; standard output by default."
 )
@@ -58,7 +59,11 @@ _KEPT_FRAMES: Final = 64
 )
 @click.option("--smooth", is_flag=True, help="Smooth each person's keypoints over time.")
 @click.option("--min-box-score", type=click.FloatRange(0, 1), help="Default: the server's.")
-@click.option("--min-keypoint-score", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option(
+    "--min-keypoint-score",
+    type=click.FloatRange(0, 1),
+    help="Keypoints below are not visible, and not drawn. Default: the server's.",
+)
 @click.option("--jpeg", is_flag=True, help="Send JPEGs in place of pixels, for slow networks.")
 def command(
     video: str,
@@ -66,6 +71,7 @@ def command(
     api_key_file: Path | None,
     ca: Path | None,
     out: Path | None,
+    sigma: bool,
     lines: IO[str],
     coco: IO[str] | None,
     mode: str | None,
@@ -77,6 +83,7 @@ def command(
     Prints one JSON line for each answer. A frame that cannot be answered gives a line with its
     error, and exit code 1 at the end. Ctrl-C ends a camera's stream.
     """
+    refuse_sigma_without(out, sigma=sigma)
     with _explained(), ExitStack() as opened:
         from distilpose.cli.stream_video import VideoReader, VideoWriter
         from distilpose.client import Client, Tls
@@ -88,9 +95,9 @@ def command(
         key = api_key_file.read_text().strip() if api_key_file else None
         client = opened.enter_context(Client(server, api_key=key, tls=Tls(ca=ca)))
         options["mode"] = mode or ("latest" if reader.live else "ordered")
-        outputs = _Outputs(writer, lines, coco, options["min_keypoint_score"])
+        outputs = _Outputs(writer, lines, coco, draw_sigma=sigma)
         with suppress(KeyboardInterrupt):
-            _stream(client, reader, outputs, options=_given(options), jpeg=jpeg)
+            _stream(client, reader, outputs, options=options, jpeg=jpeg)
         outputs.finish()
     sys.exit(1 if outputs.failed else 0)
 
@@ -110,10 +117,6 @@ def _explained() -> Iterator[None]:
             raise
         text = "this command needs av: pip install 'distilpose[video]'"
         raise click.ClickException(text) from err
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _stream(
@@ -164,7 +167,7 @@ class _Outputs:
     video: "VideoWriter | None"
     lines: IO[str]
     coco: IO[str] | None
-    min_keypoint_score: float
+    draw_sigma: bool
     failed: int = 0
     _coco_entries: list[dict[str, Any]] = field(default_factory=list)
     _images: "dict[int, ImageHWC]" = field(default_factory=dict)
@@ -208,7 +211,11 @@ class _Outputs:
             for pose in answer.poses
         ]
         drawn = draw_poses(
-            image, answer.poses, min_keypoint_score=self.min_keypoint_score, labels=labels
+            image,
+            answer.poses,
+            visible=[pose.visible for pose in answer.poses],
+            draw_sigma=self.draw_sigma,
+            labels=labels,
         )
         video.write(drawn, answer.timestamp_ms)
 

@@ -63,11 +63,12 @@ def coco_results(answers: Iterable[tuple[int, ImageAnswer]]) -> list[dict[str, A
 
 
 def coco_annotations(
-    answers: Iterable[tuple[int, str, ImageAnswer]], *, min_keypoint_score: float = 0.3
+    answers: Iterable[tuple[int, str, ImageAnswer]], *, min_keypoint_score: float | None = None
 ) -> dict[str, Any]:
     """A COCO keypoints data set to be corrected by people, from image ids, file names and answers.
 
-    Keypoints below the score are left to the annotator, as not labelled.
+    Keypoints below the score are left to the annotator, as not labelled; without a score, those
+    that were answered as not visible.
     """
     kept = list(answers)
     people = [(image_id, pose) for image_id, _, answer in kept for pose in answer.poses]
@@ -92,8 +93,8 @@ def coco_annotations(
     }
 
 
-def _annotation(pose: Pose, min_keypoint_score: float) -> dict[str, Any]:
-    sure = pose.keypoint_score >= min_keypoint_score
+def _annotation(pose: Pose, min_keypoint_score: float | None) -> dict[str, Any]:
+    sure = pose.visible if min_keypoint_score is None else pose.keypoint_score >= min_keypoint_score
     visibility = np.where(sure, _LABELLED, _NOT_LABELLED)
     keypoints = np.column_stack([pose.keypoints_xy_px.round(2), visibility])
     keypoints[~sure] = 0

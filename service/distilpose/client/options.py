@@ -11,15 +11,15 @@ from distilpose.client.results import FloatArray
 
 
 class PoseOptions(TypedDict, total=False):
-    """Options of every question; what is not given is the server's default."""
+    """Options of every question; what is not given, or is None, is the server's default."""
 
-    min_box_score: float
+    min_box_score: float | None
     """0..1: boxes below are dropped."""
-    min_keypoint_score: float
-    """0..1: keypoints below are answered, and not `visible`."""
-    max_people: int
+    min_keypoint_score: float | None
+    """0..1: keypoints below are answered, and not `visible`. 0 makes all of them visible."""
+    max_people: int | None
     """The best-scored boxes are kept."""
-    boxes_xyxy_px: FloatArray
+    boxes_xyxy_px: FloatArray | None
     """(N, 4): skips the detector. Answered one for one, for each picture the same."""
     whole_image: bool
     """One box, the picture: skips the detector."""
@@ -55,9 +55,10 @@ def checked(options: Any, kind: type) -> dict[str, Any]:
             raise InvalidRequest(
                 f"{name}: no such option; known: {', '.join(kind.__annotations__)}"
             )
-    if options.get("mode", "ordered") not in MODES:
-        raise InvalidRequest(f"mode: expected one of {', '.join(MODES)}, got {options['mode']!r}")
-    return dict(options)
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("mode", "ordered") not in MODES:
+        raise InvalidRequest(f"mode: expected one of {', '.join(MODES)}, got {given['mode']!r}")
+    return given
 
 
 def box_rows(boxes_xyxy_px: Any) -> list[list[float]]:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from distilpose.model.arrays import FloatArray, ImageHWC
+import numpy as np
+
+from distilpose.model.arrays import BoolArray, FloatArray, ImageHWC
 from distilpose.model.predict import Pose
 from distilpose.service.errors import InvalidOptions, ServiceError
 
@@ -42,12 +44,14 @@ class Options:
 
     min_box_score: float
     max_people: int
-    min_keypoint_score: float = 0.0
+    min_keypoint_score: float
     boxes: Sequence[FloatArray] | None = None
     """For each image (N, 4) xyxy in image pixels; then the detector is skipped."""
     whole_image: bool = False
     flip_test: bool = False
     format: Literal["poses", "coco"] = "poses"
+    draw_sigma: bool = False
+    """Whether a drawn answer has sigma ellipses."""
 
     @property
     def crops_per_person(self) -> int:
@@ -58,6 +62,11 @@ class Options:
     def skips_detector(self) -> bool:
         """Whether the boxes are known without looking for people."""
         return self.whole_image or self.boxes is not None
+
+    def visible(self, pose: Pose) -> BoolArray:
+        """(17,): the keypoints whose score is at least `min_keypoint_score`."""
+        # In float32, as the score: 0.7 from JSON and 0.7 from a protobuf float are one threshold.
+        return pose.keypoint_score >= np.float32(self.min_keypoint_score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What both front ends do with a request before the pipeline: options, defaults and limits."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from distilpose.service.domain import EncodedImage, Options, Source
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
-from distilpose.service.settings import Settings
+from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
 
 _READ_ON_THE_LOOP_BYTES: Final = 256 * 1024
 
@@ -53,10 +53,18 @@ class OptionsBody(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_box_score: float | None = Field(
-        None, ge=0, le=1, description="Boxes below are dropped. Default: the server's, 0.25."
+        None,
+        ge=0,
+        le=1,
+        description="Boxes below are dropped. Default: the server's, "
+        f"{DetectorSettings().min_box_score} unless it is set otherwise.",
     )
-    min_keypoint_score: float = Field(
-        0, ge=0, le=1, description="Keypoints below are flagged `visible: false`."
+    min_keypoint_score: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Keypoints below are flagged `visible: false` and not drawn. Default: the "
+        f"server's, {LimitsSettings().min_keypoint_score} unless it is set otherwise.",
     )
     max_people: int | None = Field(
         None, ge=1, description="The best-scored boxes are kept. Default and limit: the server's."
@@ -67,6 +75,11 @@ class OptionsBody(BaseModel):
     whole_image: bool = Field(False, description="One box, the image: skips the detector.")
     flip_test: bool = Field(False, description="Average with the mirrored crop: slower, better.")
     format: Literal["poses", "coco"] = Field("poses", description="`coco`: COCO results entries.")
+    draw_sigma: bool = Field(
+        False,
+        description="Draws an ellipse of one sigma around each visible keypoint: how far it may be "
+        "off. Accepted only when the answer is a picture.",
+    )
 
     def resolve(self, settings: Settings, *, images: int) -> Options:
         """The options with the server's defaults filled in.
@@ -85,12 +98,27 @@ class OptionsBody(BaseModel):
             if self.min_box_score is None
             else self.min_box_score,
             max_people=self.max_people or limit,
-            min_keypoint_score=self.min_keypoint_score,
+            min_keypoint_score=settings.limits.min_keypoint_score
+            if self.min_keypoint_score is None
+            else self.min_keypoint_score,
             boxes=_box_arrays(self.boxes, images=images, limit=limit),
             whole_image=self.whole_image,
             flip_test=self.flip_test,
             format=self.format,
+            draw_sigma=self.draw_sigma,
         )
+
+
+def checked_options(given: Mapping[str, Any]) -> OptionsBody:
+    """The options as a body has them.
+
+    Raises:
+        InvalidOptions: an option unknown or out of range.
+    """
+    try:
+        return OptionsBody.model_validate(given)
+    except ValidationError as err:
+        raise InvalidOptions(explain(err)) from err
 
 
 def _box_arrays(

@@ -24,7 +24,7 @@ _ERRORS: Final = {
     401: "Keys are configured and none fits.",
     413: "Bytes, pixels or images over the limit.",
     415: "A format that is not accepted.",
-    422: "An option unknown or out of range, or no image could be decoded.",
+    422: "An option unknown, out of range or not for this answer, or no image could be decoded.",
     429: "A queue is full; `Retry-After` says when to come back.",
     500: "A bug or a device fault.",
     503: "Loading, warming up or shutting down.",
@@ -33,7 +33,7 @@ _ERRORS: Final = {
 
 EXAMPLE_REQUEST: Final = {
     "images": [{"content": "/9j/4AAQSkZJRgABAQAAAQABAAD...", "id": "bus.jpg"}],
-    "options": {"min_keypoint_score": 0.3, "flip_test": True},
+    "options": {"min_keypoint_score": 0.5, "flip_test": True},
 }
 
 

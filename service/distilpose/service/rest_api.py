@@ -17,7 +17,7 @@ from distilpose.service import logs, openapi
 from distilpose.service.auth import ApiKeys
 from distilpose.service.backend import Backend
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
-from distilpose.service.errors import InvalidRequest, ServiceError
+from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
 from distilpose.service.rest_body import read_body
 from distilpose.service.rest_caller import timeout_seconds, while_waiting
 from distilpose.service.rest_demo import demo_routes
@@ -32,6 +32,7 @@ from distilpose.service.schemas_answer import (
 )
 
 PICTURE_FORMATS: Final[dict[str, PictureFormat]] = {"image/jpeg": "jpeg", "image/png": "png"}
+_PICTURES: Final = " or ".join(PICTURE_FORMATS)
 _WRITTEN_ON_THE_LOOP_PEOPLE: Final = 10
 
 
@@ -128,6 +129,10 @@ def _pose_routes(backend: Backend) -> APIRouter:
             )
             options = body_options.resolve(settings, images=len(sources))
             picture_format = _picture_format(accept, images=len(sources))
+            if options.draw_sigma and picture_format is None:
+                raise InvalidOptions(
+                    f"draw_sigma: only with a picture as the answer, Accept {_PICTURES}"
+                )
             pose_request = PoseRequest(
                 sources, options, deadline, keep_pixels=picture_format is not None
             )
@@ -178,7 +183,12 @@ async def _picture(answer: PoseAnswer, options: Options, picture_format: Picture
     pixels = image.image
 
     def render() -> bytes:
-        drawn = draw.draw_poses(pixels, image.poses, min_keypoint_score=options.min_keypoint_score)
+        drawn = draw.draw_poses(
+            pixels,
+            image.poses,
+            visible=[options.visible(pose) for pose in image.poses],
+            draw_sigma=options.draw_sigma,
+        )
         return encode(drawn, picture_format)
 
     body = await asyncio.to_thread(render)

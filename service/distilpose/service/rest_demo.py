@@ -69,6 +69,7 @@ def _contents(settings: Settings) -> dict[str, bytes]:
     filled = Template(contents["page.html"].decode()).substitute(
         base=html.escape(f"{settings.http.root_path.rstrip('/') or '.'}/"),
         min_box_score=settings.detector.min_box_score,
+        min_keypoint_score=settings.limits.min_keypoint_score,
         max_body_bytes=settings.http.max_body_bytes,
     )
     return contents | {"page.html": filled.encode()}

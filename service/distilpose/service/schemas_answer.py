@@ -149,18 +149,19 @@ def _image_out(
 
 def _pose_out(pose: Pose, options: Options) -> PoseOut:
     # To Python's numbers column by column: one by one, numpy's take ten times as long.
-    columns = pose.keypoints_xy_px, pose.keypoint_score, pose.sigma_px
+    visible = options.visible(pose)
+    columns = pose.keypoints_xy_px, pose.keypoint_score, visible, pose.sigma_px
     keypoints = [
         KeypointOut(
             name=name,
             x=_px(x),
             y=_px(y),
             score=_score(score),
-            visible=score >= options.min_keypoint_score,
+            visible=is_visible,
             sigma_x=_px(sigma_x),
             sigma_y=_px(sigma_y),
         )
-        for name, (x, y), score, (sigma_x, sigma_y) in zip(
+        for name, (x, y), score, is_visible, (sigma_x, sigma_y) in zip(
             KEYPOINT_NAMES, *(column.tolist() for column in columns), strict=True
         )
     ]

@@ -60,7 +60,7 @@ class GrpcSettings(_Group):
 
 
 class LimitsSettings(_Group):
-    """What one request may ask for."""
+    """What one request may ask for, and what it gets unasked."""
 
     max_pixels: int = Field(
         50_000_000,
@@ -75,13 +75,20 @@ class LimitsSettings(_Group):
     request_timeout_seconds: float = Field(
         10, gt=0, le=3600, description="A request's deadline when the caller sets none."
     )
+    min_keypoint_score: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Default of `min_keypoint_score`, below which a keypoint is answered as not "
+        "visible and left out of drawings.",
+    )
 
 
 class ModelSettings(_Group):
     """The student and the device."""
 
     weights: Path | None = Field(
-        None, description="Student weights (safetensors); the packaged distilpose-s by default."
+        None, description="Student weights (safetensors); the packaged distilpose-n by default."
     )
     weights_sha256: str | None = Field(
         None,

@@ -117,7 +117,7 @@ def _similarity(tracks: Sequence[_Track], poses: Sequence[Pose], timestamp_ms: f
     unseen_ms = np.array([timestamp_ms - track.seen_at_ms for track in tracks])
     doubt = (1 + _DOUBT_PER_MS * unseen_ms[:, None]) ** 2
     by_keypoints = oks(_keypoints(poses)[None], expected_xy_px[:, None], area_px2=areas_px2 * doubt)
-    return (by_keypoints + _iou(expected_xyxy_px, boxes_xyxy_px)) / 2
+    return (by_keypoints + geometry.iou(expected_xyxy_px, boxes_xyxy_px)) / 2
 
 
 def _boxes(poses: Sequence[Pose]) -> Floats:
@@ -131,16 +131,3 @@ def _keypoints(poses: Sequence[Pose]) -> Floats:
 def _crop_areas_px2(boxes_xyxy_px: Floats) -> Floats:
     regions = geometry.crop_regions(boxes_xyxy_px.astype(np.float32))
     return np.asarray(regions.sizes_wh_px.prod(-1))
-
-
-def _areas_px2(boxes_xyxy_px: Floats) -> Floats:
-    return np.asarray((boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]).clip(0).prod(-1))
-
-
-def _iou(some_xyxy_px: Floats, others_xyxy_px: Floats) -> Floats:
-    """Intersection over union of each box of the one (N, 4) with each of the other (M, 4)."""
-    some, others = some_xyxy_px[:, None], others_xyxy_px[None]
-    corners = [np.maximum(some, others)[..., :2], np.minimum(some, others)[..., 2:]]
-    common_px2 = _areas_px2(np.concatenate(corners, axis=-1))
-    union_px2 = _areas_px2(some) + _areas_px2(others) - common_px2
-    return np.asarray(common_px2 / np.maximum(union_px2, 1e-9))

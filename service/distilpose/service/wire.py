@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from pydantic import ValidationError
 
 from distilpose.model.predict import Pose
 from distilpose.model.skeleton import KEYPOINT_NAMES
@@ -21,7 +20,7 @@ from distilpose.service.domain import (
     Timing,
 )
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
-from distilpose.service.intake import OptionsBody, explain
+from distilpose.service.intake import OptionsBody, checked_options
 from distilpose.v1 import pose_pb2
 
 M = TypeVar("M", bound=Message)
@@ -78,12 +77,13 @@ def to_options(message: pose_pb2.PoseOptions) -> OptionsBody:
         InvalidOptions: one is out of range.
     """
     given: dict[str, Any] = {
-        "min_keypoint_score": message.min_keypoint_score,
         "whole_image": message.whole_image,
         "flip_test": message.flip_test,
     }
     if message.HasField("min_box_score"):
         given["min_box_score"] = message.min_box_score
+    if message.HasField("min_keypoint_score"):
+        given["min_keypoint_score"] = message.min_keypoint_score
     if message.HasField("max_people"):
         given["max_people"] = message.max_people
     if message.boxes:
@@ -91,10 +91,7 @@ def to_options(message: pose_pb2.PoseOptions) -> OptionsBody:
             [[box.x1, box.y1, box.x2, box.y2] for box in of_image.boxes]
             for of_image in message.boxes
         ]
-    try:
-        return OptionsBody(**given)
-    except ValidationError as err:
-        raise InvalidOptions(explain(err)) from err
+    return checked_options(given)
 
 
 def from_answer(
@@ -193,6 +190,7 @@ def _pose(pose: Pose, options: Options) -> pose_pb2.Pose:
         KEYPOINT_NAMES,
         pose.keypoints_xy_px.tolist(),
         pose.keypoint_score.tolist(),
+        options.visible(pose).tolist(),
         pose.sigma_px.tolist(),
         strict=True,
     )
@@ -202,11 +200,11 @@ def _pose(pose: Pose, options: Options) -> pose_pb2.Pose:
             x=x,
             y=y,
             score=score,
-            visible=score >= options.min_keypoint_score,
+            visible=is_visible,
             sigma_x=sigma_x,
             sigma_y=sigma_y,
         )
-        for name, (x, y), score, (sigma_x, sigma_y) in rows
+        for name, (x, y), score, is_visible, (sigma_x, sigma_y) in rows
     ]
     x1, y1, x2, y2 = pose.box_xyxy_px.tolist()
     return pose_pb2.Pose(

@@ -94,9 +94,9 @@ def test_a_pictures_id_is_its_own() -> None:
 
 
 def test_the_document_says_how_it_came_about(tmp_path: Path) -> None:
-    write(tmp_path / "labels.json.gz", document([], {"teacher": {"sha256": "abc"}}))
+    write(tmp_path / "labels.json.gz", document([], {"network": {"sha256": "abc"}}))
     with gzip.open(tmp_path / "labels.json.gz", "rt") as file:
-        assert json.load(file)["info"] == {"teacher": {"sha256": "abc"}}
+        assert json.load(file)["info"] == {"network": {"sha256": "abc"}}
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

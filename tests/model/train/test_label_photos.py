@@ -1,4 +1,4 @@
-"""A folder of photos, seen by a detector and a teacher that say the same of each."""
+"""A folder of photos, seen by a predictor that says the same of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
-from distilpose.model.detector import Detections, PersonDetector
+from distilpose.model.detector import Detections
 from distilpose.model.engine import PoseArrays
 from distilpose.model.errors import DataError
-from distilpose.model.teacher_engine import TeacherEngine
+from distilpose.model.predict import Predictor
 from distilpose.model.train.label_photos import (
     LabelledFolder,
     label_photos,
@@ -21,25 +21,19 @@ from distilpose.model.train.label_photos import (
 from odd_images import encode, exif, noise
 
 
-class Boxes(PersonDetector):
-    """Finds three boxes in every picture."""
+class Middle(Predictor):
+    """Finds three boxes in every picture, and every keypoint in the middle of its crop."""
 
     def __init__(self) -> None:
         self.asked: list[float] = []
+        self.calibration = None
 
     def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
         self.asked.append(min_box_score)
         boxes = np.array([[10, 10, 40, 50], [5, 5, 25, 45], [0, 0, 9, 9]], np.float32)
         return [Detections(boxes, np.array([0.9, 0.5, 0.3], np.float32))] * len(images)
 
-
-class Middle(TeacherEngine):
-    """Finds every keypoint in the middle of its crop."""
-
-    def __init__(self) -> None:
-        pass
-
-    def run_flip_test(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+    def answers(self, crops_BHWC: CropsBHWC, *, flip_test: bool) -> PoseArrays:
         shape = (len(crops_BHWC), 17)
         half: FloatArray = np.full((*shape, 2), 0.5, np.float32)
         return PoseArrays(half, np.full(shape, 0.6, np.float32), half)
@@ -58,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 def labelled(folder: Path, *, min_box_score: float = 0.5) -> LabelledFolder:
     paths = photo_paths(folder)
-    return label_photos(Middle(), Boxes(), folder, paths, min_box_score=min_box_score)
+    return label_photos(Middle(), folder, paths, min_box_score=min_box_score)
 
 
 def test_the_pictures_of_a_folder_are_taken_by_name(folder: Path) -> None:
@@ -90,7 +84,7 @@ def test_a_broken_photo_is_named_and_the_others_are_labelled(folder: Path) -> No
 
 def test_names_start_at_the_folder_and_sizes_are_told(folder: Path) -> None:
     paths = photo_paths(folder, recursive=True)
-    found = label_photos(Middle(), Boxes(), folder, paths, min_box_score=0.5)
+    found = label_photos(Middle(), folder, paths, min_box_score=0.5)
     assert [photo.file_name for photo in found.photos] == ["a.jpg", "b.png", "inner/c.webp"]
     assert {photo.size_wh for photo in found.photos} == {(80, 60)}
 
@@ -107,9 +101,9 @@ def test_sure_detections_are_people_and_others_are_doubtful(folder: Path) -> Non
 def test_the_detector_is_asked_for_doubtful_people_too(
     folder: Path, min_box_score: float, asked: float
 ) -> None:
-    detector = Boxes()
-    label_photos(Middle(), detector, folder, [folder / "a.jpg"], min_box_score=min_box_score)
-    assert detector.asked == [asked]
+    predictor = Middle()
+    label_photos(predictor, folder, [folder / "a.jpg"], min_box_score=min_box_score)
+    assert predictor.asked == [asked]
 
 
 def test_progress_is_told_after_each_photo(folder: Path) -> None:
@@ -117,7 +111,6 @@ def test_progress_is_told_after_each_photo(folder: Path) -> None:
     (folder / "a.jpg").write_bytes(b"broken")
     label_photos(
         Middle(),
-        Boxes(),
         folder,
         photo_paths(folder),
         min_box_score=0.5,

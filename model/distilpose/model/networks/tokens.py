@@ -117,7 +117,8 @@ class TrunkTokens(Network):
     def encode(self, features: TrunkOut, *, watch: bool = False) -> Encoded:
         """Return the tokens after the last block; attention is kept only if watched."""
         visual_BVD, code_1VD = self._visual_tokens(features)
-        keypoint_BKD = self.kpt.to(visual_BVD.dtype).expand(len(visual_BVD), -1, -1)
+        # A trace keeps `len` as a constant, and with it the example's batch size.
+        keypoint_BKD = self.kpt.to(visual_BVD.dtype).expand(visual_BVD.shape[0], -1, -1)
         keypoints = keypoint_BKD.shape[1]
         tokens_BTD = torch.cat([keypoint_BKD, visual_BVD + code_1VD], dim=1)
         code_1TD = functional.pad(code_1VD, (0, 0, keypoints, 0))

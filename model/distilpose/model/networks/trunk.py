@@ -47,9 +47,7 @@ class Trunk(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         device = torch.get_default_device()
-        # Ultralytics finds its strides by running the network, which the meta device cannot.
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            whole = _yolo26n_pose()
+        whole = yolo26n_pose().fuse(verbose=False).model
         self.layers = nn.ModuleList(whole[:_LAYERS])
         self.points = nn.ModuleList(whole[_LAYERS].cv4)
         self.requires_grad_(True).to(device)
@@ -74,13 +72,17 @@ def _inputs(sources: int | list[int], last: Tensor, kept: list[Tensor]) -> Tenso
     return [last if source == -1 else kept[source] for source in sources]
 
 
-def _yolo26n_pose() -> Any:
-    """Return the layers of the whole network, the head last, with batch norms folded."""
+def yolo26n_pose() -> Any:
+    """Return the whole network on the CPU, in evaluation mode, with its batch norms.
+
+    Weights are drawn at random, which takes nothing from torch's generator.
+    """
     utils = import_ultralytics("utils")
     config = utils.YAML.load(utils.ROOT / "cfg" / "models" / "26" / "yolo26-pose.yaml")
     tasks = import_ultralytics("nn.tasks")
-    whole = tasks.PoseModel({**config, "scale": _SCALE}, verbose=False)
-    return whole.eval().fuse(verbose=False).model
+    # Ultralytics finds its strides by running the network, which the meta device cannot.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        return tasks.PoseModel({**config, "scale": _SCALE}, verbose=False).eval()
 
 
 def initialise_trunk(trunk: Trunk) -> None:

@@ -1,13 +1,18 @@
-"""What a teacher says of people whom nobody labelled, and how far it may be trusted.
+"""Labels that a network gives to people whom nobody labelled, and how far each may be trusted.
 
 A person is looked at twice: in the crop that the network is trained on, and in a turned and wider
 one; both times with the flip test. The first look gives the keypoints. A keypoint's weight is
 
-    weight = clamp(peak, 0, 1) * exp(-d^2 / (2 area k^2))
+    weight = score * exp(-d^2 / (2 area k^2))
 
-with `peak` the maximum of the first look's heatmap, `d` the distance in image pixels between the
-two looks, and the second factor the OKS term of the two, for the person's area and the joint's
-constant k. Below `MIN_WEIGHT`, and outside the picture, the weight is 0.
+with `score` the first look's keypoint score, `d` the distance in image pixels between the two
+looks, and the second factor the OKS term of the two, for the person's area and the joint's constant
+k. Below `MIN_WEIGHT`, and outside the picture, the weight is 0.
+
+The score of a calibrated student is the probability of an OKS term of 0.5 or more: of being right,
+which is the trust that a label deserves. Without a calibration it is the raw score, and a teacher's
+is its heatmap's peak, both clamped to 0..1: they fall where a network is unsure, but are no
+probabilities.
 
 Knows arrays and a network, and no files.
 """
@@ -22,8 +27,8 @@ from distilpose.model import geometry
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC, check_image, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.metrics import oks_terms
+from distilpose.model.predict import Predictor, answered
 from distilpose.model.skeleton import KEYPOINT_COUNT
-from distilpose.model.teacher_engine import TeacherEngine
 
 AREA_SHARE: Final = 0.53
 """Area of a person's outline as a share of the box, where nobody drew the outline."""
@@ -44,8 +49,10 @@ class Labels(NamedTuple):
     """(N, 17) trust in each keypoint: 0, or `MIN_WEIGHT` to 1."""
 
 
-def label(teacher: TeacherEngine, image_HWC: ImageHWC, boxes_xyxy_px: FloatArray) -> Labels:
+def label(predictor: Predictor, image_HWC: ImageHWC, boxes_xyxy_px: FloatArray) -> Labels:
     """The keypoints of the person in each of N boxes (N, 4), and their weights.
+
+    The predictor's calibration makes its scores, where it has one.
 
     Raises:
         ArrayError: the image or the boxes have the wrong shape or type.
@@ -55,12 +62,12 @@ def label(teacher: TeacherEngine, image_HWC: ImageHWC, boxes_xyxy_px: FloatArray
     if not len(boxes_xyxy_px):
         nobody = (0, KEYPOINT_COUNT)
         return Labels(np.empty((*nobody, 2), np.float32), np.empty(nobody, np.float32))
-    xy_px, peak = _look(teacher, image_HWC, boxes_xyxy_px)
+    xy_px, score = _look(predictor, image_HWC, boxes_xyxy_px)
     again_xy_px, _ = _look(
-        teacher, image_HWC, boxes_xyxy_px, rotation_degrees=TURN_DEGREES, widening=WIDENING
+        predictor, image_HWC, boxes_xyxy_px, rotation_degrees=TURN_DEGREES, widening=WIDENING
     )
     weight = trust(
-        peak,
+        score,
         np.linalg.norm(xy_px - again_xy_px, axis=-1),
         areas_px2=person_areas_px2(boxes_xyxy_px),
     )
@@ -69,12 +76,12 @@ def label(teacher: TeacherEngine, image_HWC: ImageHWC, boxes_xyxy_px: FloatArray
     return Labels(xy_px, weight * inside)
 
 
-def trust(peak: FloatArray, distance_px: FloatArray, *, areas_px2: FloatArray) -> FloatArray:
+def trust(score: FloatArray, distance_px: FloatArray, *, areas_px2: FloatArray) -> FloatArray:
     """The weights (N, 17) of keypoints, but for the picture's edge, as on top of this file.
 
-    `peak` and `distance_px` are (N, 17), the people's `areas_px2` (N,).
+    `score` and `distance_px` are (N, 17), the people's `areas_px2` (N,).
     """
-    weight = np.clip(peak, 0, 1) * oks_terms(distance_px**2, area_px2=areas_px2)
+    weight = score * oks_terms(distance_px**2, area_px2=areas_px2)
     return np.where(weight >= MIN_WEIGHT, weight, 0).astype(np.float32)
 
 
@@ -85,24 +92,24 @@ def person_areas_px2(boxes_xyxy_px: FloatArray) -> FloatArray:
 
 
 def _look(
-    teacher: TeacherEngine,
+    predictor: Predictor,
     image_HWC: ImageHWC,
     boxes_xyxy_px: FloatArray,
     *,
     rotation_degrees: float = 0,
     widening: float = 1,
 ) -> tuple[FloatArray, FloatArray]:
-    """Keypoints (N, 17, 2) in image pixels and peaks (N, 17), of one look at each box."""
+    """Keypoints (N, 17, 2) in image pixels and their scores (N, 17), of one look at each box."""
     regions = geometry.crop_regions(boxes_xyxy_px)
+    widths_px = regions.sizes_wh_px[:, 0] * widening
     affines = [
-        geometry.image_to_crop_affine(
-            center, width_px * widening, rotation_degrees=rotation_degrees
-        )
-        for center, (width_px, _) in zip(*regions, strict=True)
+        geometry.image_to_crop_affine(center, width_px, rotation_degrees=rotation_degrees)
+        for center, width_px in zip(regions.centers_xy_px, widths_px, strict=True)
     ]
-    answers = teacher.run_flip_test(_cut(image_HWC, affines))
+    answers = predictor.answers(_cut(image_HWC, affines), flip_test=True)
+    score = answered(answers, widths_px, predictor.calibration).keypoint_score
     xy_crop_px = answers.xy_crop * np.array([CROP_WIDTH, CROP_HEIGHT], np.float32)
-    return _to_image(xy_crop_px, affines), answers.raw_score
+    return _to_image(xy_crop_px, affines), score
 
 
 def _cut(image_HWC: ImageHWC, affines: list[npt.NDArray[np.float64]]) -> CropsBHWC:

@@ -37,18 +37,23 @@ _ID_DIGITS: Final = 12
 
 
 def about(models: Models, *, min_box_score: float) -> dict[str, Any]:
-    """What a file of labels says of how it came about; the models are teacher and detector."""
+    """Return what a file of labels says of how it came about, the models being those that labelled.
+
+    Older files have the network under `teacher`, which it always was.
+    """
+    calibrated = models.predictor.calibration is not None
     return {
-        "description": "People labelled by a teacher: distilpose data label",
+        "description": "People labelled by a network: distilpose data label",
         "date_created": f"{datetime.now(UTC):%Y-%m-%d}",
         "distilpose": version("distilpose"),
-        "teacher": {
+        "network": {
             "architecture": models.card.architecture,
             "version": models.card.version,
             "sha256": models.sha256,
         },
         "detector": {"name": models.detector.name, "sha256": models.detector.sha256},
         "settings": {
+            "keypoint_score": "probability" if calibrated else "raw",
             "dtype": str(models.predictor.engine.dtype).removeprefix("torch."),
             "min_box_score": min_box_score,
             "doubtful_box_score": DOUBTFUL_BOX_SCORE,

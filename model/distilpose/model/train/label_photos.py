@@ -1,4 +1,4 @@
-"""People of unlabelled photos: found by a detector, labelled by a teacher. Knows no documents."""
+"""People of unlabelled photos: found and labelled by a predictor. Knows no documents."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.detector import Detections, PersonDetector
+from distilpose.model.detector import Detections
 from distilpose.model.errors import DataError
-from distilpose.model.teacher_engine import TeacherEngine
+from distilpose.model.predict import Predictor
 from distilpose.model.train.label import Labels, label
 
 DOUBTFUL_BOX_SCORE: Final = 0.2
@@ -70,18 +70,20 @@ def read_photo(path: Path) -> ImageHWC:
 
 
 def label_photos(
-    teacher: TeacherEngine,
-    detector: PersonDetector,
+    predictor: Predictor,
     folder: Path,
     paths: Sequence[Path],
     *,
     min_box_score: float,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LabelledFolder:
-    """What teacher and detector find in the photos `paths` of `folder`.
+    """Return what the predictor finds in the photos `paths` of `folder`.
 
-    People are detections of at least `min_box_score`. `on_progress` is told photos done and photos
-    in all after each one.
+    People are detections of at least `min_box_score`. `on_progress` gets photos done and photos in
+    all after each one.
+
+    Raises:
+        ConfigError: the predictor has no detector.
     """
     photos: list[LabelledPhoto] = []
     left_out: list[str] = []
@@ -91,8 +93,8 @@ def label_photos(
         except DataError as err:
             left_out.append(str(err))
         else:
-            people, doubtful = _detect(detector, image_HWC, min_box_score)
-            labels = label(teacher, image_HWC, people.boxes_xyxy_px)
+            people, doubtful = _detect(predictor, image_HWC, min_box_score)
+            labels = label(predictor, image_HWC, people.boxes_xyxy_px)
             file_name = path.relative_to(folder).as_posix()
             size_wh = (image_HWC.shape[1], image_HWC.shape[0])
             photos.append(LabelledPhoto(file_name, size_wh, people, labels, doubtful))
@@ -101,10 +103,10 @@ def label_photos(
 
 
 def _detect(
-    detector: PersonDetector, image_HWC: ImageHWC, min_box_score: float
+    predictor: Predictor, image_HWC: ImageHWC, min_box_score: float
 ) -> tuple[Detections, Detections]:
     """People, and who may be one."""
-    [found] = detector.detect([image_HWC], min_box_score=min(min_box_score, DOUBTFUL_BOX_SCORE))
+    [found] = predictor.detect([image_HWC], min_box_score=min(min_box_score, DOUBTFUL_BOX_SCORE))
     sure = found.scores >= min_box_score
     people, doubtful = (
         Detections(found.boxes_xyxy_px[rows], found.scores[rows]) for rows in (sure, ~sure)

@@ -1,4 +1,4 @@
-"""Shows some of the people whom a teacher labelled."""
+"""Shows some of the people whom a network labelled."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ _CAPTION_LETTERS: Final = 16
 
 
 def sheet(labelled: LabelledFolder) -> ImageHWC:
-    """A contact sheet of at most 30 people at random; a keypoint without a label is a hollow ring.
+    """A contact sheet of at most 30 people at random; a keypoint without a label is left out.
 
     The number on top and in the caption is the mean weight of all 17 keypoints.
 
@@ -37,6 +37,6 @@ def _tile(folder: Path, photo: LabelledPhoto, index: int) -> Tile:
     xy_px, weight = photo.labels.keypoints_xy_px[index], photo.labels.weight[index]
     pose = Pose(box_xyxy_px, 1.0, xy_px, weight, weight, np.zeros_like(xy_px))
     image_HWC = read_photo(folder / photo.file_name)
-    drawn_HWC = draw.draw_poses(image_HWC, [pose], min_keypoint_score=MIN_WEIGHT)
+    drawn_HWC = draw.draw_poses(image_HWC, [pose], visible=[weight >= MIN_WEIGHT])
     [tile_HWC] = crop.cut(drawn_HWC, geometry.crop_regions(box_xyxy_px))
     return Tile(tile_HWC, f"{weight.mean():.2f} {photo.file_name[-_CAPTION_LETTERS:]}")

@@ -1,6 +1,6 @@
 // A picture with boxes, skeletons and sigma ellipses on a canvas, as the service draws them.
 // Left parts are orange, right ones blue, those between white; a keypoint below the least score is
-// a hollow ring on thin limbs. Every line has a dark edge, so that it shows on light photos too.
+// left out, and so are its limbs. Every line has a dark edge, so that it shows on light photos too.
 
 import { LIMBS, sideOf, sideOfLimb } from "./skeleton.js";
 
@@ -53,14 +53,14 @@ function figureOf({ number, pose }, scale, look) {
       y: onCanvas(keypoint.y, scale),
       radiusX: keypoint.sigma_x * scale,
       radiusY: keypoint.sigma_y * scale,
-      sure: keypoint.score >= look.minKeypointScore,
+      isVisible: keypoint.score >= look.minKeypointScore,
     })),
   };
 }
 
 function drawSigmas(context, figure) {
   figure.points.forEach((point, index) => {
-    if (!point.sure) return;
+    if (!point.isVisible) return;
     context.beginPath();
     context.ellipse(point.x, point.y, point.radiusX, point.radiusY, 0, 0, 2 * Math.PI);
     context.fillStyle = context.strokeStyle = COLOURS[sideOf(index)];
@@ -86,20 +86,17 @@ function drawBox(context, figure, look) {
 
 function drawSkeleton(context, figure) {
   context.globalAlpha = figure.faded ? 0.2 : 1;
-  const isSure = ([a, b]) => figure.points[a].sure && figure.points[b].sure;
-  const thin = LIMBS.filter((limb) => !isSure(limb));
-  drawLimbs(context, figure, thin, figure.limb / 2, figure.faded ? 0.1 : 0.4);
-  drawLimbs(context, figure, LIMBS.filter(isSure), figure.limb, figure.faded ? 0.2 : 1);
+  drawLimbs(context, figure);
   figure.points.forEach((point, index) => drawKeypoint(context, figure, point, index));
   context.globalAlpha = 1;
 }
 
-function drawLimbs(context, figure, limbs, width, alpha) {
-  context.globalAlpha = alpha;
+function drawLimbs(context, figure) {
+  const limbs = LIMBS.filter(([a, b]) => figure.points[a].isVisible && figure.points[b].isVisible);
   for (const isEdge of [true, false]) {
     for (const [a, b] of limbs) {
       context.strokeStyle = isEdge ? EDGE : COLOURS[sideOfLimb([a, b])];
-      context.lineWidth = isEdge ? width * 1.25 + 1.5 : width;
+      context.lineWidth = isEdge ? figure.limb * 1.25 + 1.5 : figure.limb;
       context.beginPath();
       context.moveTo(figure.points[a].x, figure.points[a].y);
       context.lineTo(figure.points[b].x, figure.points[b].y);
@@ -109,21 +106,15 @@ function drawLimbs(context, figure, limbs, width, alpha) {
 }
 
 function drawKeypoint(context, figure, point, index) {
+  if (!point.isVisible) return;
   const radius = 1.25 * figure.limb + 0.5;
-  context.globalAlpha = figure.faded ? 0.2 : 1;
   context.beginPath();
   context.arc(point.x, point.y, radius, 0, 2 * Math.PI);
   context.lineWidth = figure.limb * 0.5 + 1.5;
   context.strokeStyle = EDGE;
   context.stroke();
-  if (point.sure) {
-    context.fillStyle = COLOURS[sideOf(index)];
-    context.fill();
-  } else {
-    context.lineWidth = figure.limb * 0.35;
-    context.strokeStyle = COLOURS[sideOf(index)];
-    context.stroke();
-  }
+  context.fillStyle = COLOURS[sideOf(index)];
+  context.fill();
 }
 
 function drawLabel(context, figure, look) {

@@ -108,6 +108,7 @@ function paint() {
   const said = status(found.length);
   if (at("status").textContent !== said) at("status").textContent = said;
   at("canvas").ariaLabel = image ? `${shown.name}: ${said}` : "No picture yet";
+  at("sigma-legend").hidden = !at("draw-sigmas").checked;
   at("curl").textContent = curlLine(shown, { ...values, withKey: Boolean(key) });
   for (const slider of sliders) {
     slider.parentElement.querySelector("output").textContent = Number(slider.value).toFixed(2);

@@ -33,7 +33,7 @@ export class Asking {
   #settings;
   #onChange;
 
-  /** `settings()` gives {minBoxScore, key}; `onChange(photo)` hears of each change. */
+  /** `settings()` gives {minBoxScore, minKeypointScore, key}; `onChange(photo)` hears of each change. */
   constructor(settings, onChange) {
     this.#settings = settings;
     this.#onChange = onChange;
@@ -80,10 +80,11 @@ export class Asking {
     const { signal } = this.#stop;
     for (let tries = 0; photo.state !== "done" && photo.state !== "failed"; tries += 1) {
       this.#change(photo, { state: "asking" });
-      const { minBoxScore, key } = this.#settings();
+      const settings = this.#settings();
       try {
-        const image = await estimate(photo.blob, { minBoxScore, key, signal });
-        this.#change(photo, { state: "done", image, asked: minBoxScore, failure: null });
+        const image = await estimate(photo.blob, { ...settings, signal });
+        const asked = settings.minBoxScore;
+        this.#change(photo, { state: "done", image, asked, failure: null });
       } catch (failure) {
         if (signal.aborted) return;
         await this.#afterFailure(photo, failure, tries, signal);

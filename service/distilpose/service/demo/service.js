@@ -28,10 +28,10 @@ export function poseUrl(options) {
  * What the service answers to one picture, and the milliseconds until it was here.
  * Throws a Failure, or the signal's AbortError.
  */
-export async function estimate(blob, { minBoxScore, key, signal }) {
+export async function estimate(blob, { minBoxScore, minKeypointScore, key, signal }) {
   const began = performance.now();
   const headers = { "content-type": mediaType(blob), ...keyHeader(key) };
-  const url = poseUrl({ min_box_score: minBoxScore });
+  const url = poseUrl({ min_box_score: minBoxScore, min_keypoint_score: minKeypointScore });
   const answer = await call(url, { method: "POST", body: blob, headers, signal });
   return { ...answer.images[0], timing: answer.timing_ms, roundTrip: performance.now() - began };
 }

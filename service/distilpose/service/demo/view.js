@@ -62,6 +62,7 @@ export class PictureView {
     let [nearest, least] = ["", REACH];
     for (const { number, pose } of this.#people) {
       for (const keypoint of pose.keypoints) {
+        if (keypoint.score < this.#look.minKeypointScore) continue;
         const distance = Math.hypot(
           onCanvas(keypoint.x, scale) - event.offsetX,
           onCanvas(keypoint.y, scale) - event.offsetY,

@@ -66,11 +66,11 @@ export class CameraWatch {
   async #askForOne(signal) {
     const { blob, picture } = await this.#camera.frame();
     const photo = new Photo(blob, "frame.jpg");
-    const { minBoxScore, key } = this.#settings();
+    const settings = this.#settings();
     try {
-      photo.image = await estimate(blob, { minBoxScore, key, signal });
+      photo.image = await estimate(blob, { ...settings, signal });
       signal.throwIfAborted();
-      Object.assign(photo, { state: "done", asked: minBoxScore });
+      Object.assign(photo, { state: "done", asked: settings.minBoxScore });
       this.#onAnswer(photo, picture);
     } catch (failure) {
       picture.close();

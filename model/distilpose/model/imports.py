@@ -1,0 +1,122 @@
+"""Weights that others published, as states of our networks.
+
+The DistilPose authors publish mmcv checkpoints of whole networks. Ultralytics publishes
+YOLO26n-pose, of which the trunk of the `-n` networks is a part. Knows nothing of cards, and writes
+no files.
+"""
+
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from distilpose.model.errors import WeightsError
+from distilpose.model.networks.trunk import yolo26n_pose
+from distilpose.model.offline import load_checkpoint
+from distilpose.model.weights import check_fit, constructed
+
+_LAYER: Final = re.compile(r"model\.(1?\d|2[0-2])\.")
+_POINTS: Final = "model.23.cv4."
+_COUNTER: Final = "num_batches_tracked"
+
+
+def import_published(path: Path, name: str) -> dict[str, Tensor]:
+    """Return the state of network `name` from a checkpoint in the form its authors publish (mmcv).
+
+    A `module.` prefix and a teacher inside a student's checkpoint are dropped. Nothing in the file
+    is run: one that holds more than tensors, plain values and NumPy numbers is refused.
+
+    Raises:
+        WeightsError: the file is missing, unreadable or refused, or does not fit `name`.
+    """
+    checkpoint = _unpickle(path)
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise WeightsError(f"{path}: no checkpoint, it has no 'state_dict'")
+    stripped = {
+        key.removeprefix("module."): tensor for key, tensor in checkpoint["state_dict"].items()
+    }
+    state = {key: value for key, value in stripped.items() if not key.startswith("teacher_model.")}
+    check_fit(state, constructed(name, path).state_dict(), f"{path}: {name}")
+    return state
+
+
+def import_trunk(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the trunk of a YOLO26n-pose under the names of a `-n` network, and the file's digest.
+
+    The file is an ultralytics checkpoint (.pt) or holds tensors of ultralytics' names
+    (.safetensors). Batch norms are folded into the convolutions, if they are not yet; the rest of
+    the head is left out.
+
+    Raises:
+        WeightsError: the file is missing, unreadable or of another network.
+    """
+    state, sha256 = _yolo_state(path)
+    trunk = _trunk_part(state)
+    network = yolo26n_pose()
+    if not any(".bn." in key for key in trunk):
+        network.fuse(verbose=False)
+    check_fit(trunk, _trunk_part(network.state_dict()), f"{path}: the trunk of YOLO26n-pose")
+    network.load_state_dict(trunk, strict=False)
+    folded = network.fuse(verbose=False).state_dict()
+    return {_our_name(key): tensor for key, tensor in _trunk_part(folded).items()}, sha256
+
+
+def _yolo_state(path: Path) -> tuple[Mapping[str, Tensor], str]:
+    if path.suffix == ".pt":
+        module, sha256 = load_checkpoint(path)
+        return module.state_dict(), sha256
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: weights of YOLO26n-pose are .pt or .safetensors files")
+    try:
+        content = path.read_bytes()
+        return safetensors.torch.load(content), hashlib.sha256(content).hexdigest()
+    except OSError as err:
+        raise WeightsError(f"{path}: cannot be read: {err.strerror}") from err
+    except SafetensorError as err:
+        raise WeightsError(f"{path}: not a safetensors file: {err}") from err
+
+
+def _trunk_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # The counters of batch norms have no part in what is folded, and not every file keeps them.
+    return {
+        key: tensor
+        for key, tensor in state.items()
+        if (_LAYER.match(key) or key.startswith(_POINTS)) and not key.endswith(_COUNTER)
+    }
+
+
+def _our_name(key: str) -> str:
+    if key.startswith(_POINTS):
+        return "trunk.points." + key.removeprefix(_POINTS)
+    return "trunk.layers." + key.removeprefix("model.")
+
+
+def _unpickle(path: Path) -> Any:
+    # mmcv puts the best score so far, a NumPy number, beside the weights.
+    make_number: Any = np.float64(0).__reduce__()[0]
+    allowed = [
+        make_number,
+        (make_number, "numpy.core.multiarray.scalar"),  # its name before NumPy 2
+        np.dtype,
+        np.dtypes.Float64DType,
+    ]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as err:
+        raise WeightsError(f"{path}: no such file") from err
+    except pickle.UnpicklingError as err:
+        raise WeightsError(
+            f"{path}: refused, it is no checkpoint or holds Python objects besides tensors; "
+            "save it again with its 'state_dict' alone"
+        ) from err
+    except Exception as err:
+        raise WeightsError(f"{path}: not a readable checkpoint: {err}") from err

@@ -1,0 +1,82 @@
+"""What bfloat16 changes on a folder of labelled people, beside what the tests allow.
+
+    python tests/bench/precision.py FOLDER [PICTURES]
+
+ONEDNN_MAX_CPU_ISA=AVX2, AVX512_CORE or AVX512_CORE_BF16 takes the kernels of another CPU.
+"""
+
+import os
+import sys
+from itertools import islice
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+
+import precisions
+from distilpose.model import crop, geometry
+from distilpose.model.arrays import CropsBHWC
+from distilpose.model.detector import PersonDetector
+from distilpose.model.devices import use_threads
+from distilpose.model.engine import PoseEngine
+from distilpose.model.load import packaged_student
+from distilpose.model.people import PeopleFolder
+from distilpose.model.weights import load
+from distilpose.service.cpus import usable_cpus
+
+CPU = torch.device("cpu")
+PICTURES = 100
+
+
+def boxes(folder: PeopleFolder, pictures: int) -> None:
+    """Print what becomes of people whom the one precision surely finds in the other."""
+    detectors = [PersonDetector.load(dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    changes = []
+    for picture in folder.pictures[:pictures]:
+        image = folder.read(picture)
+        exact, rough = (each.detect([image], min_box_score=0.05)[0] for each in detectors)
+        changes += [precisions.box_changes(exact, rough), precisions.box_changes(rough, exact)]
+    ious, scores = (np.concatenate(column) for column in zip(*changes, strict=True))
+    print(f"boxes from score {precisions.SURE_BOX_SCORE}: {len(ious)} in {pictures} pictures")
+    print(f"  least IoU            {ious.min():.4f}, allowed {precisions.MIN_IOU}")
+    print(f"  most change of score {scores.max():.4f}, allowed {precisions.MAX_BOX_SCORE_CHANGE}")
+
+
+def people(folder: PeopleFolder, pictures: int) -> CropsBHWC:
+    """Crops of the labelled people of the first pictures."""
+    crops = []
+    for picture in islice(folder.pictures, pictures):
+        labelled = [each.box_xyxy_px for each in picture.people if each.can_be_measured]
+        if labelled:
+            crops.append(crop.cut(folder.read(picture), geometry.crop_regions(np.array(labelled))))
+    return np.concatenate(crops)
+
+
+def poses(crops_BHWC: CropsBHWC) -> None:
+    """Print how far keypoints move."""
+    exact, rough = (
+        PoseEngine(load(packaged_student()).network, device=CPU, dtype=dtype, buckets=(8,))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    changes = precisions.pose_changes(exact.run(crops_BHWC), rough.run(crops_BHWC))
+    shift, score = changes.sure_shift_crop_px.max(), changes.raw_score.max()
+    print(f"poses of {len(crops_BHWC)} people")
+    print(f"  least OKS            {changes.oks.min():.4f}, allowed {precisions.MIN_OKS}")
+    print(f"  most shift, if sure  {shift:.3f} crop px, allowed {precisions.MAX_SHIFT_CROP_PX}")
+    print(f"  most change of score {score:.4f}, allowed {precisions.MAX_RAW_SCORE_CHANGE}")
+
+
+def main() -> None:
+    """Print the changes."""
+    folder = PeopleFolder(Path(sys.argv[1]))
+    pictures = int(sys.argv[2]) if len(sys.argv) > 2 else PICTURES
+    use_threads(usable_cpus())
+    print(f"oneDNN's kernels: up to {os.environ.get('ONEDNN_MAX_CPU_ISA', 'what the CPU has')}")
+    boxes(folder, pictures)
+    poses(people(folder, pictures))
+
+
+if __name__ == "__main__":
+    main()

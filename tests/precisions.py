@@ -1,0 +1,83 @@
+"""What bfloat16 may change in an answer, and by how much it did.
+
+bfloat16 keeps 8 significant bits: a layer rounds what it hands on by up to 1 part in 512, and over
+some 60 layers that adds up to 1 or 2 in 100. What comes of it depends on the order in which a CPU's
+kernels add. A score, a sigmoid of slope 1/4 at most, moves by a few hundredths. An edge moves by a
+few hundredths of its box, since the network counts it in steps that grow with the person; and
+among neighbouring cells that see the same person, another one may win. So no number of pixels
+holds. What must hold: whoever is surely there is found, at nearly the same place and with nearly
+the same score. Near the threshold, or half hidden behind somebody, people may come and go.
+
+`python tests/bench/precision.py FOLDER` made the figures below, on COCO pictures with oneDNN's
+kernels for AVX2, AVX512_CORE and AVX512_CORE_BF16. Every limit leaves over twice their room.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from distilpose.model import geometry, metrics
+from distilpose.model.arrays import FloatArray
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.detector import Detections
+from distilpose.model.engine import PoseArrays
+
+SURE_BOX_SCORE: Final = 0.5
+MIN_IOU: Final = 0.85
+"""With the same person's box in float32. 100 pictures had 0.944."""
+MAX_BOX_SCORE_CHANGE: Final = 0.1
+"""The same pictures had 0.039."""
+
+SURE_RAW_SCORE: Final = 0.5
+MAX_SHIFT_CROP_PX: Final = 2.0
+"""Half a heatmap cell, for keypoints that are sure. Their people had 0.68."""
+MIN_OKS: Final = 0.95
+"""COCO's strictest, for a person's keypoints, sure or not. They had 0.992."""
+MAX_RAW_SCORE_CHANGE: Final = 0.05
+"""They had 0.019."""
+
+_PERSON_AREA_CROP_PX2: Final = 0.53 * CROP_WIDTH * CROP_HEIGHT / geometry.CROP_PADDING**2
+"""Of somebody whose box is 3:4: COCO's people fill about so much of their boxes."""
+
+
+class BoxChanges(NamedTuple):
+    """What became of the N sure people of one answer in another answer."""
+
+    iou: FloatArray
+    """(N,) with the box there that overlaps most, 0 where there is none."""
+    score: FloatArray
+    """(N,) the difference from that box's score."""
+
+
+class PoseChanges(NamedTuple):
+    """By how much the keypoints of N crops differ in two answers."""
+
+    oks: FloatArray
+    """(N,)"""
+    sure_shift_crop_px: FloatArray
+    """Of each sure keypoint, in x or y."""
+    raw_score: FloatArray
+    """(N, 17)"""
+
+
+def box_changes(some: Detections, others: Detections) -> BoxChanges:
+    """What became of the sure people of the one answer in the other."""
+    sure = some.scores >= SURE_BOX_SCORE
+    boxes_xyxy_px, scores = some.boxes_xyxy_px[sure], some.scores[sure]
+    if not len(others.scores):
+        return BoxChanges(np.zeros_like(scores), scores)
+    overlaps = geometry.iou(boxes_xyxy_px, others.boxes_xyxy_px)
+    return BoxChanges(overlaps.max(1), np.abs(others.scores[overlaps.argmax(1)] - scores))
+
+
+def pose_changes(some: PoseArrays, others: PoseArrays) -> PoseChanges:
+    """By how much two answers to the same crops differ; `some` says which keypoints are sure."""
+    shift_crop_px = (others.xy_crop - some.xy_crop) * np.array(
+        [CROP_WIDTH, CROP_HEIGHT], np.float32
+    )
+    nowhere = np.zeros_like(shift_crop_px)
+    return PoseChanges(
+        metrics.oks(shift_crop_px, nowhere, area_px2=_PERSON_AREA_CROP_PX2).astype(np.float32),
+        np.abs(shift_crop_px).max(-1)[some.raw_score > SURE_RAW_SCORE],
+        np.abs(others.raw_score - some.raw_score),
+    )
