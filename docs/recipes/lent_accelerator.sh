@@ -6,7 +6,7 @@
 #   over there   install               the wheels, and this tree
 #                stage                 the pieces that this call carried -> $WORK; says how many are to come
 #                measure [RUN.yaml]    what the device computes; where a training step's time goes
-#                train NAME ROLE RUN.yaml [--budget 8m] [--set ...]
+#                train NAME ROLE RUN.yaml [--budget 8m] [--teacher FILE] [--set ...]
 #                                      detached, so that it outlives the command; again: goes on
 #                poll NAME SECONDS     waits for its end, shows the log, copies weights and log to $OUT
 #                stop NAME             saved within a step; `train` goes on from there
