@@ -79,7 +79,7 @@ def values(terms: Terms) -> dict[str, float]:
 def test_losses_and_gradients_are_the_prototypes() -> None:
     loss = LossSettings()
     network = helped(loss)
-    terms = student_objective(network, loss)(batch())
+    terms = student_objective(network, loss)(batch(), 1.0)
     assert values(terms) == pytest.approx(PROTOTYPE_LOSS, rel=1e-5)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
     norms = {
@@ -91,14 +91,14 @@ def test_losses_and_gradients_are_the_prototypes() -> None:
 
 def test_a_term_of_no_weight_is_not_computed() -> None:
     loss = LossSettings(reg2hm=0, score=0, map=0, dense=0, attention=0)
-    assert set(student_objective(helped(loss), loss)(batch())) == {"reg"}
+    assert set(student_objective(helped(loss), loss)(batch(), 1.0)) == {"reg"}
 
 
 def test_a_teacher_adds_its_heatmaps_and_tokens_to_the_labels_terms() -> None:
     loss = LossSettings(heatmap_dist=0.5, vis_dist=0.25)
     network = helped(loss)
-    alone = values(student_objective(network, loss)(batch()))
-    both = values(student_objective(network, loss, taught)(batch()))
+    alone = values(student_objective(network, loss)(batch(), 1.0))
+    both = values(student_objective(network, loss, taught)(batch(), 1.0))
     assert {name: both[name] for name in alone} == pytest.approx(alone)
     assert set(both) - set(alone) == DISTILLED
     out, _ = network(batch().crops_BCHW)
@@ -112,7 +112,7 @@ def test_a_teacher_adds_its_heatmaps_and_tokens_to_the_labels_terms() -> None:
 def test_the_published_losses_compare_with_the_teachers_heatmaps() -> None:
     loss = LossSettings(heatmaps_of="teacher", map=0, dense=0, attention=0, reg2hm=2.0)
     network = helped(loss)
-    terms = published_objective(network, loss, taught)(batch())
+    terms = published_objective(network, loss, taught)(batch(), 1.0)
     assert set(terms) == {"reg", "vis_dist", "kpt_dist", "score", "reg2hm"}
     out, _ = network(batch().crops_BCHW)
     empty = torch.zeros(2, 17, 64, 48)
@@ -125,7 +125,7 @@ def test_unlabelled_people_teach_nothing() -> None:
     nothing = batch()._replace(
         weight=torch.zeros(2, 17), outside=torch.zeros(2, 17, dtype=torch.bool)
     )
-    terms = values(student_objective(helped(loss), loss)(nothing))
+    terms = values(student_objective(helped(loss), loss)(nothing, 1.0))
     assert terms == dict.fromkeys(PROTOTYPE_LOSS, 0)
 
 
@@ -135,7 +135,7 @@ def test_scores_of_points_known_to_lie_outside_are_drawn_to_nothing() -> None:
         weight=torch.zeros(2, 17), outside=torch.ones(2, 17, dtype=torch.bool)
     )
     network = helped(loss)
-    terms = student_objective(network, loss)(outside)
+    terms = student_objective(network, loss)(outside, 1.0)
     out, _ = network(outside.crops_BCHW)
     assert terms["score"].item() == pytest.approx(out.raw_score.abs().mean().item(), rel=1e-5)
 
@@ -144,6 +144,11 @@ def test_a_teacher_learns_heatmaps_and_where_asked_for_their_cross_entropy() -> 
     torch.manual_seed(0)
     loss = LossSettings(cross_entropy=0.5)
     network = Helped(networks.build("tokenpose-n"), loss)
-    terms = teacher_objective(network, loss)(batch())
+    objective = teacher_objective(network, loss)
+    terms, faded = values(objective(batch(), 1.0)), values(objective(batch(), 0.25))
     assert set(terms) == {"heatmap", "cross_entropy"}
-    assert all(term.isfinite() and term > 0 for term in terms.values())
+    assert terms["heatmap"] > 0
+    assert terms["cross_entropy"] > 0
+    assert faded == pytest.approx(
+        {"heatmap": terms["heatmap"], "cross_entropy": terms["cross_entropy"] / 4}
+    )

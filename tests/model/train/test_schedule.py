@@ -7,11 +7,13 @@ import pytest
 from distilpose.model.train.schedule import (
     Progress,
     augment_strength,
+    helper_fade,
     input_size_hw,
     learning_rate,
 )
 from distilpose.model.train.settings import (
     DataSettings,
+    LossSettings,
     OptimiserSettings,
     RunSettings,
     SizeSettings,
@@ -87,3 +89,9 @@ def test_the_end_of_a_run_is_calmer() -> None:
     )
     assert augment_strength(settings, 0.5) == pytest.approx(0.4)
     assert augment_strength(settings, 0.9) == pytest.approx(0.2)
+
+
+def test_a_helper_fades_out_over_its_share_of_the_run_or_stays() -> None:
+    fading = LossSettings(cross_entropy_until=0.5)
+    assert [helper_fade(fading, share) for share in (0, 0.25, 0.5, 1)] == [1, 0.5, 0, 0]
+    assert helper_fade(LossSettings(), 0.9) == 1

@@ -34,6 +34,7 @@ from distilpose.model.train.precision import Precision
 from distilpose.model.train.schedule import (
     Progress,
     augment_strength,
+    helper_fade,
     input_size_hw,
     learning_rate,
 )
@@ -183,7 +184,8 @@ class Run:
                 size_hw=input_size_hw(self.settings.run, share),
             )
         rate = learning_rate(self.settings.optimiser, share, step)
-        self._window.append(self._step(batch, learning_rate=rate, step=step))
+        fade = helper_fade(self.settings.loss, share)
+        self._window.append(self._step(batch, learning_rate=rate, step=step, fade=fade))
         self._people_in_window += len(batch.weight)
         self.progress.step += 1
 

@@ -39,9 +39,6 @@ class LossWeights(NamedTuple):
 
 PUBLISHED_WEIGHTS: Final = LossWeights()
 
-SHARPNESS: Final = 10.0
-"""A heatmap of 0..1 times this, as logits, is the distribution that it stands for."""
-
 
 class Losses(NamedTuple):
     """A student's loss by its terms, each already multiplied with its weight."""
@@ -195,7 +192,7 @@ def teacher_loss(heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor) -> 
 
 
 def spatial_cross_entropy(
-    heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor, *, sharpness: float = SHARPNESS
+    heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor, *, sharpness: float = 10.0
 ) -> Tensor:
     """Return the cross-entropy of heatmaps, as distributions over their cells, with the target's.
 

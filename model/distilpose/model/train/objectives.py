@@ -16,8 +16,8 @@ from distilpose.model.train.settings import LossSettings
 Terms: TypeAlias = dict[str, Tensor]
 """Each loss by name, weighted."""
 
-Objective: TypeAlias = Callable[[TrainBatch], Terms]
-"""A batch -> the losses to sum."""
+Objective: TypeAlias = Callable[[TrainBatch, float], Terms]
+"""A batch, and how much of a helper that fades out is left (1 to 0) -> the losses to sum."""
 
 Ask: TypeAlias = Callable[[Tensor], TeacherOut]
 """Crops -> what a frozen teacher in evaluation mode says of them."""
@@ -30,7 +30,7 @@ Helped: TypeAlias = Callable[[Tensor], tuple[Out, Aids]]
 def teacher_objective(network: Helped[TeacherOut], loss: LossSettings) -> Objective:
     """Heatmaps against Gaussians, with their spatial cross-entropy where it is asked for."""
 
-    def terms(batch: TrainBatch) -> Terms:
+    def terms(batch: TrainBatch, fade: float) -> Terms:
         out, _ = network(batch.crops_BCHW)
         heatmaps_BKHW = out.heatmaps_BKHW.float()
         target = heatmap_target(batch.xy_crop_px, batch.weight)
@@ -40,7 +40,7 @@ def teacher_objective(network: Helped[TeacherOut], loss: LossSettings) -> Object
         if loss.cross_entropy:
             inside = regression_target(batch.xy_crop_px, batch.weight).weight
             entropy = losses.spatial_cross_entropy(heatmaps_BKHW, target.heatmaps_BKHW, inside)
-            result["cross_entropy"] = loss.cross_entropy * entropy
+            result["cross_entropy"] = fade * loss.cross_entropy * entropy
         return result
 
     return terms
@@ -51,7 +51,7 @@ def student_objective(
 ) -> Objective:
     """Points, spreads, scores and helpers against the labels; a teacher's distillation on top."""
 
-    def terms(batch: TrainBatch) -> Terms:
+    def terms(batch: TrainBatch, _fade: float) -> Terms:
         taught = _asked(teacher, batch) if teacher else None
         out, aids = network(batch.crops_BCHW)
         out = StudentOut(*(t.float() for t in out))
@@ -65,7 +65,7 @@ def published_objective(network: Helped[StudentOut], loss: LossSettings, teacher
     """The paper's five losses: the teacher's heatmaps in place of the labels'."""
     weights = losses.LossWeights(loss.reg, loss.vis_dist, loss.kpt_dist, loss.score, loss.reg2hm)
 
-    def terms(batch: TrainBatch) -> Terms:
+    def terms(batch: TrainBatch, _fade: float) -> Terms:
         taught = _asked(teacher, batch)
         out, aids = network(batch.crops_BCHW)
         target = regression_target(batch.xy_crop_px, batch.weight)

@@ -5,7 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.train.settings import OptimiserSettings, RunSettings, TrainSettings
+from distilpose.model.train.settings import (
+    LossSettings,
+    OptimiserSettings,
+    RunSettings,
+    TrainSettings,
+)
 
 PUBLISHED_MILESTONES = (200 / 300, 260 / 300)
 
@@ -74,3 +79,10 @@ def input_size_hw(settings: RunSettings, share: float) -> tuple[int, int]:
 def augment_strength(settings: TrainSettings, share: float) -> float:
     """Strength of the augmentation at `share` of the run."""
     return settings.augment_strength * (0.5 if share > 1 - settings.calm else 1.0)
+
+
+def helper_fade(settings: LossSettings, share: float) -> float:
+    """How much of a helper that fades out is left at `share` of the run, 1 at its start."""
+    if settings.cross_entropy_until == 1:
+        return 1.0
+    return max(0.0, 1 - share / settings.cross_entropy_until)

@@ -103,6 +103,9 @@ class LossSettings(_Group):
     cross_entropy: float = Field(
         0.0, ge=0, description="Spatial cross-entropy of a teacher's heatmaps: ends the plateau."
     )
+    cross_entropy_until: float = Field(
+        1.0, gt=0, le=1, description="Share of the run over which it fades out; 1: it stays."
+    )
 
 
 class SizeSettings(_Group):

@@ -12,14 +12,14 @@ from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train import checkpoint
-from distilpose.model.train.losses import SHARPNESS
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.weights import load, read_tensors
 
 _STUDENT_HEAD = "keypoint_head.tokenhead."
 _TEACHER_HEAD = "keypoint_head.tokenpose."
 _TRUNK = "trunk."
-_PLACES = "spots."
+_MAP = ("ask.", "spots.")
+"""On the trunk: queries and places, whose product is a student's logits or a teacher's heatmap."""
 
 
 class Start(NamedTuple):
@@ -46,8 +46,8 @@ class _Source(NamedTuple):
 def start_weights(network: Student | Teacher, settings: TrainSettings) -> Start:
     """Give `network` what fits by name and shape of `start_from`, else of a student's teacher.
 
-    A teacher's tokens and transformer fit a student under the student's name; a published one's
-    last layers do not. Of a checkpoint the averaged weights are taken, and the helpers'.
+    A teacher's tokens and transformer fit a student, and the other way round; their last layers do
+    not. Of a checkpoint the averaged weights are taken, and the helpers'.
 
     Raises:
         WeightsError: the file is missing, no weights file, or nothing in it fits.
@@ -97,17 +97,12 @@ def _read(path: Path) -> _Source:
 
 
 def _translated(source: _Source, to: NetworkConfig) -> dict[str, Tensor]:
-    """The source's tensors under the names, and in the scale, that they have in `to`."""
+    """The source's tensors under the names that they have in `to`, without another role's end."""
     known = NETWORKS.get(source.network)
     if known is None or known.role == to.role:
         return source.tensors
     if isinstance(known, TrunkConfig):
-        # A student's map is one of logits, a teacher's a heatmap of 0..1.
-        factor = SHARPNESS if to.role == "student" else 1 / SHARPNESS
-        return {
-            key: value.float() * factor if key.startswith(_PLACES) else value
-            for key, value in source.tensors.items()
-        }
+        return {key: value for key, value in source.tensors.items() if not key.startswith(_MAP)}
     foreign, own = _TEACHER_HEAD, _STUDENT_HEAD
     if to.role == "teacher":
         foreign, own = own, foreign

@@ -37,13 +37,15 @@ class Step:
     settings: OptimiserSettings
     autocast: Callable[[], AbstractContextManager[object]]
 
-    def __call__(self, batch: TrainBatch, *, learning_rate: float, step: int) -> StepReport:
-        """Take step number `step` (from 0) with one batch."""
+    def __call__(
+        self, batch: TrainBatch, *, learning_rate: float, step: int, fade: float = 1.0
+    ) -> StepReport:
+        """Take step number `step` (from 0) with one batch; `fade` is the objective's."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate * group[_RATE_SHARE]
         self.network.train()
         with self.autocast():
-            terms = self.objective(batch)
+            terms = self.objective(batch, fade)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
