@@ -8,8 +8,9 @@ among neighbouring cells that see the same person, another one may win. So no nu
 holds. What must hold: whoever is surely there is found, at nearly the same place and with nearly
 the same score. Near the threshold, or half hidden behind somebody, people may come and go.
 
-`python tests/bench/precision.py FOLDER` made the figures below, on COCO pictures with oneDNN's
-kernels for AVX2, AVX512_CORE and AVX512_CORE_BF16. Every limit leaves over twice their room.
+`python tests/bench/precision.py FOLDER` measures the changes. The figures below are the largest
+ones on COCO pictures with oneDNN's kernels for AVX2, AVX512_CORE and AVX512_CORE_BF16; every limit
+leaves over twice their room.
 """
 
 from typing import Final, NamedTuple
@@ -24,13 +25,13 @@ from distilpose.model.engine import PoseArrays
 
 SURE_BOX_SCORE: Final = 0.5
 MIN_IOU: Final = 0.85
-"""With the same person's box in float32. 100 pictures had 0.944."""
+"""With the same person's box in float32. Some 490 boxes in 75 pictures had 0.944."""
 MAX_BOX_SCORE_CHANGE: Final = 0.1
-"""The same pictures had 0.039."""
+"""They had 0.039."""
 
 SURE_RAW_SCORE: Final = 0.5
 MAX_SHIFT_CROP_PX: Final = 2.0
-"""Half a heatmap cell, for keypoints that are sure. Their people had 0.68."""
+"""Half a heatmap cell, for keypoints that are sure. 240 people had 0.68."""
 MIN_OKS: Final = 0.95
 """COCO's strictest, for a person's keypoints, sure or not. They had 0.992."""
 MAX_RAW_SCORE_CHANGE: Final = 0.05

@@ -48,8 +48,13 @@ class Server:
         return self.process.wait(60)
 
 
-def start(folder: Path, number: int, settings: dict[str, str]) -> tuple[Server, IO[bytes]]:
-    """A server with settings such as `HTTP__MAX_IMAGES`, and the stream of its log."""
+def start(
+    folder: Path, number: int, settings: dict[str, str], *, python: str = sys.executable
+) -> tuple[Server, IO[bytes]]:
+    """A server with settings such as `HTTP__MAX_IMAGES`, and the stream of its log.
+
+    `python` is the interpreter of the environment whose server it is.
+    """
     port, grpc_port = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTILPOSE_")}
     environment |= {"DISTILPOSE_HTTP__HOST": "127.0.0.1", "DISTILPOSE_HTTP__PORT": str(port)}
@@ -58,7 +63,7 @@ def start(folder: Path, number: int, settings: dict[str, str]) -> tuple[Server, 
     log = folder / f"server-{number}.log"
     stream = log.open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "distilpose.cli", "serve"],
+        [python, "-m", "distilpose.cli", "serve"],
         env=environment,
         stdout=stream,
         stderr=subprocess.STDOUT,

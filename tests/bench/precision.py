@@ -22,35 +22,40 @@ from distilpose.model.detector import PersonDetector
 from distilpose.model.devices import use_threads
 from distilpose.model.engine import PoseEngine
 from distilpose.model.load import packaged_student
-from distilpose.model.people import PeopleFolder
+from distilpose.model.people import PeopleFolder, Picture
 from distilpose.model.weights import load
 from distilpose.service.cpus import usable_cpus
 
 CPU = torch.device("cpu")
-PICTURES = 100
+PICTURES = 75
 
 
-def boxes(folder: PeopleFolder, pictures: int) -> None:
+def of_people(folder: PeopleFolder, count: int) -> list[Picture]:
+    """The first pictures with somebody whose keypoints are labelled."""
+    theirs = (each for each in folder.pictures if any(p.can_be_measured for p in each.people))
+    return list(islice(theirs, count))
+
+
+def boxes(folder: PeopleFolder, pictures: list[Picture]) -> None:
     """Print what becomes of people whom the one precision surely finds in the other."""
     detectors = [PersonDetector.load(dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
     changes = []
-    for picture in folder.pictures[:pictures]:
+    for picture in pictures:
         image = folder.read(picture)
         exact, rough = (each.detect([image], min_box_score=0.05)[0] for each in detectors)
         changes += [precisions.box_changes(exact, rough), precisions.box_changes(rough, exact)]
     ious, scores = (np.concatenate(column) for column in zip(*changes, strict=True))
-    print(f"boxes from score {precisions.SURE_BOX_SCORE}: {len(ious)} in {pictures} pictures")
+    print(f"boxes from score {precisions.SURE_BOX_SCORE}: {len(ious)} in {len(pictures)} pictures")
     print(f"  least IoU            {ious.min():.4f}, allowed {precisions.MIN_IOU}")
     print(f"  most change of score {scores.max():.4f}, allowed {precisions.MAX_BOX_SCORE_CHANGE}")
 
 
-def people(folder: PeopleFolder, pictures: int) -> CropsBHWC:
-    """Crops of the labelled people of the first pictures."""
+def people(folder: PeopleFolder, pictures: list[Picture]) -> CropsBHWC:
+    """Crops of the labelled people."""
     crops = []
-    for picture in islice(folder.pictures, pictures):
+    for picture in pictures:
         labelled = [each.box_xyxy_px for each in picture.people if each.can_be_measured]
-        if labelled:
-            crops.append(crop.cut(folder.read(picture), geometry.crop_regions(np.array(labelled))))
+        crops.append(crop.cut(folder.read(picture), geometry.crop_regions(np.array(labelled))))
     return np.concatenate(crops)
 
 
@@ -71,7 +76,7 @@ def poses(crops_BHWC: CropsBHWC) -> None:
 def main() -> None:
     """Print the changes."""
     folder = PeopleFolder(Path(sys.argv[1]))
-    pictures = int(sys.argv[2]) if len(sys.argv) > 2 else PICTURES
+    pictures = of_people(folder, int(sys.argv[2]) if len(sys.argv) > 2 else PICTURES)
     use_threads(usable_cpus())
     print(f"oneDNN's kernels: up to {os.environ.get('ONEDNN_MAX_CPU_ISA', 'what the CPU has')}")
     boxes(folder, pictures)

@@ -111,6 +111,7 @@ def _worded(words: "CardText", old: "Card") -> "Card":
         **words.model_dump(),
         architecture=old.architecture,
         created=old.created,
+        crops_seen=old.crops_seen,
         calibrated=old.calibrated,
     )
     if not card.calibrated:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilpose.cli.options import model_options, refuse_sigma_without, sigma_option, told_errors
+from distilpose.cli.options import (
+    SHARE,
+    model_options,
+    refuse_sigma_without,
+    sigma_option,
+    told_errors,
+)
 
 if TYPE_CHECKING:
     from distilpose.model.predict import Predictor
@@ -27,12 +33,12 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 @sigma_option
 @click.option(
     "--min-box-score",
-    type=click.FloatRange(0, 1),
+    type=SHARE,
     help="Drop boxes below. Default: detector.min_box_score of `distilpose config`.",
 )
 @click.option(
     "--min-keypoint-score",
-    type=click.FloatRange(0, 1),
+    type=SHARE,
     help="Keypoints below are not visible, and not drawn. Default: limits.min_keypoint_score of "
     "`distilpose config`.",
 )

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from distilpose.cli.options import refuse_sigma_without, sigma_option, told_errors
+from distilpose.cli.options import SHARE, refuse_sigma_without, sigma_option, told_errors
 
 if TYPE_CHECKING:
     from distilpose.cli.stream_video import Shot, VideoReader, VideoWriter
@@ -58,10 +58,10 @@ _KEPT_FRAMES: Final = 64
     help="Run the detector on one frame in so many.",
 )
 @click.option("--smooth", is_flag=True, help="Smooth each person's keypoints over time.")
-@click.option("--min-box-score", type=click.FloatRange(0, 1), help="Default: the server's.")
+@click.option("--min-box-score", type=SHARE, help="Default: the server's.")
 @click.option(
     "--min-keypoint-score",
-    type=click.FloatRange(0, 1),
+    type=SHARE,
     help="Keypoints below are not visible, and not drawn. Default: the server's.",
 )
 @click.option("--jpeg", is_flag=True, help="Send JPEGs in place of pixels, for slow networks.")

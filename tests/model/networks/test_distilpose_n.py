@@ -1,4 +1,4 @@
-"""The networks on the trunk: the student against its prototype, and what both promise."""
+"""The student on the trunk against its prototype, and the promises of both networks on it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from distilpose.model import networks
 from distilpose.model.configs import network_config
 from distilpose.model.networks import DistilPoseN, TokenPoseN
 from distilpose.model.networks.distilpose_n import Observed, centre_of_mass
-from distilpose.model.networks.trunk import Trunk, TrunkOut
+from distilpose.model.networks.trunk import TrunkOut
 from golden_rules import filled_state, golden_arrays, golden_shapes, image_batch, scaled_error
 
 OUTPUTS = 1e-5
@@ -86,28 +86,6 @@ def test_training_sees_the_prototypes_map_and_attention(run: Run) -> None:
     assert scaled_error(attention_BKV[:, :, ::8], run.want["attention_sub"]) <= OUTPUTS
 
 
-def test_the_trunk_has_the_channels_that_it_says() -> None:
-    with torch.inference_mode():
-        features = Trunk()(torch.zeros(1, 3, 64, 96))
-    assert tuple(level.shape[1] for level in features.levels_BCHW) == Trunk.level_channels
-    assert {point.shape[1] for point in features.points_BCHW} == {Trunk.point_channels}
-    assert features.stride_4_BCHW.shape == (1, Trunk.stride_4_channels, 16, 24)
-    assert [tuple(level.shape[2:]) for level in features.levels_BCHW] == [(8, 12), (4, 6), (2, 3)]
-
-
-def test_the_trunk_has_no_batch_norm_to_depend_on_the_batch() -> None:
-    kinds = {type(module).__name__ for module in Trunk().modules()}
-    assert not any("BatchNorm" in kind for kind in kinds)
-
-
-def test_building_the_trunk_leaves_the_generator_of_random_numbers_alone() -> None:
-    torch.manual_seed(5)
-    want = torch.rand(3)
-    torch.manual_seed(5)
-    Trunk()
-    assert torch.equal(torch.rand(3), want)
-
-
 def test_networks_on_the_trunk_can_be_built_without_memory_for_their_weights() -> None:
     with torch.device("meta"):
         networks_on_meta = [student(), teacher()]
@@ -125,31 +103,11 @@ def test_the_same_seed_builds_the_same_network(name: str) -> None:
     assert not torch.equal(first, torch.zeros_like(first))
 
 
-def test_a_trunk_without_pretraining_keeps_the_size_of_what_passes_through() -> None:
-    torch.manual_seed(0)
-    network = networks.build("distilpose-n").eval()
-    with torch.inference_mode():
-        features = network.convolutions(torch.rand(2, 3, 256, 192))
-    for level in features.levels_BCHW:
-        assert 0.01 < float(level.std()) < 100
-
-
 def test_smaller_crops_give_fewer_visual_tokens() -> None:
     with torch.inference_mode():
         of_student, of_teacher = (net(torch.zeros(2, 3, 128, 96)) for net in (student(), teacher()))
     assert of_student.vis_token.shape == of_teacher.vis_token.shape == (2, 48, 192)
     assert of_teacher.heatmaps_BKHW.shape == (2, 17, 32, 24)
-
-
-def test_a_teacher_shows_heatmaps_of_the_published_size_and_the_students_tokens() -> None:
-    with torch.inference_mode():
-        out, of_student = (
-            teacher()(torch.zeros(2, 3, 256, 192)),
-            student()(torch.zeros(2, 3, 256, 192)),
-        )
-    assert out.heatmaps_BKHW.shape == (2, 17, 64, 48)
-    assert out.kpt_token.shape == of_student.kpt_token.shape == (2, 17, 192)
-    assert out.vis_token.shape == of_student.vis_token.shape == (2, 192, 192)
 
 
 def test_a_half_precision_student_answers_in_float32() -> None:

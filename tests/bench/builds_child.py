@@ -1,0 +1,53 @@
+"""Runs crops through the student of whichever build its interpreter has. `builds.py` starts it.
+
+    PYTHON tests/bench/builds_child.py CROPS.npy THREADS
+
+It says in one line of JSON what it runs. Then it answers each line {"batch": 4, "seconds": 3} with
+how many crops it did and how long that took. Of the build it knows `load_models` alone, so that old
+and coming ones can be measured.
+"""
+
+import json
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+
+
+def main() -> None:
+    """Load the build's models in float32, and answer until standard input ends."""
+    replies, sys.stdout = sys.stdout, sys.stderr  # others' prints are no replies
+    crops_BHWC = np.load(sys.argv[1])
+    torch.set_num_threads(int(sys.argv[2]))
+
+    from distilpose.model import load
+
+    engine = load.load_models(device="cpu", dtype="float32").predictor.engine
+    about = {"version": version("distilpose"), "source": str(Path(load.__file__).parent)}
+    about["runtime"] = str(getattr(engine, "runtime", "unknown"))
+    _reply(replies, about)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        _reply(replies, _run(engine, crops_BHWC[: asked["batch"]], asked["seconds"]))
+
+
+def _run(engine: Any, crops_BHWC: np.ndarray, seconds: float) -> dict[str, float]:
+    """The same batch again and again, after once that does not count."""
+    engine.run(crops_BHWC)
+    crops, began = 0, time.perf_counter()
+    while (took := time.perf_counter() - began) < seconds:
+        engine.run(crops_BHWC)
+        crops += len(crops_BHWC)
+    return {"crops": crops, "seconds": took}
+
+
+def _reply(replies: TextIO, document: dict[str, Any]) -> None:
+    print(json.dumps(document), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
