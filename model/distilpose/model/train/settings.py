@@ -36,7 +36,7 @@ class DataSettings(_Group):
 class OptimiserSettings(_Group):
     """AdamW, its learning rate over the run, and the averaged weights."""
 
-    learning_rate: float = Field(5e-4, gt=0, description="The highest.")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate.")
     trunk_rate: float = Field(
         0.4, ge=0, le=1, description="Rate of a pretrained trunk, as a share of the others' rate."
     )
@@ -53,7 +53,9 @@ class OptimiserSettings(_Group):
     epsilon: float = Field(
         1e-10, gt=0, description="Far below the gradients, which are means over 3072 cells."
     )
-    weight_decay: float = Field(0.05, ge=0, description="Of matrices; vectors have none.")
+    weight_decay: float = Field(
+        0.05, ge=0, description="Weight decay of matrices; vectors have none."
+    )
     clip_norm: float = Field(0.1, gt=0, description="Largest norm of the gradient.")
     ema: float = Field(0.998, ge=0, lt=1, description="Memory of the averaged weights a step.")
 
@@ -61,7 +63,7 @@ class OptimiserSettings(_Group):
 class LossSettings(_Group):
     """The weight of each term; one that is 0 is not computed."""
 
-    reg: float = Field(1.0, ge=0, description="Coordinates.")
+    reg: float = Field(1.0, ge=0, description="Smooth L1 distance of the coordinates.")
     reg_beta: float = Field(
         0.02, gt=0, description="Error, in sides of the crop, up to which it counts by its square."
     )
@@ -78,8 +80,12 @@ class LossSettings(_Group):
     heatmap_dist: float = Field(
         0.3, ge=0, description="The student's heatmap against a teacher's, beside the labels'."
     )
-    vis_dist: float = Field(5e-4, ge=0, description="Visual tokens, from a teacher.")
-    kpt_dist: float = Field(5e-4, ge=0, description="Keypoint tokens, from a teacher.")
+    vis_dist: float = Field(
+        5e-4, ge=0, description="Distance of the visual tokens from a teacher's."
+    )
+    kpt_dist: float = Field(
+        5e-4, ge=0, description="Distance of the keypoint tokens from a teacher's."
+    )
     heatmap_weighting: Literal["per_sample", "published"] = Field(
         "per_sample", description="`published` leaks a teacher's weights over the batch."
     )
@@ -95,10 +101,14 @@ class LossSettings(_Group):
         0.01, ge=0, description="Cross-entropy of a trunk student's map of places with the target."
     )
     dense: float = Field(
-        0.01, ge=0, description="The same of a map read from the trunk alone, in training only."
+        0.01,
+        ge=0,
+        description="Cross-entropy of a map that is read from the trunk alone, in training only.",
     )
     attention: float = Field(
-        0.005, ge=0, description="The same of where a trunk student's keypoint tokens look."
+        0.005,
+        ge=0,
+        description="Cross-entropy of where a trunk student's keypoint tokens look with the target.",
     )
     cross_entropy: float = Field(
         0.0, ge=0, description="Spatial cross-entropy of a teacher's heatmaps: ends the plateau."
@@ -125,11 +135,12 @@ class RunSettings(_Group):
     batch_size: int = Field(48, ge=1, description="People a step and process.")
     small_first: SizeSettings | None = Field(None, description="Progressive size.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of autocast; on a CPU, auto tries both and takes the quicker one."
+        "auto",
+        description="Autocast precision; on a CPU, auto tries both and takes the quicker one.",
     )
-    compile: bool = Field(False, description="torch.compile.")
-    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="Where to train.")
-    seed: int = Field(0, description="Of everything drawn.")
+    compile: bool = Field(False, description="Compile the network with torch.compile.")
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="Device to train on.")
+    seed: int = Field(0, description="Random seed.")
     log_every_steps: int = Field(20, ge=1, description="Steps between log lines.")
     checkpoint_every_seconds: float = Field(120, gt=0, description="What a crash may cost.")
     evaluate_every_seconds: float = Field(300, gt=0, description="Between early figures.")
