@@ -108,7 +108,7 @@ class LossSettings(_Group):
     attention: float = Field(
         0.005,
         ge=0,
-        description="Cross-entropy of where a trunk student's keypoint tokens look with the target.",
+        description="Cross-entropy of a trunk student's keypoint attention with the target.",
     )
     cross_entropy: float = Field(
         0.0, ge=0, description="Spatial cross-entropy of a teacher's heatmaps: ends the plateau."
