@@ -43,3 +43,15 @@ def test_a_share_is_from_nothing_to_all(text: str) -> None:
 def test_a_share_is_a_number_from_0_to_1(text: str) -> None:
     with pytest.raises(click.BadParameter):
         SHARE.convert(text, None, None)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(click.ClickException, match=r"nope/x: No such file"), told_errors():
+        (tmp_path / "nope" / "x").write_text("")
+    with pytest.raises(click.ClickException, match=r"^No space left$"), told_errors():
+        raise OSError(28, "No space left")
+
+
+def test_a_reader_that_has_gone_is_left_to_click() -> None:
+    with pytest.raises(BrokenPipeError), told_errors():
+        raise BrokenPipeError

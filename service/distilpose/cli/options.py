@@ -54,6 +54,11 @@ def told_errors() -> Iterator[None]:
         yield
     except (ModelError, ServiceError, SettingsError) as err:
         raise click.ClickException(str(err)) from err
+    except BrokenPipeError:
+        raise  # click ends quietly where nobody reads on
+    except OSError as err:
+        where = f"{err.filename}: " if err.filename is not None else ""
+        raise click.ClickException(f"{where}{err.strerror or err}") from err
     except ModuleNotFoundError as err:
         if (err.name or "").partition(".")[0] not in TRAIN_EXTRA:
             raise
