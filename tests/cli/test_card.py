@@ -156,9 +156,28 @@ def test_a_text_without_licences_is_refused_before_anything_is_measured(tmp_path
     assert not (tmp_path / "out.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["out.md", "missing/out.safetensors"])
-def test_a_place_that_cannot_be_written_to_is_refused_at_once(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("out.md", "must be NAME.safetensors"),
+        ("missing/out.safetensors", "missing is not a folder"),
+        ("page.safetensors", "page.md is a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_refused_at_once(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    (tmp_path / "page.md").mkdir()
     options = ("--text", text(tmp_path), "--eval", tmp_path, "--out", tmp_path / name)
     refused = card(packaged_student(), *options)
     assert refused.returncode == 2
-    assert "must be NAME.safetensors in a folder that is there" in refused.stderr
+    assert why in refused.stderr
+
+
+def test_the_weights_that_are_read_are_not_replaced(tmp_path: Path) -> None:
+    weights = tmp_path / "student.safetensors"
+    weights.write_bytes(b"kept")
+    refused = card(weights, "--text", text(tmp_path), "--eval", tmp_path, "--out", weights)
+    assert refused.returncode == 2
+    assert "would replace what is read" in refused.stderr
+    assert weights.read_bytes() == b"kept"

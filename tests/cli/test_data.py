@@ -250,3 +250,43 @@ def test_labels_that_could_not_be_found_again_are_refused_at_once(
     done = data("label", photos, "--teacher", teacher, "--out", photos / out)
     assert done.exit_code == 2
     assert "Invalid value for '--out'" in done.stderr
+
+
+def test_labels_that_are_there_are_kept(photos: Path, teacher: Path) -> None:
+    out = photos / "labels.json.gz"
+    out.write_bytes(b"by hand")
+    done = data("label", photos, "--teacher", teacher, "--out", out)
+    assert done.exit_code == 2
+    assert "labels are not replaced" in done.stderr
+    assert out.read_bytes() == b"by hand"
+
+
+@pytest.mark.parametrize("option", ["--json", "--sheet"])
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("/nope/x", "/nope is not a folder"),
+        ("good/coco.json", "would replace what is read"),
+        ("good/coco.json/x", "coco.json is not a folder"),
+    ],
+)
+def test_findings_that_cannot_be_written_are_refused_before_the_work(
+    good: Path, option: str, place: str, why: str
+) -> None:
+    [labels] = good.glob("*.json")
+    labels.rename(good / "coco.json")
+    before = (good / "coco.json").read_bytes()
+    done = data("check", good, option, good.parent / place)
+    assert done.exit_code == 2
+    assert why in done.stderr
+    assert not done.stdout
+    assert (good / "coco.json").read_bytes() == before
+
+
+def test_a_sheet_of_labels_does_not_replace_a_photo(photos: Path, teacher: Path) -> None:
+    [first, *_] = sorted(photos.iterdir())
+    arguments = ("label", photos, "--teacher", teacher, "--out", photos / "labels.json.gz")
+    for sheet, why in ((first, "would replace what is read"), ("/nope/x", "is not a folder")):
+        done = data(*arguments, "--sheet", sheet)
+        assert done.exit_code == 2
+        assert why in done.stderr

@@ -53,7 +53,7 @@ def coco_folder(folder: Path, *, label: str = "human") -> Path:
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("student")
-    options = ("--json", folder / "report.json", "--pictures", folder / "pictures")
+    options = ("--json", folder / "pictures" / "report.json", "--pictures", folder / "pictures")
     done = evaluate(coco_folder(folder / "data"), *options)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
@@ -74,7 +74,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def report(done: tuple[Path, str]) -> Any:
-    return json.loads((done[0] / "report.json").read_text())
+    [path] = done[0].rglob("report.json")
+    return json.loads(path.read_text())
 
 
 def test_figures_and_protocol_are_printed(student: tuple[Path, str]) -> None:
@@ -171,3 +172,26 @@ def test_a_report_in_no_folder_is_refused_before_the_work(tmp_path: Path) -> Non
     done = evaluate(tmp_path, "--json", tmp_path / "missing" / "report.json")
     assert done.returncode == 2
     assert "missing is not a folder" in done.stderr
+
+
+def refused_outputs(folder: Path, report: str, *more: object) -> str:
+    done = evaluate(folder, "--json", folder / report, *more)
+    assert done.returncode == 2, done.stderr
+    return done.stderr
+
+
+def test_a_report_that_cannot_be_written_or_is_an_input_is_refused_before_the_work(
+    tmp_path: Path,
+) -> None:
+    data = coco_folder(tmp_path / "data")
+    before = (data / "people.json").read_bytes()
+    assert "cannot be written to" in refused_outputs(data, "/proc/x.json")
+    assert "would replace what is read" in refused_outputs(data, "people.json")
+    assert (data / "people.json").read_bytes() == before
+
+
+def test_a_report_among_the_pictures_has_a_name_that_none_of_them_has(tmp_path: Path) -> None:
+    pictures = ("--pictures", tmp_path / "new")
+    for name in ("worst.csv", "random.png", ".gitignore"):
+        assert "end in .json" in refused_outputs(tmp_path, f"new/{name}", *pictures)
+    assert "new is a folder" in refused_outputs(tmp_path, "new", *pictures)

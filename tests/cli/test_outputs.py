@@ -66,5 +66,5 @@ def test_a_file_of_an_input_folder_is_not_replaced(tmp_path: Path, file: Path) -
 
 def test_two_outputs_are_two_files(tmp_path: Path) -> None:
     outputs = {"--json": tmp_path / "x", "--sheet": tmp_path / "." / "x"}
-    with pytest.raises(click.UsageError, match="--sheet .* is the file of --json too"):
+    with pytest.raises(click.UsageError, match=r"--sheet .* is the file of --json too"):
         refuse_replacing(outputs, [])

@@ -271,3 +271,22 @@ def has_limbs(image: Any, box: list[float]) -> bool:
     x1, y1, x2, y2 = (round(v) for v in box)
     inside = image[y1:y2, x1:x2].astype(int)
     return all((np.abs(inside - c).max(axis=-1) < 60).any() for c in (LEFT_RGB, RIGHT_RGB))
+
+
+@pytest.mark.parametrize("option", ["--out", "--lines", "--coco"])
+def test_a_stream_is_not_written_over_its_video_or_where_nothing_can_be(
+    clip: Path, tmp_path: Path, option: str
+) -> None:
+    before = clip.read_bytes()
+    for place, why in ((clip, "would replace what is read"), ("/nope/x", "/nope is not a folder")):
+        result = stream(clip, option, place)
+        assert result.exit_code == 2
+        assert why in result.stderr
+    assert clip.read_bytes() == before
+
+
+def test_a_streams_lines_and_results_are_two_files(clip: Path, tmp_path: Path) -> None:
+    result = stream(clip, "--lines", tmp_path / "x", "--coco", tmp_path / "x")
+    assert result.exit_code == 2
+    assert "--coco" in result.stderr
+    assert "is the file of --lines too" in result.stderr

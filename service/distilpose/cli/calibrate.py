@@ -19,6 +19,7 @@ from distilpose.cli.figures import (
     told,
 )
 from distilpose.cli.options import device_options, picture_progress, told_errors
+from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 
 if TYPE_CHECKING:
     from distilpose.model.calibration import Calibration
@@ -42,11 +43,11 @@ class _Measured(NamedTuple):
 @click.command()
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("people", type=_FOLDER)
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--out", required=True, type=OUT_FILE)
 @click.option("--eval", "eval_folder", type=_FOLDER, help="People to measure before and after on.")
 @click.option(
     "--report",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUT_FOLDER,
     help="Write the figures and a picture of the curves into this folder; needs --eval.",
 )
 @click.option(
@@ -72,6 +73,7 @@ def command(
         raise click.UsageError(
             "--report needs --eval: a calibration proves nothing on its own data"
         )
+    refuse_replacing({"--out": out}, [weights, people, eval_folder])
     with told_errors():
         from distilpose.model.devices import use_threads
         from distilpose.model.load import load_models

@@ -19,6 +19,7 @@ from distilpose.cli.figures import (
     told,
 )
 from distilpose.cli.options import device_options, told_errors
+from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
     from distilpose.model.card import Card, CardText, Figure
@@ -55,9 +56,7 @@ _PROTOCOLS: Final = (
 @click.argument("weights", type=_FILE)
 @click.option("--text", required=True, type=_FILE, help="YAML file with the words of the card.")
 @click.option("--eval", "folder", required=True, type=_FOLDER, help="People to measure on.")
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NAME.safetensors"
-)
+@click.option("--out", required=True, type=OUT_FILE, help="NAME.safetensors")
 @click.option(
     "--boxes",
     type=click.Choice(["ground-truth", "detector", "both"]),
@@ -83,8 +82,12 @@ def command(
     Figures are measured from ground-truth and from detector boxes, with and without flip test, on
     each annotation file of the folder.
     """
-    if out.suffix != _SUFFIX or not out.parent.is_dir():
-        raise click.UsageError(f"--out {out}: must be NAME{_SUFFIX} in a folder that is there")
+    page = out.with_suffix(".md")
+    if out.suffix != _SUFFIX:
+        raise click.UsageError(f"--out {out}: must be NAME{_SUFFIX}")
+    if trouble := trouble_of_file(page):
+        raise click.UsageError(f"--out {out}: {trouble}")
+    refuse_replacing({"--out": out, "page": page}, [weights, text, folder, detector])
     with told_errors():
         from distilpose.model.card import card_markdown, read_text
         from distilpose.model.devices import use_threads
@@ -99,8 +102,8 @@ def command(
         measuring = _Measuring(models, folder, boxes, limit, detector)
         card = _worded(words, old).model_copy(update=measuring.figures())
         write_tensors(out, tensors, card, calibration=models.predictor.calibration)
-        out.with_suffix(".md").write_text(card_markdown(read_card(out)), "utf-8")
-        click.echo(f"wrote {out} and {out.with_suffix('.md').name}")
+        page.write_text(card_markdown(read_card(out)), "utf-8")
+        click.echo(f"wrote {out} and {page.name}")
 
 
 def _worded(words: "CardText", old: "Card") -> "Card":

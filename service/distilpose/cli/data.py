@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distilpose.cli.options import SHARE, device_options, picture_progress, told_errors
+from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _WEIGHTS = click.Path(exists=True, dir_okay=False, path_type=Path)
-_OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 _EXAMPLES = 3
 
 
@@ -34,8 +34,8 @@ def command() -> None:
 @click.option(
     "--decode", is_flag=True, help="Decode every picture: finds broken ones and scaled copies."
 )
-@click.option("--sheet", "sheet_path", type=_OUT_FILE, help="Write a contact sheet (PNG) here.")
-@click.option("--json", "json_path", type=_OUT_FILE, help="Write everything that was found here.")
+@click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
+@click.option("--json", "json_path", type=OUT_FILE, help="Write everything that was found here.")
 def check(
     folder: Path,
     against: Path | None,
@@ -47,6 +47,7 @@ def check(
 
     Exit code 1 where more breaks a rule than the rule tolerates.
     """
+    refuse_replacing({"--json": json_path, "--sheet": sheet_path}, [folder, against])
     from distilpose.model import data_check, data_sheet
     from distilpose.model.encode import encode
     from distilpose.model.people import PeopleFolder
@@ -67,7 +68,7 @@ def check(
 
 @command.command()
 @click.argument("folder", type=_FOLDER)
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", type=OUT_FOLDER)
 @click.option(
     "--source", multiple=True, help="Only annotation files of this stem; repeatable. Default: all."
 )
@@ -96,8 +97,8 @@ def cache(folder: Path, out: Path, source: tuple[str, ...], workers: int | None)
 def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
     if not path.name.endswith(".json.gz"):
         raise click.BadParameter(f"{path} does not end in .json.gz")
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"{path.parent} is not a folder")
+    if path.exists():
+        raise click.BadParameter(f"{path} is there already, and labels are not replaced")
     return path
 
 
@@ -111,7 +112,7 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
     "default.",
 )
 @click.option(
-    "--out", type=_OUT_FILE, required=True, callback=_labels_path, help="Labels, a *.json.gz."
+    "--out", type=OUT_FILE, required=True, callback=_labels_path, help="Labels, a new *.json.gz."
 )
 @click.option("--detector", type=_WEIGHTS, help="Detection weights; packaged by default.")
 @click.option(
@@ -123,7 +124,7 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
 )
 @click.option("--recursive", is_flag=True, help="Photos of the folders in FOLDER too.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first photos.")
-@click.option("--sheet", "sheet_path", type=_OUT_FILE, help="Write a contact sheet (PNG) here.")
+@click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
 @device_options
 def label(
     folder: Path,
@@ -142,6 +143,7 @@ def label(
     agreement of two views. Training finds the photos where OUT lies in FOLDER. A photo that cannot
     be read is named and left out.
     """
+    refuse_replacing({"--out": out, "--sheet": sheet_path}, [folder, teacher_path, detector])
     from distilpose.model.train import label_file
     from distilpose.model.train.label_photos import label_photos, photo_paths
 

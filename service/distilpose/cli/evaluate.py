@@ -17,6 +17,7 @@ from distilpose.cli.figures import (
     told,
 )
 from distilpose.cli.options import SHARE, model_options, picture_progress, told_errors
+from distilpose.cli.outputs import OUT_FOLDER, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +100,7 @@ class _Measured:
 )
 @click.option(
     "--pictures",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUT_FOLDER,
     help="Draw the twenty worst people into this new or empty folder, with a table of them "
     "(worst.csv), and contact sheets of these and of ten at random.",
 )
@@ -122,9 +123,8 @@ def command(
     """
     if min_box_score is not None and boxes != "detector":
         raise click.UsageError("--min-box-score needs --boxes detector: other boxes have no score")
-    if json_path and not json_path.parent.is_dir():
-        raise click.UsageError(f"--json {json_path}: {json_path.parent} is not a folder")
     with told_errors():
+        _prepare_outputs(folder, json_path, pictures)
         from distilpose.model import evaluate_pictures
         from distilpose.model.cost import measure_speed, network_cost
         from distilpose.model.devices import use_threads
@@ -133,8 +133,6 @@ def command(
         from distilpose.service.cpus import usable_cpus
 
         people = PeopleFolder(folder, sources=source or None)
-        if pictures:
-            evaluate_pictures.prepare_folder(pictures)
         use_threads(usable_cpus())
         loaded = load_models(allow_teacher=True, **models)
         engine = loaded.predictor.engine
@@ -153,6 +151,29 @@ def command(
             json_path.write_text(json.dumps(measured.to_json(), indent=2) + "\n")
         if pictures:
             evaluate_pictures.write(people, report, pictures)
+
+
+def _prepare_outputs(folder: Path, json_path: Path | None, pictures: Path | None) -> None:
+    """Make the folder of pictures, and return if the report can be written too.
+
+    Raises:
+        click.UsageError: the report cannot be written, would replace a file of the data set, or
+            might have the name of a picture or their table.
+        ConfigError: the folder of pictures cannot be made or is not empty.
+    """
+    refuse_replacing({"--json": json_path}, [folder])
+    if pictures:
+        from distilpose.model.evaluate_pictures import prepare_folder
+
+        if json_path and _is_within(json_path, pictures) and json_path.suffix != ".json":
+            raise click.UsageError(f"--json {json_path}: in the folder of --pictures, end in .json")
+        prepare_folder(pictures)
+    if json_path and (trouble := trouble_of_file(json_path)):
+        raise click.UsageError(f"--json {json_path}: {trouble}")
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return path.parent.resolve() == folder.resolve()
 
 
 def _measure(predictor: "Predictor", people: "PeopleFolder", how: dict[str, Any]) -> "Report":

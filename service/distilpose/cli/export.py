@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from distilpose.cli.options import told_errors
+from distilpose.cli.outputs import OUT_FILE
 
 if TYPE_CHECKING:
     from distilpose.model.export import Format
 
 
 @click.command()
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("out", type=OUT_FILE)
 @click.option(
     "--format",
     "file_format",

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from distilpose.cli.options import SHARE, refuse_sigma_without, sigma_option, told_errors
+from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
     from distilpose.cli.stream_video import Shot, VideoReader, VideoWriter
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 
 _KEPT_FRAMES: Final = 64
 """Pictures that wait to be drawn; more would be too late to be looked at."""
+
+
+def _writable(_: click.Context, __: click.Parameter, file: IO[str] | None) -> IO[str] | None:
+    """The file, which click opens with the first line that is written into it."""
+    path = _path_of(file)
+    if path and (trouble := trouble_of_file(path)):
+        raise click.BadParameter(trouble)
+    return file
+
+
+def _path_of(file: IO[str] | None) -> Path | None:
+    """Where a file will be written; None for standard output."""
+    return Path(file.name) if isinstance(file, click.utils.LazyFile) else None
 
 
 @click.command()
@@ -36,14 +50,23 @@ _KEPT_FRAMES: Final = 64
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUT_FILE,
     help="An mp4 with boxes, skeletons and ids drawn.",
 )
 @sigma_option
 @click.option(
-    "--lines", type=click.File("w"), default="-", help="JSON lines; standard output by default."
+    "--lines",
+    type=click.File("w"),
+    callback=_writable,
+    default="-",
+    help="JSON lines; standard output by default.",
 )
-@click.option("--coco", type=click.File("w"), help="A COCO results file; image ids are frame ids.")
+@click.option(
+    "--coco",
+    type=click.File("w"),
+    callback=_writable,
+    help="A COCO results file; image ids are frame ids.",
+)
 @click.option(
     "--mode",
     type=click.Choice(["ordered", "latest"]),
@@ -84,6 +107,8 @@ def command(
     error, and exit code 1 at the end. Ctrl-C ends a camera's stream.
     """
     refuse_sigma_without(out, sigma=sigma)
+    texts = {"--lines": _path_of(lines), "--coco": _path_of(coco)}
+    refuse_replacing({"--out": out, **texts}, [Path(video), api_key_file, ca])
     with _explained(), ExitStack() as opened:
         from distilpose.cli.stream_video import VideoReader, VideoWriter
         from distilpose.client import Client, Tls

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distilpose.cli.options import told_errors
+from distilpose.cli.outputs import OUT_FILE, refuse_replacing
 
 if TYPE_CHECKING:
     from distilpose.model.card import Card
@@ -33,7 +34,7 @@ def show(file: Path | None) -> None:
 
 @command.command("import")
 @click.argument("checkpoint", type=_FILE)
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("out", type=OUT_FILE)
 @click.option(
     "--architecture",
     required=True,
@@ -50,6 +51,7 @@ def import_(
     trunk that training of distilpose-n and tokenpose-n starts from, it is an ultralytics checkpoint
     of YOLO26n-pose (.pt), or its tensors (.safetensors).
     """
+    refuse_replacing({"OUT": out}, [checkpoint])
     with told_errors():
         from distilpose.model.configs import TRUNK
         from distilpose.model.imports import import_published, import_trunk
