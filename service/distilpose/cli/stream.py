@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distilpose.client import Client, Frame, FrameAnswer
     from distilpose.model.arrays import ImageHWC
 
+_STANDARD_OUTPUT: Final = ("-", "<stdout>")
 _KEPT_FRAMES: Final = 64
 """Pictures that wait to be drawn; more would be too late to be looked at."""
 
@@ -32,7 +33,7 @@ def _writable(_: click.Context, __: click.Parameter, file: IO[str] | None) -> IO
 
 def _path_of(file: IO[str] | None) -> Path | None:
     """Where a file will be written; None for standard output."""
-    return Path(file.name) if isinstance(file, click.utils.LazyFile) else None
+    return None if file is None or file.name in _STANDARD_OUTPUT else Path(file.name)
 
 
 @click.command()
