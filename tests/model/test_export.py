@@ -13,7 +13,7 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import ConfigError, WeightsError
-from distilpose.model.export import TOLERANCE, Format, export
+from distilpose.model.export import TOLERANCE, Format, _read_openvino, export
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
 from golden_rules import scaled_error
@@ -147,6 +147,22 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(
         export(packaged(), path, "openvino")
     assert path.read_text() == "before"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("field", range(len(PoseArrays._fields)))
+def test_a_file_that_answers_with_no_number_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: int, value: float
+) -> None:
+    def spoiled(path: Path, crops_BHWC: CropsBHWC) -> PoseArrays:
+        answers = _read_openvino(path, crops_BHWC)
+        answers[field].flat[0] = value
+        return answers
+
+    monkeypatch.setattr("distilpose.model.export._read_openvino", spoiled)
+    with pytest.raises(WeightsError, match=r"differs from torch by (nan|inf)"):
+        export(packaged(), tmp_path / "student.xml", "openvino")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

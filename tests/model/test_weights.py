@@ -181,6 +181,20 @@ def test_weights_beyond_half_precision_are_not_written(
         weights.save(tmp_path / "student.safetensors", large, _card())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_file_with_a_value_that_is_no_number_is_refused_by_its_tensor(
+    tmp_path: Path, value: float
+) -> None:
+    path = tmp_path / "student.safetensors"
+    tensors = {"good": torch.ones(2), "bad": torch.tensor([0.0, value]), "count": torch.tensor(1)}
+    weights.write_tensors(path, tensors, _card())
+    for read in (weights.read_tensors, weights.load):
+        with pytest.raises(
+            WeightsError, match=r"student\.safetensors: holds NaN or infinity: bad$"
+        ):
+            read(path)
+
+
 def test_a_detectors_tensors_come_back_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "detector.safetensors"
     tensors = {"weight": torch.tensor([[1.5, 2.5]]), "half": torch.ones(3, dtype=torch.float16)}

@@ -91,9 +91,12 @@ def _information(weights: Weights) -> dict[str, str]:
 
 
 def _difference(got: PoseArrays, expected: PoseArrays) -> float:
-    return max(
-        float((np.abs(a - b) / (1 + np.abs(b))).max()) for a, b in zip(got, expected, strict=True)
-    )
+    """The largest |a - b| / (1 + |b|); NaN or infinity where an answer is no number."""
+    with np.errstate(invalid="ignore"):
+        largest = [
+            (np.abs(a - b) / (1 + np.abs(b))).max() for a, b in zip(got, expected, strict=True)
+        ]
+    return float(np.max(largest))  # Python's own max loses NaN
 
 
 def _write_onnx(served: ServedStudent, path: Path, information: dict[str, str]) -> None:
