@@ -102,6 +102,20 @@ def test_it_starts_with_the_services_threshold_and_without_ellipses(pages: Pages
     assert (np.abs(canvas_pixels(page).astype(int) - plain).max(axis=-1) > 15).mean() > 0.02
 
 
+def test_a_threshold_finer_than_a_hand_is_shown_and_asked_with_as_it_is(pages: Pages) -> None:
+    page = pages.open()
+    slider = page.get_by_role("slider", name="Least box score")
+    slider.evaluate("(input) => { input.value = '0.305'; }")  # as a server's page would have it
+    urls = asked(page)
+    choose(page, BUS)
+    expect(page.locator("output[for=min-box-score]")).to_have_text("0.305")
+    expect_status(page, "4 people found.")
+    assert "min_box_score=0.305" in urls[0]
+    slide(page, "Least box score", 0.4567)
+    expect(page.locator("output[for=min-box-score]")).to_have_text("0.46")
+    expect(slider).to_have_value("0.46")
+
+
 def test_it_asks_with_what_the_slider_says_and_draws_nothing_below(pages: Pages) -> None:
     page = pages.open()
     urls = asked(page)

@@ -68,15 +68,15 @@ async def test_nothing_else_is_served(name: str) -> None:
 async def test_the_page_follows_the_settings() -> None:
     settings = {
         "http": {"root_path": '/a"b/', "max_body_bytes": 4096},
-        "detector": {"min_box_score": 0.4},
-        "limits": {"min_keypoint_score": 0.45},
+        "detector": {"min_box_score": 0.305},
+        "limits": {"min_keypoint_score": 0.125},
     }
     async with client(**settings) as http:
         page = (await http.get("/")).text
     assert '<base href="/a&quot;b/">' in page
     assert 'data-max-bytes="4096"' in page
-    assert re.search(r'id="min-box-score"[^>]*value="0.4"', page)
-    assert re.search(r'id="min-keypoint-score"[^>]*value="0.45"', page)
+    assert re.search(r'id="min-box-score"[^>]*step="any"[^>]*value="0.305"', page)
+    assert re.search(r'id="min-keypoint-score"[^>]*step="any"[^>]*value="0.125"', page)
 
 
 async def test_turned_off_the_way_in_is_the_api_reference() -> None:

@@ -111,8 +111,20 @@ function paint() {
   at("sigma-legend").hidden = !at("draw-sigmas").checked;
   at("curl").textContent = curlLine(shown, { ...values, withKey: Boolean(key) });
   for (const slider of sliders) {
-    slider.parentElement.querySelector("output").textContent = Number(slider.value).toFixed(2);
+    slider.parentElement.querySelector("output").textContent = readable(slider.value);
   }
+}
+
+/** Two decimals, or all that the service's own value has. */
+function readable(value) {
+  const rounded = Number(value).toFixed(2);
+  return Number(rounded) === Number(value) ? rounded : value;
+}
+
+/** A hand is no finer than hundredths; the service's own value, which may be, stays until it moves. */
+function slide({ target }) {
+  target.value = Number(target.value).toFixed(2);
+  paint();
 }
 
 function imageToDraw() {
@@ -246,7 +258,7 @@ at("camera").addEventListener("click", turnCamera);
 at("clear").addEventListener("click", clear);
 at("key-form").addEventListener("submit", useKey);
 at("have-key").addEventListener("click", askForKey);
-sliders.forEach((slider) => slider.addEventListener("input", paint));
+sliders.forEach((slider) => slider.addEventListener("input", slide));
 sliders[0].addEventListener("change", () => {
   askIfDue();
   refresh();
