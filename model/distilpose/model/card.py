@@ -47,7 +47,7 @@ class Card(CardText):
     """What is known of a weights file."""
 
     architecture: str
-    """The network's name, such as `distilpose-s`."""
+    """The network's name, such as `distilpose-n`."""
     created: date
     accuracy: tuple[Figure, ...] = ()
     reliability: tuple[Figure, ...] = ()
