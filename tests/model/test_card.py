@@ -116,7 +116,21 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, content: bytes) -> No
         read_text(path)
 
 
-@pytest.mark.parametrize("path", sorted(TEXTS.iterdir()), ids=lambda path: path.stem)
+TEMPLATE = TEXTS / "template.yaml"
+
+
+def test_the_template_has_every_field_and_claims_nothing() -> None:
+    words = read_text(TEMPLATE)
+    assert words.model_fields_set == set(CardText.model_fields)
+    texts = (words.source, words.training_data, words.intended_use)
+    for text in (*texts, *words.licences, *words.limitations):
+        assert text.startswith("Not stated yet")
+    assert not words.failures
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(TEXTS.iterdir()) - {TEMPLATE}), ids=lambda path: path.stem
+)
 def test_the_texts_of_our_own_cards_say_what_they_should(path: Path) -> None:
     words = read_text(path)
     assert "not for" in words.intended_use.lower()
