@@ -1,5 +1,6 @@
 """Who is learned from."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import pytest
 from distilpose.model.errors import DataError
 from distilpose.model.train.observers import Observers
 from distilpose.model.train.prepare import prepare
-from distilpose.model.train.settings import TrainSettings
+from distilpose.model.train.settings import TrainSettings, load_run
 from tiny_people import write_people
+
+
+RUNS = Path(__file__).parents[3] / "docs" / "runs"
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +54,25 @@ def test_labels_that_count_nothing_get_no_place_in_a_batch(people: Path, tmp_pat
 def test_nobody_to_learn_from_is_an_error(people: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nobody has a keypoint that counts"):
         steps_an_epoch(people, tmp_path, label_weight={"human": 0.0, "pseudo": 0.0})
+
+
+@pytest.mark.parametrize("name", ["distilpose-n", "tokenpose-n"])
+def test_the_documented_runs_take_a_coco_download(name: str, tmp_path: Path) -> None:
+    for folder, source in (("people", "train2017"), ("people-eval", "val2017")):
+        labels = write_people(tmp_path / folder) / "people.json"
+        packed = labels.with_name(f"person_keypoints_{source}.json.gz")
+        packed.write_bytes(gzip.compress(labels.read_bytes()))
+        labels.unlink()
+    changes = {
+        "data.people": tmp_path / "people",
+        "data.evaluate_on": tmp_path / "people-eval",
+        "data.cache": tmp_path / "cache",
+        "run.device": "cpu",
+        "run.budget_seconds": None,
+        "run.crops": None,
+        "run.steps": 1,
+        "run.batch_size": 2,
+    }
+    run = prepare(load_run(RUNS / f"{name}.yaml", changes), tmp_path, observer=Observers([]))
+    assert run.loader.steps_per_epoch == 3
+    assert run.held_out is not None
