@@ -113,7 +113,7 @@ def read_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Te
         WeightsError: the file is missing or no weights file, its digest is not `sha256`, or it
             holds NaN or infinity.
     """
-    digest = _digest(path)
+    digest = digest_of(path)
     if sha256 is not None and digest != sha256.lower():
         raise WeightsError(f"{path}: sha256 is {digest}, expected {sha256}")
     with _opened(path) as file:
@@ -196,7 +196,12 @@ def _as_stored(key: str, tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32 if exact else torch.float16)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 digest of the file at `path`, lower-case hexadecimal.
+
+    Raises:
+        WeightsError: the file is missing or cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -100,10 +100,9 @@ def _train(
                 rank=rank,
                 world_size=world_size,
                 workers=workers,
+                resumes=resume,
                 on_progress=display.on_cutting,
             )
-            if resume and run.checkpoint_path.exists():
-                run.resume()
             with stopped_by_signals(run):
                 run.fit()
         finally:

@@ -12,10 +12,12 @@ from PIL import Image
 
 import labelled
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.errors import WeightsError
+from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.load import packaged_student
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train import checkpoint
 from distilpose.model.train.loop import Run, TrainingFailed
+from distilpose.model.train.origin import TRAINING_DATA
 from distilpose.model.train.prepare import prepare
 from distilpose.model.train.settings import load_run
 from distilpose.model.train.validate import EarlyFigures
@@ -52,7 +54,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_people(tmp_path_factory.mktemp("people"))
 
 
-def make(people: Path, out: Path, **changes: Any) -> tuple[Run, Listener]:
+def make(people: Path, out: Path, *, resumes: bool = False, **changes: Any) -> tuple[Run, Listener]:
     values = {
         "network": "tokenpose-s",
         "data": {"people": str(people), "cache": str(people / "cache")},
@@ -68,7 +70,7 @@ def make(people: Path, out: Path, **changes: Any) -> tuple[Run, Listener]:
     out.mkdir(exist_ok=True)
     (out / "run.yaml").write_text(yaml.safe_dump(values))
     listener = Listener()
-    run = prepare(load_run(out / "run.yaml", changes), out, observer=listener)
+    run = prepare(load_run(out / "run.yaml", changes), out, observer=listener, resumes=resumes)
     return run, listener
 
 
@@ -110,8 +112,7 @@ def test_a_resumed_run_is_bit_equal_to_one_that_went_through(people: Path, tmp_p
     listener.on_log = stop_after_three  # type: ignore[method-assign]  # stop in the middle
     first.fit()
     assert listener.saved == [3]
-    second, _ = make(people, tmp_path / "parts")
-    second.resume()
+    second, _ = make(people, tmp_path / "parts", resumes=True)
     second.fit()
     for kind in ("network", "averaged"):
         expected, got = (getattr(run, kind).state_dict() for run in (whole, second))
@@ -133,9 +134,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(
 def test_a_run_does_not_go_on_from_another_network(people: Path, tmp_path: Path) -> None:
     run, _ = make(people, tmp_path)
     run.save()
-    other, _ = make(people, tmp_path, **ON_TRUNK)
     with pytest.raises(WeightsError, match="is of tokenpose-s, not of distilpose-n"):
-        other.resume()
+        make(people, tmp_path, resumes=True, **ON_TRUNK)
+
+
+def test_a_folder_with_another_runs_checkpoint_is_not_begun_in(
+    people: Path, tmp_path: Path
+) -> None:
+    run, _ = make(people, tmp_path)
+    run.save()
+    with pytest.raises(ConfigError, match=rf"{tmp_path}: has the checkpoint\.pt .* --resume"):
+        make(people, tmp_path, **ON_TRUNK)
 
 
 def test_a_crash_while_saving_leaves_the_checkpoint_that_was_there(
@@ -180,6 +189,7 @@ def test_a_published_student_is_distilled_from_a_teacher_and_starts_from_it(
     assert {"reg", "vis_dist", "kpt_dist", "score", "reg2hm"} <= set(listener.entries[0])
     card = read_card(tmp_path / "student" / "distilpose-s.safetensors")
     assert "taught by tokenpose-s.safetensors" in card.source
+    assert f"from tokenpose-s {read_card(weights).version} (" in card.source
 
 
 def stopped_after(run: Run, listener: Listener, step: int) -> None:
@@ -204,8 +214,7 @@ def test_a_student_on_the_trunk_goes_on_bit_for_bit_while_its_trunk_thaws(
     first, listener = make(people, tmp_path / "parts", **changes)
     stopped_after(first, listener, 2)
     assert torch.equal(first.network.state_dict()[trunk], before)
-    second, _ = make(people, tmp_path / "parts", **changes)
-    second.resume()
+    second, _ = make(people, tmp_path / "parts", resumes=True, **changes)
     assert second.progress.step == 2
     second.fit()
     assert not torch.equal(second.network.state_dict()[trunk], before)
@@ -223,8 +232,9 @@ def test_crops_seen_are_counted_on_from_file_to_file(people: Path, tmp_path: Pat
         people, tmp_path / "second", **ON_TRUNK, **{"start_from": str(path), "run.steps": 3}
     )
     stopped_after(second, listener, 2)
-    third, _ = make(people, tmp_path / "second", **ON_TRUNK, **{"run.steps": 3})
-    third.resume()
+    path.unlink()  # needed no more
+    changes = {"start_from": str(path), "run.steps": 3}
+    third, _ = make(people, tmp_path / "second", resumes=True, **ON_TRUNK, **changes)
     third.fit()
     assert read_card(tmp_path / "second" / "distilpose-n.safetensors").crops_seen == 8 + 3 * 2
     saved = checkpoint.load(third.checkpoint_path, torch.device("cpu"))
@@ -234,6 +244,41 @@ def test_crops_seen_are_counted_on_from_file_to_file(people: Path, tmp_path: Pat
     assert torch.equal(
         fourth._helped.own_state()["dense.weight"], third._helped.own_state()["dense.weight"]
     )
+
+
+def test_the_terms_of_what_a_run_began_with_are_its_own_from_file_to_file(
+    people: Path, tmp_path: Path
+) -> None:
+    changes = {**ON_TRUNK, "run.log_every_steps": 1}
+    first, listener = make(people, tmp_path / "first", start_from="packaged", **changes)
+    stopped_after(first, listener, 1)
+    packaged = read_card(packaged_student())
+    assert any("AGPL-3.0" in licence for licence in packaged.licences)
+    terms = (*packaged.licences, TRAINING_DATA)
+    second, _ = make(people, tmp_path / "first", resumes=True, start_from="packaged", **changes)
+    second.save()
+    card = read_card(tmp_path / "first" / "distilpose-n.safetensors")
+    assert card.licences == terms
+    assert f"from distilpose-n {packaged.version} (distilpose-n.safetensors, sha256" in card.source
+    begun = str(second.checkpoint_path)
+    third, _ = make(people, tmp_path / "third", start_from=begun, **ON_TRUNK)
+    third.save()
+    card = read_card(tmp_path / "third" / "distilpose-n.safetensors")
+    assert card.licences == terms
+    assert "from distilpose-n at step 1 (checkpoint.pt, sha256" in card.source
+
+
+def test_early_figures_stay_on_the_card_when_a_resumed_run_is_stopped(
+    people: Path, tmp_path: Path
+) -> None:
+    changes = {"data.evaluate_on": str(people), "run.log_every_steps": 1}
+    first, listener = make(people, tmp_path, **changes)
+    first.measure()
+    first.save()
+    second, _ = make(people, tmp_path, resumes=True, **changes)
+    second.save()
+    [*figures] = read_card(tmp_path / "tokenpose-s.safetensors").accuracy
+    assert [figure.name for figure in figures] == list(listener.figures[0]._asdict())
 
 
 def test_only_training_has_the_dense_map(people: Path, tmp_path: Path) -> None:
@@ -267,8 +312,7 @@ def test_the_precision_that_a_trial_chose_is_noted_and_kept(people: Path, tmp_pa
     assert "a trial took" in listener.notes[0]
     first_line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
     assert first_line == {"kind": "note", "text": listener.notes[0]}
-    again, listener = make(people, tmp_path, **changes)
-    again.resume()
+    again, listener = make(people, tmp_path, resumes=True, **changes)
     again.fit()
     assert again.precision == run.precision
     assert listener.notes == []

@@ -13,7 +13,6 @@ from distilpose.model.train.prepare import prepare
 from distilpose.model.train.settings import TrainSettings, load_run
 from tiny_people import write_people
 
-
 RUNS = Path(__file__).parents[3] / "docs" / "runs"
 
 

@@ -1,5 +1,6 @@
 """What a run starts from."""
 
+import hashlib
 import json
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,7 @@ from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import build
 from distilpose.model.train import checkpoint
+from distilpose.model.train.origin import TRAINING_DATA, UNKNOWN, Origin
 from distilpose.model.train.settings import DataSettings, RunSettings, TrainSettings
 from distilpose.model.train.start import FROM_NOTHING, frozen_teacher, start_weights
 from distilpose.model.weights import read_card, read_tensors, save, write_tensors
@@ -27,7 +29,7 @@ def card(architecture: str, crops_seen: int | None = None) -> Card:
         created=date(2026, 1, 1),
         source="drawn",
         training_data="none",
-        licences=(),
+        licences=("AGPL-3.0",),
         calibrated=False,
         limitations=(),
         crops_seen=crops_seen,
@@ -86,6 +88,19 @@ def test_a_network_goes_on_from_its_own_weights(files: dict[str, Path], name: st
     network = build(name)
     start = start_weights(network, settings(name, start_from=files[name]))
     assert start.tensors == len(network.state_dict())
+    digest = hashlib.sha256(files[name].read_bytes()).hexdigest()
+    assert start.origin == Origin(files[name].name, name, "1", digest, ("AGPL-3.0",))
+
+
+def test_an_older_releases_checkpoint_says_that_it_does_not_know_its_terms(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    weights = build("distilpose-n").state_dict()
+    about = {"settings": json.dumps({"network": "distilpose-n"}), "data_digest": "digest"}
+    old = {"step": 2, "spent_seconds": 1.0, "code_version": "1", "optimiser": {}, **about}
+    torch.save({"network": weights, "averaged": weights, **old}, path)
+    start = start_weights(build("distilpose-n"), settings("distilpose-n", start_from=path))
+    assert start.origin is not None
+    assert start.origin.licences == (*UNKNOWN.licences, TRAINING_DATA)
 
 
 def test_a_teacher_starts_from_a_student_with_a_map_of_its_own(files: dict[str, Path]) -> None:

@@ -128,7 +128,7 @@ class Ablation(NamedTuple):
         if done.exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
-        run = prepare(settings, folder, observer=observer)
+        run = prepare(settings, folder, observer=observer, resumes=True)
         run.fit()
         if run.figures and not run.stopping:
             done.write_text(json.dumps(run.figures._asdict()) + "\n")

@@ -6,14 +6,19 @@ import pickle
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from distilpose.model.errors import WeightsError
+from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.train.origin import UNKNOWN, Origin
 from distilpose.model.train.precision import Precision
 from distilpose.model.train.settings import TrainSettings
+from distilpose.model.train.validate import EarlyFigures
+
+NAME: Final = "checkpoint.pt"
+"""Of the file in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,15 @@ class Checkpoint:
     """Crops that the weights have learned from, those before this run included; None if unknown."""
     precision: Precision | None = None
     """In which the run computes."""
+    origin: dict[str, Any] | None = field(default_factory=UNKNOWN._asdict)
+    """The fields of the `Origin` that the run began with; None where it began with nothing."""
+    figures: dict[str, float] | None = None
+    """The run's latest early figures by name; None before the first."""
+
+    @property
+    def began_with(self) -> Origin | None:
+        """The weights that the run began with; None for nothing."""
+        return None if self.origin is None else Origin(**self.origin)
 
     @property
     def network_name(self) -> str:
@@ -55,6 +69,8 @@ class Checkpoint:
         data_digest: str,
         crops_seen: int | None,
         precision: Precision,
+        origin: Origin | None,
+        figures: EarlyFigures | None,
     ) -> "Checkpoint":
         """The state of a run as it stands."""
         return cls(
@@ -69,6 +85,8 @@ class Checkpoint:
             code_version=version("distilpose"),
             crops_seen=crops_seen,
             precision=precision,
+            origin=origin._asdict() if origin else None,
+            figures=figures._asdict() if figures else None,
         )
 
     def check_belongs_to(self, settings: TrainSettings, data_digest: str, path: Path) -> None:
@@ -81,6 +99,19 @@ class Checkpoint:
             raise WeightsError(f"{path}: is of {self.network_name}, not of {settings.network}")
         if self.data_digest != data_digest:
             raise WeightsError(f"{path}: was trained on other data; start anew in another folder")
+
+
+def refuse_any(folder: Path) -> None:
+    """Return if `folder` has no run's checkpoint, which a run that begins there would overwrite.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    if (folder / NAME).exists():
+        raise ConfigError(
+            f"{folder}: has the {NAME} of a run already; go on with it by --resume, or begin in "
+            "another folder"
+        )
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distilpose.model.card import Card, Figure
 from distilpose.model.networks import Student, Teacher
+from distilpose.model.train.origin import Origin, licences_after
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.train.validate import EarlyFigures
 from distilpose.model.weights import save
@@ -20,14 +21,14 @@ def write_weights(
     crops_seen: int | None,
     data_digest: str,
     figures: EarlyFigures | None,
+    origin: Origin | None,
 ) -> None:
-    """Write the weights with what the run knows of them.
+    """Write the weights with what the run knows of them; `origin` is what it began with.
 
     Raises:
         WeightsError: a value is not finite in half precision.
     """
-    begun = settings.start_from
-    origin = f", from {Path(begun).name}" if begun and begun != "nothing" else ""
+    begun = f", from {origin}" if origin else ""
     teacher = f", taught by {settings.teacher.name}" if settings.teacher else ""
     card = Card(
         architecture=settings.network,
@@ -35,10 +36,10 @@ def write_weights(
         created=datetime.now(UTC).date(),
         source=(
             f"Trained by distilpose {version('distilpose')} for {step} steps of "
-            f"{settings.run.batch_size} people a process{origin}{teacher}; averaged weights."
+            f"{settings.run.batch_size} people a process{begun}{teacher}; averaged weights."
         ),
         training_data=f"People of {settings.data.people.name}, data digest {data_digest[:16]}.",
-        licences=("Those of the training data: ask whoever trained these weights.",),
+        licences=licences_after(origin),
         accuracy=_early(figures),
         crops_seen=crops_seen,
         calibrated=False,

@@ -39,7 +39,7 @@ from distilpose.model.train.schedule import (
     learning_rate,
 )
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.start import start_weights
+from distilpose.model.train.start import FROM_NOTHING, start_weights
 from distilpose.model.train.step import Step, StepReport, frozen, make_optimiser
 
 
@@ -49,7 +49,14 @@ class TrainingFailed(ModelError):
 
 @dataclass
 class Run:
-    """A run that is set up: `fit()` takes it to its end, or to where `stopping` is set."""
+    """A run that is set up: `fit()` takes it to its end, or to where `stopping` is set.
+
+    It begins anew, or where it `resumes` goes on from the checkpoint in `out`, if there is one.
+
+    Raises:
+        ConfigError: `out` has a checkpoint, and the run is not to go on from it.
+        WeightsError: what it starts from is missing or damaged, or the checkpoint is another run's.
+    """
 
     settings: TrainSettings
     out: Path
@@ -59,6 +66,7 @@ class Run:
     observer: Observer
     clock: Callable[[], float] = time.monotonic
     rank: int = 0
+    resumes: bool = False
     stopping: bool = False
     network: Student | Teacher = field(init=False)
     averaged: Student | Teacher = field(init=False)
@@ -69,9 +77,11 @@ class Run:
         run = self.settings.run
         self.device = devices.choose_device(run.device)
         torch.manual_seed(run.seed)
+        before = self._before()
         self.network = build(self.settings.network).to(self.device)
-        start = start_weights(self.network, self.settings)
-        self._crops_before = start.crops_seen
+        # What a run began with need not be there any more when it goes on.
+        start = FROM_NOTHING if before else start_weights(self.network, self.settings)
+        self._crops_before, self._origin = start.crops_seen, start.origin
         self.averaged = frozen(deepcopy(self.network))
         self._helped = Helped(self.network, self.settings.loss).to(self.device)
         self._helped.load_state_dict(start.helpers, strict=False)
@@ -96,11 +106,13 @@ class Run:
         self._window: list[StepReport] = []
         self._people_in_window = 0
         self._last = dict.fromkeys(("log", "save", "figures"), self.clock())
+        if before:
+            self._go_on_from(before)
 
     @property
     def checkpoint_path(self) -> Path:
         """Where the run can go on from."""
-        return self.out / "checkpoint.pt"
+        return self.out / checkpoint.NAME
 
     @property
     def crops_seen(self) -> int | None:
@@ -127,14 +139,17 @@ class Run:
         batch_size = self.settings.run.batch_size
         return precision.trial_seconds(self.network, of, batch_size=batch_size)
 
-    def resume(self) -> None:
-        """Go on from the checkpoint in the run's folder.
-
-        Raises:
-            WeightsError: there is none, or it belongs to another run.
-        """
+    def _before(self) -> checkpoint.Checkpoint | None:
+        """The checkpoint to go on from; None where the run begins."""
+        if not self.resumes:
+            checkpoint.refuse_any(self.out)
+        if not self.checkpoint_path.exists():
+            return None
         state = checkpoint.load(self.checkpoint_path, self.device)
         state.check_belongs_to(self.settings, self.data_digest, self.checkpoint_path)
+        return state
+
+    def _go_on_from(self, state: checkpoint.Checkpoint) -> None:
         self.network.load_state_dict(state.network)
         self._helped.load_state_dict(state.helpers, strict=False)
         self._precision = self._precision or state.precision
@@ -142,8 +157,12 @@ class Run:
         self._optimiser.load_state_dict(state.optimiser)
         self.progress.step = state.step
         self.progress.spent_seconds = state.spent_seconds
+        self._origin = state.began_with
+        self._crops_before = None
         if state.crops_seen is not None:
             self._crops_before = state.crops_seen - state.step * self.loader.crops_per_step
+        if state.figures:
+            self.figures = validate.EarlyFigures(**state.figures)
 
     def fit(self) -> None:
         """Train to the end of the schedule, saving and measuring on the way.
@@ -240,6 +259,8 @@ class Run:
                 data_digest=self.data_digest,
                 crops_seen=self.crops_seen,
                 precision=self.precision,
+                origin=self._origin,
+                figures=self.figures,
             )
             checkpoint.save(self.checkpoint_path, state)
             if self.settings.loss.point == "map":  # nothing serves a network of another point
@@ -256,6 +277,7 @@ class Run:
             crops_seen=self.crops_seen,
             data_digest=self.data_digest,
             figures=self.figures,
+            origin=self._origin,
         )
 
     def measure(self, share: float = 1.0) -> None:

@@ -13,6 +13,7 @@ import torch
 from distilpose.model import devices
 from distilpose.model.errors import DataError
 from distilpose.model.people import PeopleFolder
+from distilpose.model.train import checkpoint
 from distilpose.model.train.cache import EVALUATION, TRAINING, CropCache, build_cache, select
 from distilpose.model.train.loader import Loader, trusted_weight
 from distilpose.model.train.loop import Run
@@ -31,13 +32,19 @@ def prepare(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 1,
+    resumes: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Run:
-    """A run ready to fit or to be resumed; cuts the caches that are not there yet.
+    """A run ready to fit, which goes on from a checkpoint in `out` where it `resumes`.
+
+    Cuts the caches that are not there yet.
 
     Raises:
+        ConfigError: `out` has a checkpoint, and the run is not to go on from it.
         ModelError: data, weights or device are not as the settings say.
     """
+    if not resumes:
+        checkpoint.refuse_any(out)  # before minutes of cutting
     data = settings.data
     device = devices.choose_device(settings.run.device)
 
@@ -76,7 +83,16 @@ def prepare(
             cut(data.evaluate_on, "evaluate", EVALUATION), data.evaluate_limit, device
         )
     observers = [observer, Record(out)] if rank == 0 else [observer]
-    return Run(settings, out, loader, training.digest, held_out, Observers(observers), rank=rank)
+    return Run(
+        settings,
+        out,
+        loader,
+        training.digest,
+        held_out,
+        Observers(observers),
+        rank=rank,
+        resumes=resumes,
+    )
 
 
 def _held_out(cache: CropCache, limit: int | None, device: torch.device) -> HeldOut:

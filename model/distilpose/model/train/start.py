@@ -12,8 +12,9 @@ from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train import checkpoint
+from distilpose.model.train.origin import Origin, licences_after
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.weights import load, read_tensors
+from distilpose.model.weights import digest_of, load, read_tensors
 
 _STUDENT_HEAD = "keypoint_head.tokenhead."
 _TEACHER_HEAD = "keypoint_head.tokenpose."
@@ -31,16 +32,18 @@ class Start(NamedTuple):
     """Crops that they have learned from; None if the file does not say."""
     helpers: dict[str, Tensor]
     """A checkpoint's helpers, for `helpers.Helped`."""
+    origin: Origin | None
+    """The file; None where the run begins with nothing."""
 
 
-FROM_NOTHING = Start(0, 0, {})
+FROM_NOTHING = Start(0, 0, {}, None)
 
 
 class _Source(NamedTuple):
     tensors: dict[str, Tensor]
-    network: str
     crops_seen: int | None
     helpers: dict[str, Tensor]
+    origin: Origin
 
 
 def start_weights(network: Student | Teacher, settings: TrainSettings) -> Start:
@@ -65,7 +68,7 @@ def start_weights(network: Student | Teacher, settings: TrainSettings) -> Start:
     if not taken:
         raise WeightsError(f"{path}: nothing in it fits {settings.network}")
     network.load_state_dict(taken, strict=False)
-    return Start(len(taken), source.crops_seen, source.helpers)
+    return Start(len(taken), source.crops_seen, source.helpers, source.origin)
 
 
 def frozen_teacher(path: Path, student: NetworkConfig) -> Teacher:
@@ -89,16 +92,24 @@ def frozen_teacher(path: Path, student: NetworkConfig) -> Teacher:
 def _read(path: Path) -> _Source:
     if zipfile.is_zipfile(path):
         state = checkpoint.load(path, torch.device("cpu"))
-        return _Source(state.averaged, state.network_name, state.crops_seen, state.helpers)
-    tensors, card, _ = read_tensors(path)
+        origin = Origin(
+            path.name,
+            state.network_name,
+            f"at step {state.step}",
+            digest_of(path),
+            licences_after(state.began_with),
+        )
+        return _Source(state.averaged, state.crops_seen, state.helpers, origin)
+    tensors, card, digest = read_tensors(path)
     # A bare trunk has seen none of the crops that are counted here.
     is_trunk = all(key.startswith(_TRUNK) for key in tensors)
-    return _Source(tensors, card.architecture, 0 if is_trunk else card.crops_seen, {})
+    origin = Origin(path.name, card.architecture, card.version, digest, card.licences)
+    return _Source(tensors, 0 if is_trunk else card.crops_seen, {}, origin)
 
 
 def _translated(source: _Source, to: NetworkConfig) -> dict[str, Tensor]:
     """The source's tensors under the names that they have in `to`, without another role's end."""
-    known = NETWORKS.get(source.network)
+    known = NETWORKS.get(source.origin.architecture)
     if known is None or known.role == to.role:
         return source.tensors
     if isinstance(known, TrunkConfig):
