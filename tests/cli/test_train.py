@@ -88,7 +88,8 @@ def test_the_papers_table_is_one_command(
     ]
     assert (tmp_path / "ablation.md").read_text() == result.stdout
     figures = json.loads((tmp_path / "distillation" / "seed-0" / "figures.json").read_text())
-    assert 0 <= figures["mean_oks"] <= 1
+    assert 0 <= figures["figures"]["mean_oks"] <= 1
+    assert f"Each run: 2 crops, from {weights}, where its row" in result.stdout
     again = train(*arguments, "--teacher", weights)
     assert again.stdout == result.stdout
     assert "step" not in again.stderr  # what is done is not done again
@@ -100,6 +101,19 @@ def test_the_papers_table_without_a_teacher_is_told_what_it_lacks(
     result = train("ablation", "--config", config, "--out", tmp_path)
     assert result.exit_code == 1
     assert "--teacher: the row of distillation needs one" in result.stderr
+
+
+def test_the_papers_table_takes_length_and_teacher_from_the_options(
+    config: Path, tmp_path: Path
+) -> None:
+    values = yaml.safe_load(config.read_text())
+    del values["run"]["steps"]
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values | {"network": "distilpose-n"}))
+    options = ("--crops", 2, "--set", "teacher=none.safetensors")
+    result = train("ablation", "--config", path, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert "none.safetensors: no such file" in result.stderr  # by then its rows are made
 
 
 def test_a_student_is_taught_by_the_file_that_is_named(

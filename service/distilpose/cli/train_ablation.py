@@ -12,6 +12,7 @@ from distilpose.cli.train_options import overrides_of, run_options, teacher_opti
 
 if TYPE_CHECKING:
     from distilpose.model.train.ablation import Changes, Outcome
+    from distilpose.model.train.settings import TrainSettings
 
 _FIGURES = {"ap": "AP", "ap50": "AP50", "mean_oks": "mean OKS", "pck": "PCK@0.2"}
 
@@ -45,10 +46,12 @@ def command(
     with told_errors():
         from distilpose.model.train.ablation import Ablation, read_rows
 
-        rows = read_rows(rows_file) if rows_file else _paper_rows(config, teacher)
-        shared = overrides_of(overrides, budget=budget, crops=crops, runs=len(rows) * seeds)
-        if rows_file and teacher:
-            shared["teacher"] = str(teacher)
+        named = {"teacher": str(teacher)} if teacher else {}
+        if rows_file:
+            rows = read_rows(rows_file)
+        else:
+            rows = _paper_rows(config, overrides_of(overrides, budget=budget, crops=crops) | named)
+        shared = overrides_of(overrides, budget=budget, crops=crops, runs=len(rows) * seeds) | named
         ablation = Ablation(config, out, shared, rows, seeds)
         runs = ablation.runs()
         for number, (row, seed, settings) in enumerate(runs, start=1):
@@ -57,24 +60,24 @@ def command(
                 ablation.take(row, seed, settings, display)
             finally:
                 display.close()
-        table = markdown(ablation.outcomes())
+        table = markdown(ablation.outcomes(), runs[0][2])
     (out / "ablation.md").write_text(table)
     click.echo(table, nl=False)
 
 
-def _paper_rows(config: Path, teacher: Path | None) -> "Mapping[str, Changes]":
+def _paper_rows(config: Path, overrides: "Changes") -> "Mapping[str, Changes]":
     from distilpose.model.errors import ConfigError
     from distilpose.model.train.ablation import paper_rows
     from distilpose.model.train.settings import load_run
 
-    teacher = teacher or load_run(config).teacher
+    teacher = load_run(config, overrides).teacher
     if teacher is None:
         raise ConfigError("--teacher: the row of distillation needs one")
     return paper_rows(teacher)
 
 
-def markdown(outcomes: Sequence["Outcome"]) -> str:
-    """The table, a line a row."""
+def markdown(outcomes: Sequence["Outcome"], settings: "TrainSettings") -> str:
+    """The table, a line a row, with the length and the start in a run's `settings` below it."""
     lines = [
         f"| row | ranked by | {' | '.join(_FIGURES.values())} |",
         f"| --- | --- |{' --- |' * len(_FIGURES)}",
@@ -87,4 +90,14 @@ def markdown(outcomes: Sequence["Outcome"]) -> str:
         f"Mean and standard deviation over {seeds} seeds; people of `data.evaluate_on` with "
         "keypoints, ground-truth boxes, no flip test."
     )
-    return "\n".join([*lines, "", note]) + "\n"
+    run = settings.run
+    lengths = {
+        "steps": run.steps,
+        "crops": run.crops,
+        "epochs": run.epochs,
+        "seconds": run.budget_seconds,
+    }
+    length = ", ".join(f"{value:,} {unit}" for unit, value in lengths.items() if value)
+    start = settings.start_from or settings.teacher or "nothing"
+    how = f"Each run: {length}, from {start}, where its row does not say otherwise."
+    return "\n".join([*lines, "", note, how]) + "\n"

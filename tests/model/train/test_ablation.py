@@ -9,6 +9,7 @@ import yaml
 
 from distilpose.model.errors import ConfigError
 from distilpose.model.train.ablation import Ablation, Outcome, paper_rows, read_rows
+from distilpose.model.train.observers import Observers
 from distilpose.model.train.validate import EarlyFigures
 
 
@@ -25,10 +26,14 @@ def config(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def figures(folder: Path, ap: float) -> None:
-    folder.mkdir(parents=True)
+def figures(ablation: Ablation, row: str, seed: int, ap: float) -> None:
+    """Leave what a run that has ended leaves."""
+    [settings] = [s for name, number, s in ablation.runs() if (name, number) == (row, seed)]
     values = EarlyFigures(ap=ap, ap50=0.5, mean_oks=0.4, pck=0.3)._asdict()
-    (folder / "figures.json").write_text(json.dumps(values))
+    folder = ablation.folder(row, seed)
+    folder.mkdir(parents=True)
+    done = {"figures": values, "settings": settings.model_dump(mode="json")}
+    (folder / "figures.json").write_text(json.dumps(done))
 
 
 ROWS = paper_rows(Path("teacher.safetensors"))
@@ -70,7 +75,7 @@ def test_every_row_is_run_for_every_seed(tmp_path: Path) -> None:
 def test_without_a_score_loss_people_are_ranked_by_their_box(tmp_path: Path) -> None:
     ablation = Ablation(config(tmp_path), tmp_path, {}, ROWS, 1)
     for row in ROWS:
-        figures(ablation.folder(row, 0), 0.2)
+        figures(ablation, row, 0, 0.2)
     assert [outcome.ranked_by for outcome in ablation.outcomes()] == [
         "box", "box", "box", "score", "score", "score",
     ]  # fmt: skip
@@ -78,12 +83,33 @@ def test_without_a_score_loss_people_are_ranked_by_their_box(tmp_path: Path) -> 
 
 def test_mean_and_spread_are_over_the_seeds_that_are_done(tmp_path: Path) -> None:
     ablation = Ablation(config(tmp_path), tmp_path, {}, {"all": {}}, 3)
-    figures(ablation.folder("all", 0), 0.1)
-    figures(ablation.folder("all", 2), 0.3)
+    figures(ablation, "all", 0, 0.1)
+    figures(ablation, "all", 2, 0.3)
     (outcome,) = ablation.outcomes()
     assert outcome.mean("ap") == pytest.approx(0.2)
     assert outcome.spread("ap") == pytest.approx(0.02**0.5)
     assert outcome.mean("pck") == pytest.approx(0.3)
+
+
+def test_figures_of_other_settings_are_refused(tmp_path: Path) -> None:
+    path = config(tmp_path)
+    figures(Ablation(path, tmp_path, {}, {"all": {}}, 1), "all", 0, 0.1)
+    longer = Ablation(path, tmp_path, {"run.steps": 9, "data.limit": 5}, {"all": {}}, 1)
+    [(row, seed, settings)] = longer.runs()
+    message = r"row 'all': .*all/seed-0 has a run of other settings: data\.limit, run\.steps;"
+    with pytest.raises(ConfigError, match=message):
+        longer.take(row, seed, settings, Observers([]))
+    with pytest.raises(ConfigError, match=message):
+        longer.outcomes()
+
+
+def test_figures_without_settings_are_refused(tmp_path: Path) -> None:
+    ablation = Ablation(config(tmp_path), tmp_path, {}, {"all": {}}, 1)
+    figures(ablation, "all", 0, 0.1)
+    older = {"ap": 0.1, "ap50": 0.5, "mean_oks": 0.4, "pck": 0.3}
+    (ablation.folder("all", 0) / "figures.json").write_text(json.dumps(older))
+    with pytest.raises(ConfigError, match=r"row 'all': .* has a run of other settings;"):
+        ablation.outcomes()
 
 
 def test_one_seed_has_no_spread() -> None:

@@ -54,7 +54,9 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_people(tmp_path_factory.mktemp("people"))
 
 
-def make(people: Path, out: Path, *, resumes: bool = False, **changes: Any) -> tuple[Run, Listener]:
+def make(people: Path, out: Path, **changes: Any) -> tuple[Run, Listener]:
+    """A run with changed settings; `resumes=True` goes on from the folder's checkpoint."""
+    resumes = changes.pop("resumes", False)
     values = {
         "network": "tokenpose-s",
         "data": {"people": str(people), "cache": str(people / "cache")},

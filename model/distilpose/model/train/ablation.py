@@ -7,13 +7,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import torch
 import yaml
 
 from distilpose.model.errors import ConfigError
+from distilpose.model.train import checkpoint
 from distilpose.model.train.observers import Observer
 from distilpose.model.train.prepare import prepare
 from distilpose.model.train.settings import TrainSettings, load_run
 from distilpose.model.train.validate import EarlyFigures
+
+_DONE: Final = "figures.json"
+"""Of a run that has ended: its figures and the settings that gave them."""
 
 Changes: TypeAlias = Mapping[str, Any]
 """`group.field` of a run's settings -> value."""
@@ -120,27 +125,76 @@ class Ablation(NamedTuple):
     def take(self, row: str, seed: int, settings: TrainSettings, observer: Observer) -> None:
         """Do one run, or nothing where its figures are there already.
 
+        A run that was cut off goes on from its checkpoint.
+
         Raises:
+            ConfigError: the row's folder has a run of other settings.
             ModelError: as `prepare` and `fit` do.
         """
         folder = self.folder(row, seed)
-        done = folder / "figures.json"
-        if done.exists():
+        if self._figures(row, seed, settings):
             return
+        begun = folder / checkpoint.NAME
+        if begun.exists():
+            before = checkpoint.load(begun, torch.device("cpu")).settings
+            _check_same(json.loads(before), settings, row, folder)
         folder.mkdir(parents=True, exist_ok=True)
         run = prepare(settings, folder, observer=observer, resumes=True)
         run.fit()
         if run.figures and not run.stopping:
-            done.write_text(json.dumps(run.figures._asdict()) + "\n")
+            done = {"figures": run.figures._asdict(), "settings": settings.model_dump(mode="json")}
+            (folder / _DONE).write_text(json.dumps(done) + "\n")
+
+    def _figures(self, row: str, seed: int, settings: TrainSettings) -> EarlyFigures | None:
+        """The figures that a run has left; None where it has not ended yet."""
+        folder = self.folder(row, seed)
+        try:
+            done = json.loads((folder / _DONE).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        _check_same(done.get("settings"), settings, row, folder)
+        return EarlyFigures(**done["figures"])
 
     def outcomes(self) -> list[Outcome]:
-        """What is there so far, row by row."""
+        """What is there so far, row by row.
+
+        Raises:
+            ConfigError: figures are of other settings.
+        """
         found: dict[str, Outcome] = {}
         for row, seed, settings in self.runs():
-            done = self.folder(row, seed) / "figures.json"
-            if done.exists():
+            figures = self._figures(row, seed, settings)
+            if figures:
                 ranked_by = "score" if settings.trains_scores else "box"
                 before = found.get(row, Outcome(row, ranked_by, ()))
-                figures = EarlyFigures(**json.loads(done.read_text("utf-8")))
                 found[row] = before._replace(figures=(*before.figures, figures))
         return list(found.values())
+
+
+def _check_same(before: Any, settings: TrainSettings, row: str, folder: Path) -> None:
+    """Return if `before` are these settings too.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    now = settings.model_dump(mode="json")
+    if before == now:
+        return
+    changed = _changed(before, now) if isinstance(before, dict) else []
+    names = ": " + ", ".join(changed) if changed else ""
+    raise ConfigError(
+        f"row {row!r}: {folder} has a run of other settings{names}; remove it, or make the table "
+        "in another folder"
+    )
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any], group: str = "") -> list[str]:
+    """Names of the settings that differ, as `--set` takes them."""
+    names = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            names += _changed(old, new, f"{group}{name}.")
+        elif old != new:
+            names.append(group + name)
+    return names
