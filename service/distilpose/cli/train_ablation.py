@@ -1,6 +1,6 @@
 """`distilpose train ablation`: what each part of a run is worth, over several seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ def command(
     click.echo(table, nl=False)
 
 
-def _paper_rows(config: Path, overrides: "Changes") -> "Mapping[str, Changes]":
+def _paper_rows(config: Path, overrides: "Changes") -> "dict[str, Changes]":
     from distilpose.model.errors import ConfigError
     from distilpose.model.train.ablation import paper_rows
     from distilpose.model.train.settings import load_run

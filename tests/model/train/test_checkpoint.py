@@ -7,6 +7,7 @@ import torch
 
 from distilpose.model.errors import WeightsError
 from distilpose.model.train import checkpoint
+from distilpose.model.train.settings import TrainSettings
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,46 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, path)
     with pytest.raises(WeightsError, match="not a checkpoint of a run"):
         checkpoint.load(path, CPU)
+
+
+def of_a_run(settings: TrainSettings) -> checkpoint.Checkpoint:
+    helpers = {"dense.bias": torch.ones(17)} if settings.has_dense_map else {}
+    return checkpoint.Checkpoint(
+        step=3,
+        spent_seconds=1.5,
+        network={},
+        averaged={},
+        optimiser={},
+        settings=settings.model_dump_json(),
+        data_digest="digest",
+        code_version="1",
+        helpers=helpers,
+    )
+
+
+def run_of(batch_size: int = 2, dense: float = 0.01) -> TrainSettings:
+    data = {"people": "people", "cache": "cache"}
+    run = {"steps": 4, "batch_size": batch_size}
+    loss = {"dense": dense}
+    return TrainSettings.model_validate(
+        {"network": "distilpose-n", "data": data, "run": run, "loss": loss}
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (run_of(), run_of(batch_size=3), r"run\.batch_size is 3, was 2"),
+        (run_of(), run_of(dense=0), r"loss\.dense is 0, but the run began with a dense map"),
+        (run_of(dense=0), run_of(), r"loss\.dense is 0\.01, but the run began without a dense map"),
+    ],
+)
+def test_what_a_run_cannot_change_on_its_way_is_named(
+    before: TrainSettings, now: TrainSettings, message: str
+) -> None:
+    of_a_run(before).check_belongs_to(before, "digest", Path("checkpoint.pt"))
+    with pytest.raises(WeightsError, match=message):
+        of_a_run(before).check_belongs_to(now, "digest", Path("checkpoint.pt"))
 
 
 def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:

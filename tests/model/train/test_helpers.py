@@ -44,6 +44,14 @@ def test_the_dense_maps_layer_is_the_helpers_own(student: DistilPoseN) -> None:
     assert not any("dense" in name for name in student.state_dict())
 
 
+def test_helpers_of_another_shape_are_left(student: DistilPoseN) -> None:
+    helped = Helped(student, LossSettings())
+    weight = helped.own_state()["dense.weight"].clone()
+    helped.take({"dense.weight": torch.ones(3, 3, 1, 1), "dense.bias": torch.full((17,), 4.0)})
+    assert torch.equal(helped.own_state()["dense.weight"], weight)
+    assert helped.own_state()["dense.bias"].tolist() == [4] * 17
+
+
 @pytest.mark.parametrize("name", ["distilpose-s", "tokenpose-s", "tokenpose-n"])
 def test_other_networks_have_no_helpers(name: str) -> None:
     helped = Helped(build(name).eval(), LossSettings())

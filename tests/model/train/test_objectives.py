@@ -109,6 +109,21 @@ def test_a_teacher_adds_its_heatmaps_and_tokens_to_the_labels_terms() -> None:
     assert both["heatmap_dist"] == pytest.approx(0.5 * drawn.item(), rel=1e-4)
 
 
+def test_a_term_of_a_teacher_that_has_no_weight_is_not_computed() -> None:
+    loss = LossSettings(heatmap_dist=0, kpt_dist=0)
+    terms = student_objective(helped(loss), loss, taught)(batch(), 1.0)
+    assert DISTILLED & set(terms) == {"vis_dist"}
+
+
+def test_a_teacher_of_whom_nothing_is_wanted_is_not_asked() -> None:
+    def never(_: torch.Tensor) -> TeacherOut:
+        raise AssertionError("asked")
+
+    loss = LossSettings(heatmap_dist=0, vis_dist=0, kpt_dist=0)
+    terms = student_objective(helped(loss), loss, never)(batch(), 1.0)
+    assert set(terms) == set(PROTOTYPE_LOSS)
+
+
 def test_the_published_losses_compare_with_the_teachers_heatmaps() -> None:
     loss = LossSettings(heatmaps_of="teacher", map=0, dense=0, attention=0, reg2hm=2.0)
     network = helped(loss)

@@ -46,6 +46,18 @@ def test_overrides_outrank_the_file(tmp_path: Path) -> None:
         ("optimiser: {trunk_frozen: 0.1}", "tokenpose-s has no pretrained trunk"),
         ("joint: true", "joint"),
         ("augment_strength: -1", "augment_strength"),
+        ("optimiser: {trunk_rate: 0.5}", "optimiser.trunk_rate: tokenpose-s has no pretrained"),
+        ("optimiser: {learning_rate: .inf}", r"optimiser\.learning_rate: .* finite"),
+        ("augment: {scale: .nan}", r"augment\.scale: .* finite"),
+        ("loss: {point: token}", r"loss\.point: tokenpose-s is a teacher; only a student has it"),
+        ("loss: {map: 0.5}", r"loss\.map: tokenpose-s is a teacher"),
+        ("loss: {dense: 0.5}", r"loss\.dense: tokenpose-s is a teacher"),
+        ("loss: {attention: 0.5}", r"loss\.attention: tokenpose-s is a teacher"),
+        ("loss: {vis_dist: 0.5}", r"loss\.vis_dist: tokenpose-s is a teacher"),
+        ("run: {steps: 1, seed: -1}", r"run\.seed: .* greater than or equal to 0"),
+        ("run: {steps: 1, small_first: {until: 1, height: 0}}", r"height: .* greater than 0"),
+        ("data: {people: a, cache: b, repeat: {c: -1}}", r"data\.repeat\.c: .* equal to 0"),
+        ("data: {people: a, cache: b, label_weight: {c: -1}}", r"label_weight\.c: .* equal to 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, change: str, message: str) -> None:
@@ -56,6 +68,22 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, change: str, message: str)
 
 
 ON_TRUNK = TEACHER.replace("tokenpose-s", "distilpose-n")
+
+
+OFF = dict.fromkeys(
+    [f"loss.{name}" for name in ("reg", "reg2hm", "score", "map", "dense", "attention")], 0
+)
+NOT_DISTILLED = {"loss.vis_dist": 0, "loss.kpt_dist": 0}
+
+
+def test_a_student_may_learn_from_its_teacher_alone(tmp_path: Path) -> None:
+    settings = load_run(write(tmp_path, ON_TRUNK), {**OFF, **NOT_DISTILLED, "teacher": "t"})
+    assert settings.loss.heatmap_dist > 0
+
+
+def test_what_is_off_may_be_said_of_any_network(tmp_path: Path) -> None:
+    off = {"loss.map": 0, "loss.dense": 0, "loss.attention": 0}
+    assert load_run(write(tmp_path, TEACHER), off).loss.map == 0
 
 
 def test_a_student_needs_no_teacher_and_has_scores(tmp_path: Path) -> None:
@@ -71,6 +99,12 @@ def test_a_student_needs_no_teacher_and_has_scores(tmp_path: Path) -> None:
         ({"loss.heatmaps_of": "teacher"}, r"teacher: needed where loss\.heatmaps_of is"),
         ({"loss.point": "token"}, r"loss\.map: must be 0"),
         ({"run.small_first": {"until": 0.5}}, "distilpose-n learns at its full size alone"),
+        ({"loss.cross_entropy": 0.1}, r"loss\.cross_entropy: distilpose-n is a student"),
+        (OFF, "loss: one of reg, reg2hm, score, map, dense, attention must be above 0"),
+        (
+            {**OFF, "loss.heatmaps_of": "teacher", "teacher": "t", **NOT_DISTILLED},
+            "loss: one of reg, .*, vis_dist, kpt_dist must be above 0",
+        ),
     ],
 )
 def test_what_a_student_on_the_trunk_cannot_do_is_refused(

@@ -46,7 +46,7 @@ class AugmentSettings(BaseModel):
     shift once for a person and a run; here every crop draws anew.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     flip: float = Field(0.5, ge=0, le=1, description="Probability of a mirrored crop.")
     half_body: float = Field(

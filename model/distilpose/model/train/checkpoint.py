@@ -93,12 +93,25 @@ class Checkpoint:
         """Return if the run of `settings` on this data can go on from here.
 
         Raises:
-            WeightsError: the checkpoint is of another network or of other data.
+            WeightsError: the checkpoint is of another network, batch size or dense map, or of
+                other data.
         """
         if self.network_name != settings.network:
             raise WeightsError(f"{path}: is of {self.network_name}, not of {settings.network}")
         if self.data_digest != data_digest:
             raise WeightsError(f"{path}: was trained on other data; start anew in another folder")
+        batch_size = json.loads(self.settings)["run"]["batch_size"]
+        if batch_size != settings.run.batch_size:
+            raise WeightsError(
+                f"{path}: run.batch_size is {settings.run.batch_size}, was {batch_size}; a run "
+                "keeps the one that it began with"
+            )
+        if bool(self.helpers) != settings.has_dense_map:
+            before = "without" if settings.has_dense_map else "with"
+            raise WeightsError(
+                f"{path}: loss.dense is {settings.loss.dense:g}, but the run began {before} a "
+                "dense map, and keeps to that"
+            )
 
 
 def refuse_any(folder: Path) -> None:

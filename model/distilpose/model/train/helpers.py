@@ -64,6 +64,16 @@ class Helped(nn.Module):
         state: dict[str, Tensor] = self.state_dict()
         return {key: value for key, value in state.items() if not key.startswith("network.")}
 
+    def take(self, state: dict[str, Tensor]) -> None:
+        """Take over what fits by name and shape of the helpers' weights of another run."""
+        own = self.own_state()
+        fitting = {
+            key: value
+            for key, value in state.items()
+            if key in own and own[key].shape == value.shape
+        }
+        self.load_state_dict(fitting, strict=False)
+
     def freeze_trunk(self, frozen: bool) -> None:
         """Let the trunk's weights learn, or not for now; an optimiser passes over those that don't.
 

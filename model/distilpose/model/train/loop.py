@@ -84,7 +84,7 @@ class Run:
         self._crops_before, self._origin = start.crops_seen, start.origin
         self.averaged = frozen(deepcopy(self.network))
         self._helped = Helped(self.network, self.settings.loss).to(self.device)
-        self._helped.load_state_dict(start.helpers, strict=False)
+        self._helped.take(start.helpers)
         self.progress = Progress(
             run,
             self.loader.steps_per_epoch,

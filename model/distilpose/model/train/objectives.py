@@ -50,9 +50,10 @@ def student_objective(
     network: Helped[StudentOut], loss: LossSettings, teacher: Ask | None = None
 ) -> Objective:
     """Points, spreads, scores and helpers against the labels; a teacher's distillation on top."""
+    distils = bool(loss.heatmap_dist or loss.vis_dist or loss.kpt_dist)
 
     def terms(batch: TrainBatch, _fade: float) -> Terms:
-        taught = _asked(teacher, batch) if teacher else None
+        taught = _asked(teacher, batch) if teacher and distils else None
         out, aids = network(batch.crops_BCHW)
         out = StudentOut(*(t.float() for t in out))
         result = _label_terms(out, aids, batch, loss)
@@ -124,10 +125,13 @@ def _helper_terms(aids: Aids, heatmaps_BKHW: Tensor, weight: Tensor, loss: LossS
 
 
 def _distilled(out: StudentOut, taught: TeacherOut, batch: TrainBatch, loss: LossSettings) -> Terms:
-    weight = regression_target(batch.xy_crop_px, batch.weight).weight
-    drawn = losses.drawn_heatmap_loss(out.xy_crop, out.sigma_cell, taught.heatmaps_BKHW, weight)
-    return {
-        "heatmap_dist": loss.heatmap_dist * drawn,
-        "vis_dist": loss.vis_dist * losses.token_loss(out.vis_token, taught.vis_token),
-        "kpt_dist": loss.kpt_dist * losses.token_loss(out.kpt_token, taught.kpt_token),
-    }
+    terms: Terms = {}
+    if loss.heatmap_dist:
+        weight = regression_target(batch.xy_crop_px, batch.weight).weight
+        drawn = losses.drawn_heatmap_loss(out.xy_crop, out.sigma_cell, taught.heatmaps_BKHW, weight)
+        terms["heatmap_dist"] = loss.heatmap_dist * drawn
+    if loss.vis_dist:
+        terms["vis_dist"] = loss.vis_dist * losses.token_loss(out.vis_token, taught.vis_token)
+    if loss.kpt_dist:
+        terms["kpt_dist"] = loss.kpt_dist * losses.token_loss(out.kpt_token, taught.kpt_token)
+    return terms

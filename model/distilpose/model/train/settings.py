@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,9 +11,12 @@ from distilpose.model.configs import NETWORKS, TrunkConfig
 from distilpose.model.errors import ConfigError
 from distilpose.model.train.augment import AugmentSettings
 
+_TEACHERS_LOSSES: Final = frozenset({"cross_entropy", "cross_entropy_until"})
+"""What a teacher's loss is set by; a student's by all the others."""
+
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(_Group):
@@ -23,11 +26,13 @@ class DataSettings(_Group):
     evaluate_on: Path | None = Field(None, description="Folder of people to measure on.")
     cache: Path = Field(description="Folder for the cut crops, 279 kB a person; made if missing.")
     sources: tuple[str, ...] = Field((), description="Annotation files by stem; none: all.")
-    label_weight: dict[str, float] = Field(
+    label_weight: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {"human": 1.0, "mixed": 1.0, "pseudo": 0.7}, description="Trust in each kind of label."
     )
     min_keypoint_weight: float = Field(0.0, ge=0, le=1, description="Points below do not count.")
-    repeat: dict[str, int] = Field({}, description="How often a source's people come an epoch.")
+    repeat: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description="How often a source's people come an epoch."
+    )
     resident: bool = Field(True, description="Keep all crops in the device's memory.")
     limit: int | None = Field(None, ge=1, description="Only so many people, for trials.")
     evaluate_limit: int | None = Field(None, ge=1, description="Measure on so many people only.")
@@ -38,7 +43,11 @@ class OptimiserSettings(_Group):
 
     learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate.")
     trunk_rate: float = Field(
-        0.4, ge=0, le=1, description="Rate of a pretrained trunk, as a share of the others' rate."
+        0.4,
+        ge=0,
+        le=1,
+        description="Rate of the trunk, as a share of the others' rate; of one that was drawn at "
+        "random too.",
     )
     trunk_frozen: float = Field(
         0.0, ge=0, lt=1, description="Share of the run in which the trunk does not learn yet."
@@ -122,7 +131,7 @@ class SizeSettings(_Group):
     """A smaller input for the first part of the run: the cheapest speed-up there is."""
 
     until: float = Field(ge=0, le=1, description="Share of the run that it lasts.")
-    height: int = Field(128, multiple_of=64, description="Pixels; the width is 3/4 of it.")
+    height: int = Field(128, gt=0, multiple_of=64, description="Pixels; the width is 3/4 of it.")
 
 
 class RunSettings(_Group):
@@ -140,7 +149,7 @@ class RunSettings(_Group):
     )
     compile: bool = Field(False, description="Compile the network with torch.compile.")
     device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="Device to train on.")
-    seed: int = Field(0, description="Random seed.")
+    seed: int = Field(0, ge=0, description="Random seed.")
     log_every_steps: int = Field(20, ge=1, description="Steps between log lines.")
     checkpoint_every_seconds: float = Field(120, gt=0, description="What a crash may cost.")
     evaluate_every_seconds: float = Field(300, gt=0, description="Between early figures.")
@@ -176,6 +185,13 @@ class TrainSettings(_Group):
         """Whether answers can be ranked by a score: a teacher's peaks, or a student's own."""
         return NETWORKS[self.network].role == "teacher" or self.loss.score > 0
 
+    @property
+    def has_dense_map(self) -> bool:
+        """Whether training reads a map of places from the trunk alone, by a layer of its own."""
+        network = NETWORKS[self.network]
+        on_trunk = isinstance(network, TrunkConfig)
+        return on_trunk and network.role == "student" and self.loss.dense > 0
+
     @model_validator(mode="after")
     def _fits(self) -> "TrainSettings":
         if self.network not in NETWORKS:
@@ -184,17 +200,33 @@ class TrainSettings(_Group):
             self._check_student()
         elif self.teacher:
             raise ValueError("teacher: only a student has one")
+        self._check_losses()
         on_trunk = isinstance(NETWORKS[self.network], TrunkConfig)
         if on_trunk and self.run.small_first:
             raise ValueError(f"run.small_first: {self.network} learns at its full size alone")
-        if not on_trunk and self.optimiser.trunk_frozen:
-            raise ValueError(f"optimiser.trunk_frozen: {self.network} has no pretrained trunk")
+        for name in ("trunk_frozen", "trunk_rate"):
+            if not on_trunk and name in self.optimiser.model_fields_set:
+                raise ValueError(f"optimiser.{name}: {self.network} has no pretrained trunk")
         return self
+
+    def _check_losses(self) -> None:
+        """Refuse what was set for a network of the other role; what is off does no harm."""
+        role = NETWORKS[self.network].role
+        for name in LossSettings.model_fields:  # in their order, which a set has not
+            of = "teacher" if name in _TEACHERS_LOSSES else "student"
+            if of != role and name in self.loss.model_fields_set and getattr(self.loss, name):
+                raise ValueError(f"loss.{name}: {self.network} is a {role}; only a {of} has it")
 
     def _check_student(self) -> None:
         loss = self.loss
         if loss.heatmaps_of == "teacher" and not self.teacher:
             raise ValueError("teacher: needed where loss.heatmaps_of is `teacher`")
+        terms = ["reg", "reg2hm", "score", "map", "dense", "attention"]
+        if self.teacher:
+            terms += ["vis_dist", "kpt_dist"]
+            terms += ["heatmap_dist"] if loss.heatmaps_of == "labels" else []
+        if not any(getattr(loss, name) for name in terms):
+            raise ValueError(f"loss: one of {', '.join(terms)} must be above 0")
         maps = [name for name in ("map", "dense", "attention") if getattr(loss, name)]
         if not isinstance(NETWORKS[self.network], TrunkConfig):
             told = [*maps, *(["point"] if loss.point == "token" else [])]
