@@ -116,6 +116,16 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert "lost.safetensors: no such file" in said
 
 
+def test_a_folder_with_another_runs_checkpoint_is_not_begun_in(tmp_path: Path) -> None:
+    people = write_people(tmp_path / "people")
+    (tmp_path / "checkpoint.pt").write_bytes(b"of a run")
+
+    said = refused(people, "--out", tmp_path, "--epochs", 1, *SMALL)
+
+    assert "has the checkpoint.pt of a run already; go on with it by --resume" in said
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"of a run"
+
+
 def test_people_that_cannot_be_measured_on_are_told_before_the_training(tmp_path: Path) -> None:
     people = write_people(tmp_path / "people")
     write_folder(tmp_path / "crowds", [picture(1)], [person(1, iscrowd=1)])

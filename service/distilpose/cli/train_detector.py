@@ -69,8 +69,11 @@ def command(
     """
     with told_errors():
         from distilpose.model.devices import use_threads
+        from distilpose.model.train import checkpoint
         from distilpose.service.cpus import usable_cpus
 
+        if not resume:
+            checkpoint.refuse_any(out)
         use_threads(usable_cpus())
         run = _run(people, out, _settings(**settings))
         # Before the training, so that what is wrong with these people is told at once.

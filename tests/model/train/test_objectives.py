@@ -135,6 +135,17 @@ def test_the_published_losses_compare_with_the_teachers_heatmaps() -> None:
     assert terms["reg2hm"].item() == pytest.approx(2 * simulated.item(), rel=1e-4)
 
 
+def test_a_published_term_of_no_weight_is_not_computed() -> None:
+    def of_other_tokens(crops_BCHW: torch.Tensor) -> TeacherOut:
+        tokens = torch.zeros(len(crops_BCHW), 5, 7)
+        return taught(crops_BCHW)._replace(vis_token=tokens, kpt_token=tokens)
+
+    off = {"map": 0, "dense": 0, "attention": 0, "vis_dist": 0, "kpt_dist": 0}
+    loss = LossSettings.model_validate({"heatmaps_of": "teacher", **off})
+    terms = published_objective(helped(loss), loss, of_other_tokens)(batch(), 1.0)
+    assert set(terms) == {"reg", "score", "reg2hm"}
+
+
 def test_unlabelled_people_teach_nothing() -> None:
     loss = LossSettings()
     nothing = batch()._replace(

@@ -11,6 +11,7 @@ Tensors are (B, K, ...): B crops, K keypoints; weights are (B, K) in 0..1.
 Source: DistilPose, arXiv 2303.02455, and the code that its authors published.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -65,27 +66,33 @@ def distilpose_loss(
     heatmap_weighting: HeatmapWeighting = "per_sample",
     score_keypoints: ScoreKeypoints = "all",
 ) -> Losses:
-    """Return the five losses of a student; `teacher_out` must not require gradients."""
-    xy_crop, heatmaps_BKHW = student_out.xy_crop, teacher_out.heatmaps_BKHW
+    """Return the five losses of a student; `teacher_out` must not require gradients.
+
+    A term whose weight is 0 is not computed, and is 0.
+    """
+    out, xy_crop, heatmaps_BKHW = student_out, student_out.xy_crop, teacher_out.heatmaps_BKHW
+
+    def score() -> Tensor:
+        values_BK = values_at(heatmaps_BKHW, xy_crop)
+        return score_loss(out.raw_score, values_BK, target.weight, keypoints=score_keypoints)
+
+    def reg2hm() -> Tensor:
+        weighting = heatmap_weighting
+        return simulated_heatmap_loss(
+            xy_crop, out.sigma_cell, heatmaps_BKHW, target.weight, weighting=weighting
+        )
+
+    terms: dict[str, Callable[[], Tensor]] = {
+        "reg": lambda: regression_loss(xy_crop, target, beta=reg_beta),
+        "vis_dist": lambda: token_loss(out.vis_token, teacher_out.vis_token),
+        "kpt_dist": lambda: token_loss(out.kpt_token, teacher_out.kpt_token),
+        "score": score,
+        "reg2hm": reg2hm,
+    }
+    nothing = xy_crop.new_zeros(())
+    weight = weights._asdict()
     return Losses(
-        reg=weights.reg * regression_loss(xy_crop, target, beta=reg_beta),
-        vis_dist=weights.vis_dist * token_loss(student_out.vis_token, teacher_out.vis_token),
-        kpt_dist=weights.kpt_dist * token_loss(student_out.kpt_token, teacher_out.kpt_token),
-        score=weights.score
-        * score_loss(
-            student_out.raw_score,
-            values_at(heatmaps_BKHW, xy_crop),
-            target.weight,
-            keypoints=score_keypoints,
-        ),
-        reg2hm=weights.reg2hm
-        * simulated_heatmap_loss(
-            xy_crop,
-            student_out.sigma_cell,
-            heatmaps_BKHW,
-            target.weight,
-            weighting=heatmap_weighting,
-        ),
+        **{name: weight[name] * term() if weight[name] else nothing for name, term in terms.items()}
     )
 
 
