@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from distilpose.model.errors import ConfigError
+from distilpose.model.train import checkpoint
 from distilpose.model.train.ablation import Ablation, Outcome, paper_rows, read_rows
 from distilpose.model.train.observers import Observers
 from distilpose.model.train.validate import EarlyFigures
@@ -101,6 +102,26 @@ def test_figures_of_other_settings_are_refused(tmp_path: Path) -> None:
         longer.take(row, seed, settings, Observers([]))
     with pytest.raises(ConfigError, match=message):
         longer.outcomes()
+
+
+def test_a_row_of_other_settings_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    ablation = Ablation(config(tmp_path), tmp_path, {}, {"all": {}}, 1)
+    [(row, seed, settings)] = ablation.runs()
+    before = settings.model_copy(update={"augment_strength": 0.9})
+    state = checkpoint.Checkpoint(
+        step=1,
+        spent_seconds=1.0,
+        network={},
+        averaged={},
+        optimiser={},
+        settings=before.model_dump_json(),
+        data_digest="digest",
+        code_version="1",
+    )
+    ablation.folder(row, seed).mkdir(parents=True)
+    checkpoint.save(ablation.folder(row, seed) / checkpoint.NAME, state)
+    with pytest.raises(ConfigError, match="of other settings: augment_strength;"):
+        ablation.take(row, seed, settings, Observers([]))
 
 
 def test_figures_without_settings_are_refused(tmp_path: Path) -> None:

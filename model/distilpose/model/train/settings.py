@@ -204,9 +204,10 @@ class TrainSettings(_Group):
         on_trunk = isinstance(NETWORKS[self.network], TrunkConfig)
         if on_trunk and self.run.small_first:
             raise ValueError(f"run.small_first: {self.network} learns at its full size alone")
-        for name in ("trunk_frozen", "trunk_rate"):
-            if not on_trunk and name in self.optimiser.model_fields_set:
-                raise ValueError(f"optimiser.{name}: {self.network} has no pretrained trunk")
+        if not on_trunk and self.optimiser.trunk_frozen:
+            raise ValueError(f"optimiser.trunk_frozen: {self.network} has no pretrained trunk")
+        if not on_trunk and "trunk_rate" in self.optimiser.model_fields_set:
+            raise ValueError(f"optimiser.trunk_rate: {self.network} has no pretrained trunk")
         return self
 
     def _check_losses(self) -> None:
