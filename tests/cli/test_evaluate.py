@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilpose.model import weights
+from distilpose.model import evaluate_pictures, weights
+from distilpose.model.evaluate import MIN_BOX_SCORE
 from distilpose.model.load import packaged_student
 from golden_rules import filled_state
 from photos import photo
@@ -195,3 +196,10 @@ def test_a_report_among_the_pictures_has_a_name_that_none_of_them_has(tmp_path: 
     for name in ("worst.csv", "random.png", ".gitignore"):
         assert "end in .json" in refused_outputs(tmp_path, f"new/{name}", *pictures)
     assert "new is a folder" in refused_outputs(tmp_path, "new", *pictures)
+
+
+def test_help_has_the_figures_that_are_used() -> None:
+    text = " ".join(evaluate("--help").stdout.split())
+    assert f"[default: {MIN_BOX_SCORE}]" in text
+    assert "twenty worst" in text
+    assert evaluate_pictures.WORST == 20

@@ -237,10 +237,12 @@ class _Measuring:
 
 
 def _named(report: "Report") -> dict[str, float | None]:
+    from distilpose.model.metrics import PCK_FRACTION
+
     published = zip(COCO_NAMES, asdict(report.published).values(), strict=True)
     return {
         **dict(published),
         AP_AS_SERVED: report.served.ap,
         "mean OKS": report.mean_oks,
-        "PCK@0.2": report.pck,
+        f"PCK@{PCK_FRACTION}": report.pck,
     }

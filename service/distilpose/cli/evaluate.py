@@ -186,10 +186,12 @@ def _measure(predictor: "Predictor", people: "PeopleFolder", how: dict[str, Any]
 def _print(measured: _Measured) -> None:
     from rich.console import Console
 
+    from distilpose.model.metrics import PCK_FRACTION
+
     console = Console()
     report, cost, speed = measured.report, measured.cost, measured.speed
     console.print(_accuracy_table(measured))
-    console.print(f"mean OKS {report.mean_oks:.3f}, PCK@0.2 {told(report.pck)}")
+    console.print(f"mean OKS {report.mean_oks:.3f}, PCK@{PCK_FRACTION} {told(report.pck)}")
     if recall := report.box_recall:
         console.print(f"box recall {_in_words(recall)}", soft_wrap=True)
     console.print(
