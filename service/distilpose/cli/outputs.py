@@ -21,7 +21,7 @@ class _OutFile(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Any:
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if trouble := trouble_of_file(path):
             self.fail(trouble, param, ctx)
         return path
@@ -39,7 +39,7 @@ class _OutFolder(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Any:
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         nearest = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
         if trouble := _trouble_of_folder(nearest):
             self.fail(trouble, param, ctx)

@@ -39,7 +39,7 @@ class _Photo(NamedTuple):
     type=OUT_FOLDER,
     help="Folder for drawn pictures (JPEG); made if missing. A drawing has its photo's path below "
     "the folder that was given, and .jpg added unless the name ends in .jpg or .jpeg: a/x.png of "
-    "folder a is x.png.jpg. An older drawing is replaced, a photo never.",
+    "folder a is x.png.jpg. An older drawing is replaced, a given photo never.",
 )
 @sigma_option
 @click.option(
