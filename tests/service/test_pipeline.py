@@ -307,7 +307,7 @@ async def test_waiting_for_room_counts_as_waiting_for_the_stage() -> None:
     bench = Bench(queue_capacity=2)
     first = asyncio.create_task(bench.ask(RED, RED))
     waiting = asyncio.create_task(bench.ask(RED, waits_for_room=True))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.2)  # some of it passes before the request waits
     bench.device.start()
     await first
     assert (await waiting).timing.queue >= 0.1

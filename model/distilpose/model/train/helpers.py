@@ -96,6 +96,13 @@ class TokenPointed(Network):
         return token_points(self.network, self.network(crops_BCHW))
 
 
+def as_trained(network: Student | Teacher, loss: LossSettings) -> Network:
+    """Return a network that reads its points as training with this loss does."""
+    if isinstance(network, DistilPoseN) and loss.point == "token":
+        return TokenPointed(network)
+    return network
+
+
 def token_points(network: DistilPoseN, out: StudentOut) -> StudentOut:
     """Return the answer with points that come from the tokens alone: no map, no offset.
 

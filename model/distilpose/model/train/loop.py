@@ -13,8 +13,7 @@ import torch
 
 from distilpose.model import devices
 from distilpose.model.errors import ModelError
-from distilpose.model.networks import DistilPoseN, Student, Teacher, build
-from distilpose.model.networks.roles import Network
+from distilpose.model.networks import Student, Teacher, build
 from distilpose.model.train import (
     augment,
     augment_cpu,
@@ -27,7 +26,7 @@ from distilpose.model.train import (
 from distilpose.model.train.batch import StoredBatch
 from distilpose.model.train.distributed import agreed
 from distilpose.model.train.export import write_weights
-from distilpose.model.train.helpers import Helped, TokenPointed
+from distilpose.model.train.helpers import Helped, as_trained
 from distilpose.model.train.loader import Loader
 from distilpose.model.train.observers import Observer
 from distilpose.model.train.precision import Precision
@@ -285,7 +284,7 @@ class Run:
         self._log()
         if self.held_out and self.rank == 0:
             xy_crop, raw_score = validate.predict(
-                self._measured(),
+                as_trained(self.averaged, self.settings.loss),
                 self.held_out.people.in_order(),
                 size_hw=input_size_hw(self.settings.run, share),
                 autocast=self.autocast,
@@ -296,9 +295,3 @@ class Run:
             drawn_HWC = examples.sheet(self.held_out.people, xy_crop, raw_score)
             self.observer.on_figures(self.progress.step, self.figures, drawn_HWC)
         self._last["figures"] = self._last["log"] = self.clock()
-
-    def _measured(self) -> Network:
-        """The averaged network, read as the one in training is."""
-        if isinstance(self.averaged, DistilPoseN) and self.settings.loss.point == "token":
-            return TokenPointed(self.averaged)
-        return self.averaged
