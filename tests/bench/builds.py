@@ -249,7 +249,7 @@ def main() -> None:
     """Print the tables."""
     options = parsed()
     # Not resolved: an environment's interpreter is often a link to the one it was made with.
-    pythons = {"old": os.path.abspath(options.old), "new": sys.executable}  # noqa: PTH100
+    pythons = {"old": os.path.abspath(options.old), "new": sys.executable}  # noqa: PTH100 - resolve() follows links
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         crops = write_crops(folder)

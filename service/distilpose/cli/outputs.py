@@ -2,36 +2,19 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 
-class _OutFile(click.Path):
-    """A file that can be written; one that is there may be replaced."""
+class _Out(click.Path):
+    """A path to write to, refused where `trouble_of` finds a reason why that cannot be done."""
 
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
-
-    def convert(
-        self,
-        value: "str | os.PathLike[str]",
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if trouble := trouble_of_file(path):
-            self.fail(trouble, param, ctx)
-        return path
-
-
-class _OutFolder(click.Path):
-    """A folder that can be written to, or made."""
-
-    def __init__(self) -> None:
-        super().__init__(file_okay=False, path_type=Path)
+    def __init__(self, trouble_of: Callable[[Path], str | None], **kinds: bool) -> None:
+        super().__init__(path_type=Path, **kinds)
+        self._trouble_of = trouble_of
 
     def convert(
         self,
@@ -40,16 +23,9 @@ class _OutFolder(click.Path):
         ctx: click.Context | None,
     ) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        nearest = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
-        if trouble := _trouble_of_folder(nearest):
+        if trouble := self._trouble_of(path):
             self.fail(trouble, param, ctx)
         return path
-
-
-OUT_FILE: Final = _OutFile()
-"""The type of options and arguments that are a file to write."""
-OUT_FOLDER: Final = _OutFolder()
-"""The type of options and arguments that are a folder to write into."""
 
 
 def trouble_of_file(path: Path) -> str | None:
@@ -113,3 +89,15 @@ def identity(path: Path) -> object:
     except OSError:
         return path.resolve()
     return status.st_dev, status.st_ino
+
+
+def _trouble_of_making(folder: Path) -> str | None:
+    """The reason why nothing can be written into `folder`, which is made if it is missing."""
+    nearest = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+    return _trouble_of_folder(nearest)
+
+
+OUT_FILE: Final = _Out(trouble_of_file, dir_okay=False)
+"""The type of options and arguments that are a file to write; one that is there may be replaced."""
+OUT_FOLDER: Final = _Out(_trouble_of_making, file_okay=False)
+"""The type of options and arguments that are a folder to write into, or to make."""
