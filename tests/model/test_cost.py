@@ -65,7 +65,7 @@ def test_counts_without_attention_products_are_near_the_published_ones(name: str
 def test_the_student_on_the_trunk_costs_a_quarter_of_the_published_one() -> None:
     ours, published = network_cost("distilpose-n"), network_cost("distilpose-s")
     assert ours.parameters == 4_518_030
-    assert ours.gmacs == pytest.approx(published.gmacs / 4.34, rel=0.01)
+    assert ours.gmacs == pytest.approx(published.gmacs / 4.41, rel=0.01)
 
 
 def test_an_unknown_network_is_refused() -> None:

@@ -67,6 +67,14 @@ def test_a_padded_bucket_answers_as_a_full_one(
     assert shift_px(answers, PoseArrays(*(column[:3] for column in by_torch))) <= WITHIN_PX
 
 
+@pytest.mark.parametrize("people", [1, 2, 4])
+def test_buckets_of_their_own_program_and_of_the_shared_one_answer_alike(
+    engine: OpenVinoEngine, crops_BHWC: CropsBHWC, by_torch: PoseArrays, people: int
+) -> None:
+    answers = engine.run(crops_BHWC[:people])
+    assert shift_px(answers, PoseArrays(*(column[:people] for column in by_torch))) <= WITHIN_PX
+
+
 def test_mirrored_views_need_no_copy_by_the_caller(
     engine: OpenVinoEngine, crops_BHWC: CropsBHWC
 ) -> None:

@@ -30,7 +30,9 @@ def student_graph(student: Student) -> openvino_runtime.Graph:
 class OpenVinoEngine(PoseEngine):
     """A student network ready to answer crops on the CPU in float32; takes the network over.
 
-    It uses as many threads as torch does when it is made.
+    It uses as many threads as torch does when it is made. The smallest and the largest bucket, one
+    person and a full batch, get programs of their own, the others share one: a program costs 0.4 s
+    and up to 70 MB. Each is compiled when first needed, by `warm_up` or by a batch.
 
     Raises:
         ConfigError: OpenVINO is not installed, or `buckets` is empty or does not rise.
@@ -41,8 +43,17 @@ class OpenVinoEngine(PoseEngine):
     def __init__(self, network: Student, *, buckets: Sequence[int]) -> None:
         cpu = torch.device("cpu")
         super().__init__(network, device=cpu, dtype=torch.float32, buckets=buckets)
-        graph = student_graph(network)
-        self._program = openvino_runtime.compiled(graph, threads=torch.get_num_threads())
+        self._graph = student_graph(network)
+        self._threads = torch.get_num_threads()
+        self._programs: dict[int | None, openvino_runtime.Run] = {}
 
     def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:
-        return PoseArrays(*self._program(crops_BHWC))
+        return PoseArrays(*self._program(len(crops_BHWC))(crops_BHWC))
+
+    def _program(self, bucket: int) -> openvino_runtime.Run:
+        own_size = bucket if bucket in (self.buckets[0], self.buckets[-1]) else None
+        if own_size not in self._programs:
+            self._programs[own_size] = openvino_runtime.compiled(
+                self._graph, threads=self._threads, batch_size=own_size
+            )
+        return self._programs[own_size]

@@ -16,15 +16,17 @@ class ServedStudent(nn.Module):
         self.student = student
         parameter = next(student.parameters())
         for name, rgb in student.config.normalisation._asdict().items():
-            self.register_buffer(name, parameter.new_tensor(rgb).mul(255), persistent=False)
+            level_C11 = parameter.new_tensor(rgb).mul(255).view(3, 1, 1)
+            self.register_buffer(name, level_C11, persistent=False)
 
     def forward(self, crops_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keypoints (B, K, 2) in the crop's frame, raw scores (B, K) and sigmas (B, K, 2), cells.
 
         Crops are uint8 RGB.
         """
-        pixels = (crops_BHWC.float() - self.get_buffer("mean_rgb")) / self.get_buffer("std_rgb")
-        out = self.student(pixels.permute(0, 3, 1, 2))
+        # Turned as bytes, of which OpenVINO makes no copy; floats it would copy.
+        levels_BCHW = crops_BHWC.permute(0, 3, 1, 2).float()
+        out = self.student((levels_BCHW - self.get_buffer("mean_rgb")) / self.get_buffer("std_rgb"))
         return out.xy_crop, out.raw_score, out.sigma_cell
 
 

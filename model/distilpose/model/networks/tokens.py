@@ -14,7 +14,7 @@ channels, H height, W width.
 Source: the token-distilling encoder of DistilPose, arXiv 2303.02455, made cheaper.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,15 @@ from distilpose.model.configs import TrunkConfig
 from distilpose.model.networks.layers import position_code
 from distilpose.model.networks.roles import Network
 from distilpose.model.networks.trunk import Trunk, TrunkOut, initialise_trunk
+
+_PLACES_A_SIDE: Final = (2, 1, 1)
+"""Places of a fine, a middle and a coarse map along the side of a cell; a coarse one has two."""
+_CHANNELS_OF_A_CELL: Final = tuple(
+    channels * side**2
+    for of_maps in (Trunk.level_channels, (Trunk.point_channels,) * 3)
+    for channels, side in zip(of_maps, _PLACES_A_SIDE, strict=True)
+)
+"""Of the levels, then of the points, each finest first: the order in which `embed` reads them."""
 
 
 class Encoded(NamedTuple):
@@ -99,9 +108,7 @@ class TrunkTokens(Network):
         super().__init__(config)
         width = config.token_width
         self.trunk = Trunk()
-        fine, middle, coarse = Trunk.level_channels
-        folded = 4 * fine + middle + coarse + (4 + 1 + 1) * Trunk.point_channels
-        self.embed = nn.Linear(folded, width)
+        self.embed = nn.Linear(sum(_CHANNELS_OF_A_CELL), width)
         self.enorm = nn.LayerNorm(width)
         self.kpt = nn.Parameter(torch.zeros(1, config.keypoints, width))
         full, blocks = config.full_blocks, config.full_blocks + config.lean_blocks
@@ -138,18 +145,28 @@ class TrunkTokens(Network):
 
     def _visual_tokens(self, features: TrunkOut) -> tuple[Tensor, Tensor]:
         """Return a token for each cell of 16 pixels, (B, V, D), and their position code."""
-        cells = [
-            cell
-            for fine, middle, coarse in (features.levels_BCHW, features.points_BCHW)
-            for cell in (
-                functional.pixel_unshuffle(fine, 2),
-                middle,
-                functional.interpolate(coarse, scale_factor=2.0, mode="nearest"),
+        grid_BDHW = self._embedded(features)
+        tokens_BVD = self.enorm(grid_BDHW.flatten(2).transpose(1, 2))
+        return tokens_BVD, self._code(grid_BDHW).to(tokens_BVD)
+
+    def _embedded(self, features: TrunkOut) -> Tensor:
+        """Return `embed` of each cell's channels, (B, D, H, W).
+
+        It is computed map by map: gathered first, the maps would be copied, and the coarse ones
+        multiplied for each of the four cells that share a place.
+        """
+        maps_BCHW = (*features.levels_BCHW, *features.points_BCHW)
+        kernels = torch.split(self.embed.weight, list(_CHANNELS_OF_A_CELL), dim=1)
+        grids_BDHW = [
+            functional.conv2d(
+                map_BCHW, kernel.reshape(kernel.shape[0], -1, side, side), stride=side
             )
+            for map_BCHW, kernel, side in zip(maps_BCHW, kernels, _PLACES_A_SIDE * 2, strict=True)
         ]
-        grid_BCHW = torch.cat(cells, dim=1)
-        tokens_BVD = self.enorm(self.embed(grid_BCHW.flatten(2).transpose(1, 2)))
-        return tokens_BVD, self._code(grid_BCHW).to(tokens_BVD)
+        levels, points = grids_BDHW[:3], grids_BDHW[3:]
+        fine, middle, coarse = (level + point for level, point in zip(levels, points, strict=True))
+        repeated = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        return fine + middle + repeated + self.embed.bias.view(-1, 1, 1)
 
     def _code(self, grid_BCHW: Tensor) -> Tensor:
         rows, columns = grid_BCHW.shape[2:]
