@@ -29,7 +29,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-logo
 
 types: $(INSTALLED)
-	$(BIN)/mypy service model tests helm
+	$(BIN)/mypy service model tests helm tools
 
 test: lint types
 	$(BIN)/python -Im pytest

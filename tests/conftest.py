@@ -25,7 +25,7 @@ def _only_this_machine(forbidden_calls: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_FORBIDDEN_CALLS", str(forbidden_calls))
         given = os.environ.get("PYTHONPATH")
-        folders = [str(TESTS / "children"), *([given] if given else [])]
+        folders = [str(TESTS / "support" / "children"), *([given] if given else [])]
         patch.setenv("PYTHONPATH", os.pathsep.join(folders))
         yield
 

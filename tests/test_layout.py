@@ -1,6 +1,7 @@
 """The house rules that no linter knows."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ SOURCES = [
     for path in sorted((ROOT / root).rglob("*.py"))
     if "_pb2" not in path.name
 ]
+FOLDERS = sorted({path.parent for path in SOURCES if "proto" not in path.parts})
+HOMES = {"model": "model/distilpose", "service": "service/distilpose", "cli": "service/distilpose"}
+"""Where the modules lie that a folder of tests is about."""
+TESTS = [path for side in HOMES for path in sorted((ROOT / "tests" / side).rglob("test_*.py"))]
+
+
+def modules_of(folder: Path) -> list[str]:
+    """Names of the modules that lie in a folder itself."""
+    return [path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")]
 
 
 @pytest.mark.parametrize("root", SOURCE_ROOTS)
@@ -28,9 +38,16 @@ def test_only_the_package_lies_in_a_source_root(root: str) -> None:
     assert entries <= {"distilpose", "README.md"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_stay_under_300_lines(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= 300
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_folder_can_be_taken_in_at_a_glance(folder: Path) -> None:
+    assert len(modules_of(folder)) <= 18
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_two_modules_share_a_prefix(folder: Path) -> None:
+    # They would be a subject, and a subject is a folder.
+    prefixes = Counter(name.partition("_")[0] for name in modules_of(folder) if "_" in name)
+    assert not [prefix for prefix, count in prefixes.items() if count > 1]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -56,10 +73,10 @@ def test_every_slice_is_typed() -> None:
         assert (ROOT / package / "py.typed").exists(), package
 
 
-def test_tests_mirror_the_tree() -> None:
-    modules = {path.stem for path in SOURCES}
-    for side in ("model", "service"):
-        for path in (ROOT / "tests" / side).rglob("test_*.py"):
-            name = path.stem.removeprefix("test_")
-            known = any(name == module or name.startswith(f"{module}_") for module in modules)
-            assert known or name == "networks", f"{path.relative_to(ROOT)} mirrors no module"
+@pytest.mark.parametrize("test", TESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_tests_mirror_the_tree(test: Path) -> None:
+    side = test.relative_to(ROOT / "tests").parts[0]
+    folder = ROOT / HOMES[side] / test.parent.relative_to(ROOT / "tests")
+    name = test.stem.removeprefix("test_")
+    homes = {*modules_of(folder), *(each.name for each in (folder, *folder.glob("*/")))}
+    assert any(name == home or name.startswith(f"{home}_") for home in homes), folder

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from distilpose.model import devices
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.detector import PersonDetector
-from distilpose.model.engine import PoseEngine, powers_of_two
 from distilpose.model.load import packaged_student
+from distilpose.model.runtime import devices
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.engine import PoseEngine, powers_of_two
 from distilpose.model.weights import load
 
 ROUNDS = 3

@@ -29,7 +29,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "support")]
 
 import httpx
 import numpy as np
@@ -37,7 +37,7 @@ import psutil  # type: ignore[import-untyped]  # ultralytics brings it, without 
 
 from bench.contestants import Load, Served, Workload
 from distilpose.model import crop, geometry
-from distilpose.service.cpus import usable_cpus
+from distilpose.model.container import usable_cpus
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
 from servers import start

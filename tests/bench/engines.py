@@ -19,25 +19,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "support")]
 
 import numpy as np
 import onnxruntime
 import torch
 
-from distilpose.model import crop, geometry, openvino_runtime
+from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.detector import PersonDetector
-from distilpose.model.detector_openvino import OpenVinoDetector
-from distilpose.model.devices import use_threads
-from distilpose.model.engine import PoseArrays, PoseEngine
-from distilpose.model.engine_openvino import OpenVinoEngine, student_graph
-from distilpose.model.export import export
+from distilpose.model.container import usable_cpus
 from distilpose.model.letterbox import letterbox
 from distilpose.model.load import packaged_student
-from distilpose.model.served import ServedStudent
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.devices import use_threads
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.export import export
+from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.openvino.detector import OpenVinoDetector
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine, student_graph
+from distilpose.model.runtime.served import ServedStudent
 from distilpose.model.weights import Weights, load
-from distilpose.service.cpus import usable_cpus
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
 
@@ -87,7 +88,7 @@ def by_onnxruntime(threads: int) -> Run:
 
 def by_openvino_in_bfloat16(threads: int) -> Mapping[str, Run]:
     """The same graph in bfloat16, where the CPU computes in it."""
-    core = openvino_runtime.import_openvino().Core()
+    core = graphs.import_openvino().Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return {}
     student: Any = packaged().network

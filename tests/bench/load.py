@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "support")]
 
 GRPC_METHOD = "/distilpose.v1.PoseService/EstimatePose"
 _AFTER_FAILURE_SECONDS = 1.0

@@ -13,15 +13,15 @@ import numpy as np
 
 from distilpose.model import crop, geometry, predict
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.detector import Detections
-from distilpose.model.devices import use_threads
-from distilpose.model.engine import PoseArrays
+from distilpose.model.container import usable_cpus
 from distilpose.model.load import load_models
+from distilpose.model.pictures import encoded, headers
 from distilpose.model.predict import Pose
-from distilpose.service import images
-from distilpose.service.cpus import usable_cpus
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.runtime.devices import use_threads
+from distilpose.model.runtime.engine import PoseArrays
 from distilpose.service.domain import ImageAnswer, Options, PoseAnswer
-from distilpose.service.schemas_answer import ModelOut, answer_out
+from distilpose.service.rest.answer import ModelOut, answer_out
 
 MIN_BOX_SCORE = 0.25
 OPTIONS = Options(min_box_score=MIN_BOX_SCORE, max_people=50, min_keypoint_score=0.3)
@@ -44,7 +44,7 @@ def read_photo(document: Mapping[str, Any]) -> Photo:
 
 def decode(data: bytes) -> ImageHWC:
     """The pixels of an image file."""
-    return images.decode(data, images.read_header(data, max_pixels=50_000_000))
+    return encoded.decode(data, headers.read_header(data, max_pixels=50_000_000))
 
 
 class Poser:

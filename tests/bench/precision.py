@@ -10,7 +10,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "support")]
 
 import numpy as np
 import torch
@@ -18,13 +18,13 @@ import torch
 import precisions
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.detector import PersonDetector
-from distilpose.model.devices import use_threads
-from distilpose.model.engine import PoseEngine
+from distilpose.model.container import usable_cpus
+from distilpose.model.data.people import PeopleFolder, Picture
 from distilpose.model.load import packaged_student
-from distilpose.model.people import PeopleFolder, Picture
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.devices import use_threads
+from distilpose.model.runtime.engine import PoseEngine
 from distilpose.model.weights import load
-from distilpose.service.cpus import usable_cpus
 
 CPU = torch.device("cpu")
 PICTURES = 75

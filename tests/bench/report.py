@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from bench.contestants import Outcome
-from distilpose.service.cpus import usable_cpus
+from distilpose.model.container import usable_cpus
 
 Results: TypeAlias = dict[tuple[str, str, str], Outcome]
 """By workload, load in words, and contestant."""

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "support")]
 
 import numpy as np
 
@@ -45,7 +45,7 @@ from bench.plain import MIN_BOX_SCORE, Photo, Poser, decode
 from bench.report import HEAD, Results, goals, row
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import FloatArray
-from distilpose.service.cpus import usable_cpus
+from distilpose.model.container import usable_cpus
 from distilpose.v1 import pose_pb2
 from photos import BUS_BOXES_XYXY_PX, BUS_SIZE_WH, photo
 

@@ -24,14 +24,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "support")]
 
 import cv2
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # no py.typed there
 
-from distilpose.model.metrics import match_people, oks
-from distilpose.service.cpus import usable_cpus
+from distilpose.model.container import usable_cpus
+from distilpose.model.measure.accuracy import match_people, oks
 from distilpose.v1 import pose_pb2
 from grpc_callers import stream_stub
 from moving_people import Clip, Person, timestamp_ms

@@ -33,9 +33,9 @@ from typing import Any
 
 import torch
 
-from distilpose.cli.train_options import overrides_of
-from distilpose.model.train import augment, augment_cpu
-from distilpose.model.train.batch import StoredBatch, TrainBatch
+from distilpose.cli.train.options import overrides_of
+from distilpose.model.train.feed import augment, augment_cpu
+from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
 from distilpose.model.train.loop import Run
 from distilpose.model.train.observers import Observers
 from distilpose.model.train.prepare import prepare

@@ -16,9 +16,9 @@ from PIL import Image
 from calibrations import constant_calibration
 from distilpose.cli import main
 from distilpose.model.card import Card
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import TokenPose, build
-from distilpose.model.people import PeopleFolder
 from distilpose.model.weights import load, read_tensors, save, write_tensors
 from labelled import FRONTAL, encoded, noise, person, picture, write_folder
 from photos import BUS_BOXES_XYXY_PX, photo

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilpose.model import evaluate_pictures, weights
-from distilpose.model.evaluate import MIN_BOX_SCORE
+from distilpose.model import weights
 from distilpose.model.load import packaged_student
+from distilpose.model.measure import gallery
+from distilpose.model.measure.evaluate import MIN_BOX_SCORE
 from golden_rules import filled_state
 from photos import photo
 
@@ -202,4 +203,4 @@ def test_help_has_the_figures_that_are_used() -> None:
     text = " ".join(evaluate("--help").stdout.split())
     assert f"[default: {MIN_BOX_SCORE}]" in text
     assert "twenty worst" in text
-    assert evaluate_pictures.WORST == 20
+    assert gallery.WORST == 20

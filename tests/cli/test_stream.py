@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from faster_coco_eval import COCO
 
 from distilpose.cli import main
-from distilpose.cli.stream_video import VideoReader, VideoWriter
 from distilpose.client.adapters import coco_annotations
 from distilpose.client.results import ImageAnswer
-from distilpose.model.draw import LEFT_RGB, RIGHT_RGB
+from distilpose.client.video import VideoReader, VideoWriter
+from distilpose.model.drawing.skeletons import LEFT_RGB, RIGHT_RGB
 from distilpose.v1 import pose_pb2
 from moving_people import Clip, timestamp_ms
 from ports import free_port
@@ -198,7 +198,7 @@ def test_a_missing_extra_is_named_with_what_installs_it(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "distilpose.cli.stream_video")
+    monkeypatch.delitem(sys.modules, "distilpose.client.video")
     result = stream(clip, "--server", f"grpc://127.0.0.1:{free_port()}")
     assert result.exit_code == 1
     assert "pip install 'distilpose[video]'" in result.stderr

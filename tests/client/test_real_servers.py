@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from distilpose.client import Backoff, Client, Frame, FrameAnswer, TooLarge
-from distilpose.client.grpc_wire import to_image
 from distilpose.client.pictures import Encoded
+from distilpose.client.rpc.wire import to_image
 from distilpose.v1 import pose_pb2
 from odd_images import read
 from photos import photo

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from distilpose.cli.stream_video import VideoReader, VideoWriter, camera
+from distilpose.client.video import VideoReader, VideoWriter, camera
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import DataError
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from distilpose.client import AsyncClient, PoseError
-from scaling.loopback_pods import (
+from loopback_pods import (
     AGE_SECONDS,
     CALLERS,
     CALLS,
@@ -27,7 +27,7 @@ from scaling.loopback_pods import (
     shares,
     started,
 )
-from scaling.names import Names
+from names import Names
 from servers import Server
 from soaking import samples
 

@@ -17,7 +17,7 @@ import pytest
 from distilpose.v1 import pose_pb2
 from distilpose.v1.pose_pb2_grpc import PoseServiceStub
 from grpc_callers import SOON, frame, opening, refusal
-from scaling.loopback_pods import (
+from loopback_pods import (
     AGE_SECONDS,
     CALLERS,
     CALLS,
@@ -31,7 +31,7 @@ from scaling.loopback_pods import (
     shares,
     started,
 )
-from scaling.names import Names
+from names import Names
 from servers import Server
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from charts import CHART, NAMESPACE, SCENARIOS, refusal, render
-from distilpose.service.metrics import Metrics
+from distilpose.service.telemetry.metrics import Metrics
 
 ADAPTER = yaml.safe_load((CHART / "examples" / "prometheus-adapter-values.yaml").read_text("utf-8"))
 RULES = {rule["name"]["as"]: rule for rule in ADAPTER["rules"]["custom"]}

@@ -9,7 +9,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from charts import CHART, render
-from distilpose.service.metrics import Metrics
+from distilpose.service.telemetry.metrics import Metrics
 from monitoring import NAME, RELEASE, dashboard, graphs, metrics_of
 
 DOCKER = CHART.parents[1] / "docker"

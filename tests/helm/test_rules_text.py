@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 import helm_engine
 from charts import render
 from distilpose.service.errors import Overloaded
-from distilpose.service.grpc_errors import CODES
-from distilpose.service.grpc_interceptor import FAILURES
-from distilpose.service.metrics import Metrics
-from distilpose.service.rest_errors import STATUSES
+from distilpose.service.rest.errors import STATUSES
+from distilpose.service.rpc.errors import CODES
+from distilpose.service.rpc.interceptor import FAILURES
+from distilpose.service.telemetry.metrics import Metrics
 from monitoring import NAME, RELEASE, alerts, metrics_of
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"

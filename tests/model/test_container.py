@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distilpose.service.cpus import cpu_quota, usable_cpus
+from distilpose.model.container import cpu_quota, usable_cpus
 
 
 def test_o7_cgroup_v2_quota_over_period(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import torch
 
 from calibrations import constant_calibration
 from distilpose.model import geometry, predict
-from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import ArrayError, ConfigError
 from distilpose.model.networks import Student, build
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 from golden_rules import filled_state, image_batch
 
 GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from distilpose.service.domain import EncodedImage, RawFrame
+from distilpose.model.pictures.source import EncodedImage, RawFrame
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
 from distilpose.service.intake import (
     OptionsBody,

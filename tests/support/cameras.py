@@ -8,8 +8,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.domain import (
-    EncodedImage,
     Frame,
     FrameAnswer,
     ImageAnswer,
@@ -19,9 +19,9 @@ from distilpose.service.domain import (
 )
 from distilpose.service.errors import ServiceError
 from distilpose.service.life import Life, State
-from distilpose.service.metrics import Metrics
 from distilpose.service.settings import GrpcSettings
-from distilpose.service.streams import Stream, Streams
+from distilpose.service.streams.stream import Stream, Streams
+from distilpose.service.telemetry.metrics import Metrics
 
 WINDOW = 8
 POSE = Options(min_box_score=0.25, max_people=5, min_keypoint_score=0.3)

@@ -13,7 +13,7 @@ import yaml
 
 import helm_engine
 
-CHART = Path(__file__).parents[1] / "helm" / "distilpose"
+CHART = Path(__file__).parents[2] / "helm" / "distilpose"
 SUFFIX = "-values.yaml"
 SCENARIOS: dict[str, dict[str, Any]] = {
     path.name.removesuffix(SUFFIX): yaml.safe_load(path.read_text("utf-8"))

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.detector import Detections
-from distilpose.model.people import PeopleFolder
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.predict import Pose, Predictor
+from distilpose.model.runtime.detector import Detections
 
 SHAPE_XY = np.stack([np.arange(17) % 4 / 4, np.arange(17) / 17], -1).astype(np.float32)
 """A pose as fractions of its box."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from distilpose.model.people import PeopleFolder
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.skeleton import KEYPOINT_NAMES
 
 WIDTH, HEIGHT = 120, 90

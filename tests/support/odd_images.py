@@ -12,7 +12,8 @@ import simplejpeg
 from PIL import Image
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.service.images import decode, read_header
+from distilpose.model.pictures.encoded import decode
+from distilpose.model.pictures.headers import read_header
 
 Picture = npt.NDArray[np.uint8]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from distilpose.model.configs import IMAGENET
-from distilpose.model.train.augment import OFF, AugmentSettings
-from distilpose.model.train.batch import StoredBatch
+from distilpose.model.train.feed.augment import OFF, AugmentSettings
+from distilpose.model.train.feed.batch import StoredBatch
 
 STORE_HW = (352, 264)
 BOX_WH = (100.0, 208.0)

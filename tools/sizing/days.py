@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
-from scaling import day
-from scaling.autoscaler import SYNC_SECONDS, Autoscaler
-from scaling.day import Photos
-from scaling.fleet import BUSY, QUEUE, Fleet, Record, Start
-from scaling.sizing import StageTimes
+from sizing import day
+from sizing.autoscaler import SYNC_SECONDS, Autoscaler
+from sizing.day import Photos
+from sizing.fleet import BUSY, QUEUE, Fleet, Record, Start
+from sizing.sizing import StageTimes
 
 CHART: Final = Path(__file__).parents[2] / "helm" / "distilpose"
 VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))

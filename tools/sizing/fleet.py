@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from scaling.autoscaler import SYNC_SECONDS, Autoscaler, PodValues
-from scaling.day import Numbers, Photos
-from scaling.pod import Pod, queue_seconds_at_most
-from scaling.sizing import StageTimes
+from sizing.autoscaler import SYNC_SECONDS, Autoscaler, PodValues
+from sizing.day import Numbers, Photos
+from sizing.pod import Pod, queue_seconds_at_most
+from sizing.sizing import StageTimes
 
 QUEUE, BUSY = "queue seconds", "busy share"
 _SEED: Final = 7

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from distilpose.service.capacity import items_that_leave_in_time
+from distilpose.service.batching.capacity import items_that_leave_in_time
 from distilpose.service.settings import Settings
-from scaling.autoscaler import SYNC_SECONDS
-from scaling.day import Numbers
+from sizing.autoscaler import SYNC_SECONDS
+from sizing.day import Numbers
 
 WINDOW_STEPS: Final = round(120 / SYNC_SECONDS)
 """Of the queries' `rate(...[2m])`; the service is scraped as often as the autoscaler looks."""

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/scaling.md anew: `PYTHONPATH=tests python -m scaling.tables`."""
+"""Writes the tables of docs/scaling.md anew: `PYTHONPATH=tools python -m sizing.tables`."""
 
 import itertools
 import re
@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from scaling import sizing
-from scaling.days import LATE, MEASURED, TEN_TIMES_FASTER, VALUES, answered_waits, lived
-from scaling.fleet import BUSY, QUEUE, Record
-from scaling.sizing import StageTimes
+from sizing import sizing
+from sizing.days import LATE, MEASURED, TEN_TIMES_FASTER, VALUES, answered_waits, lived
+from sizing.fleet import BUSY, QUEUE, Record
+from sizing.sizing import StageTimes
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "scaling.md"
 BUSY_SHARE: Final = VALUES["autoscaling"]["targetBusyShare"]

@@ -1,4 +1,4 @@
-"""What can go wrong with weights, configurations, data sets and arrays; knows no status codes.
+"""What can go wrong with files, options, pictures and devices; knows no status codes.
 
 The messages are written for whoever chose the file or the option:
 
@@ -6,6 +6,11 @@ The messages are written for whoever chose the file or the option:
     ├── WeightsError       a weights file: missing, unreadable, or of another network
     ├── ConfigError        an unknown network or an option out of range
     ├── DataError          a data set folder that cannot be read or evaluated
+    ├── PictureError       a picture that is not read
+    │   ├── Undecodable    truncated, corrupt, not a picture
+    │   ├── NotAccepted    the format is known and not accepted
+    │   ├── TooManyPixels  more pixels than the limit
+    │   └── BadRawFrame    the numbers of a raw frame do not add up
     ├── ArrayError         an array of the wrong shape or type where data comes in from outside
     ├── NotFinite          a network answered with numbers that are none
     ├── OutOfDeviceMemory  a batch does not fit the device's memory
@@ -27,6 +32,26 @@ class ConfigError(ModelError):
 
 class DataError(ModelError):
     """A data set folder that cannot be read or evaluated."""
+
+
+class PictureError(ModelError):
+    """A picture that is not read."""
+
+
+class Undecodable(PictureError):
+    """The bytes are truncated, corrupt, or no picture."""
+
+
+class NotAccepted(PictureError):
+    """The format is known and not accepted."""
+
+
+class TooManyPixels(PictureError):
+    """More pixels than the limit, which the message names."""
+
+
+class BadRawFrame(PictureError):
+    """The numbers that describe a raw frame do not add up."""
 
 
 class ArrayError(ModelError):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from distilpose.service.errors import UndecodableImage, UnsupportedMediaType
+from distilpose.model.errors import NotAccepted, Undecodable
 
 ACCEPTED: Final = {
     "jpeg": "JPEG",
@@ -47,22 +47,22 @@ def sniff(data: bytes) -> str:
     """The key of `ACCEPTED` that the bytes are of.
 
     Raises:
-        UnsupportedMediaType: naming a format that is known and not accepted.
-        UndecodableImage: when the bytes are none of the known formats.
+        NotAccepted: naming a format that is known and not accepted.
+        Undecodable: when the bytes are none of the known formats.
 
     """
     name = _known_name(data)
     if name is None:
         what = "is empty" if not data else "is not of a known format"
-        raise UndecodableImage(f"the image {what}")
+        raise Undecodable(f"the image {what}")
     if name not in ACCEPTED:
         raise not_accepted(name)
     return name
 
 
-def not_accepted(name: str) -> UnsupportedMediaType:
+def not_accepted(name: str) -> NotAccepted:
     """The error that names the format found and those accepted."""
-    return UnsupportedMediaType(f"{name} is not accepted; accepted: {', '.join(ACCEPTED.values())}")
+    return NotAccepted(f"{name} is not accepted; accepted: {', '.join(ACCEPTED.values())}")
 
 
 def _known_name(data: bytes) -> str | None:

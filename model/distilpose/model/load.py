@@ -8,17 +8,17 @@ from typing import Final, Literal, NamedTuple
 
 import torch
 
-from distilpose.model import devices
 from distilpose.model.card import Card
-from distilpose.model.detector import PersonDetector
-from distilpose.model.detector_openvino import OpenVinoDetector
-from distilpose.model.devices import EngineChoice
-from distilpose.model.engine import PoseEngine, powers_of_two
-from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.predict import Predictor
-from distilpose.model.teacher_engine import TeacherEngine, TeacherPredictor
+from distilpose.model.runtime import devices
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.devices import EngineChoice
+from distilpose.model.runtime.engine import PoseEngine, powers_of_two
+from distilpose.model.runtime.openvino.detector import OpenVinoDetector
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine
+from distilpose.model.runtime.teacher import TeacherEngine, TeacherPredictor
 from distilpose.model.weights import Weights, load
 
 _PACKAGED: Final = "packaged"

@@ -8,9 +8,9 @@ import numpy as np
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC, check_image, check_shape
 from distilpose.model.calibration import Calibrated, Calibration
-from distilpose.model.detector import Detections, PersonDetector
-from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import ConfigError
+from distilpose.model.runtime.detector import Detections, PersonDetector
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 from distilpose.model.skeleton import MIRROR_ORDER
 
 

@@ -24,9 +24,9 @@ from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 if TYPE_CHECKING:
     from distilpose.model.calibration import Calibration
     from distilpose.model.card import Card, Figure
-    from distilpose.model.engine import PoseEngine
-    from distilpose.model.evaluate import Report
-    from distilpose.model.reliability import Keypoints
+    from distilpose.model.measure.evaluate import Report
+    from distilpose.model.measure.reliability import Keypoints
+    from distilpose.model.runtime.engine import PoseEngine
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -75,10 +75,10 @@ def command(
         )
     refuse_replacing({"--out": out}, [weights, people, eval_folder])
     with told_errors():
-        from distilpose.model.devices import use_threads
+        from distilpose.model.container import usable_cpus
         from distilpose.model.load import load_models
+        from distilpose.model.runtime.devices import use_threads
         from distilpose.model.weights import read_tensors, write_tensors
-        from distilpose.service.cpus import usable_cpus
 
         use_threads(usable_cpus())
         engine = load_models(weights=weights, calibrate=False, **device).predictor.engine
@@ -99,8 +99,8 @@ def command(
 
 def _fit(engine: "PoseEngine", folder: Path, draws: int, limit: int | None) -> "Calibration":
     from distilpose.model.calibration import fit
-    from distilpose.model.people import PeopleFolder
-    from distilpose.model.train.held_out import observe
+    from distilpose.model.data.held_out import observe
+    from distilpose.model.data.people import PeopleFolder
 
     with picture_progress() as on_progress:
         samples = observe(
@@ -153,7 +153,7 @@ def _print(before: _Measured, after: _Measured) -> None:
 def _write_report(
     folder: Path, before: _Measured, after: _Measured, calibration: "Calibration"
 ) -> None:
-    from distilpose.model.reliability import picture
+    from distilpose.model.measure.reliability import picture
 
     measured_by_time = {
         name: {

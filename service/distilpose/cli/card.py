@@ -23,8 +23,8 @@ from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
     from distilpose.model.card import Card, CardText, Figure
-    from distilpose.model.evaluate import BoxesFrom, Report
     from distilpose.model.load import Models
+    from distilpose.model.measure.evaluate import BoxesFrom, Report
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -90,10 +90,10 @@ def command(
     refuse_replacing({"--out": out, "page": page}, [weights, text, folder, detector])
     with told_errors():
         from distilpose.model.card import card_markdown, read_text
-        from distilpose.model.devices import use_threads
+        from distilpose.model.container import usable_cpus
         from distilpose.model.load import load_models
+        from distilpose.model.runtime.devices import use_threads
         from distilpose.model.weights import read_card, read_tensors, write_tensors
-        from distilpose.service.cpus import usable_cpus
 
         words = read_text(text)
         use_threads(usable_cpus())
@@ -148,7 +148,7 @@ class _Measuring:
 
     @property
     def _is_teacher(self) -> bool:
-        from distilpose.model.teacher_engine import TeacherPredictor
+        from distilpose.model.runtime.teacher import TeacherPredictor
 
         return isinstance(self.models.predictor, TeacherPredictor)
 
@@ -182,9 +182,9 @@ class _Measuring:
                     )
 
     def _protocol(self, report: "Report") -> str:
-        from distilpose.model.evaluate import MIN_BOX_SCORE
-        from distilpose.model.metrics import PCK_FRACTION
-        from distilpose.model.teacher_engine import PROTOCOL
+        from distilpose.model.measure.accuracy import PCK_FRACTION
+        from distilpose.model.measure.evaluate import MIN_BOX_SCORE
+        from distilpose.model.runtime.teacher import PROTOCOL
 
         source = report.sources[0]
         rerun = f"distilpose evaluate {self.folder.name} --source {source}"
@@ -213,7 +213,7 @@ class _Measuring:
 
     def _cost(self) -> "tuple[Figure, ...]":
         from distilpose.model.card import Figure
-        from distilpose.model.cost import measure_speed, network_cost
+        from distilpose.model.measure.cost import measure_speed, network_cost
 
         engine, cost = self.models.predictor.engine, network_cost(self.models.card.architecture)
         size = "One 256x192 crop; GMACs with attention products, which published figures leave out."
@@ -229,7 +229,7 @@ class _Measuring:
         return tuple(figures)
 
     def _device(self) -> str:
-        from distilpose.model.devices import describe
+        from distilpose.model.runtime.devices import describe
 
         engine = self.models.predictor.engine
         dtype = str(engine.dtype).removeprefix("torch.")
@@ -237,7 +237,7 @@ class _Measuring:
 
 
 def _named(report: "Report") -> dict[str, float | None]:
-    from distilpose.model.metrics import PCK_FRACTION
+    from distilpose.model.measure.accuracy import PCK_FRACTION
 
     published = zip(COCO_NAMES, asdict(report.published).values(), strict=True)
     return {

@@ -14,9 +14,9 @@ from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distilpose.model.data_check import Report
+    from distilpose.model.data.check import Report
     from distilpose.model.load import Models
-    from distilpose.model.train.label_photos import LabelledFolder
+    from distilpose.model.train.label.photos import LabelledFolder
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _WEIGHTS = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -48,21 +48,21 @@ def check(
     Exit code 1 where more breaks a rule than the rule tolerates.
     """
     refuse_replacing({"--json": json_path, "--sheet": sheet_path}, [folder, against])
-    from distilpose.model import data_check, data_sheet
-    from distilpose.model.encode import encode
-    from distilpose.model.people import PeopleFolder
+    from distilpose.model.data import check, sheet
+    from distilpose.model.data.people import PeopleFolder
+    from distilpose.model.drawing.encode import encode
 
     with told_errors():
         people = PeopleFolder(folder)
         other = PeopleFolder(against) if against else None
         with picture_progress() as on_progress:
-            report = data_check.check(people, against=other, decode=decode, on_progress=on_progress)
+            report = check.check(people, against=other, decode=decode, on_progress=on_progress)
         _print(report, decode=decode, against=against)
         if json_path:
             findings = [finding.to_json() for finding in report.findings]
             json_path.write_text(json.dumps(findings, indent=2) + "\n")
         if sheet_path:
-            sheet_path.write_bytes(encode(data_sheet.sheet(people, report, against=other), "png"))
+            sheet_path.write_bytes(encode(sheet.sheet(people, report, against=other), "png"))
     sys.exit(0 if report.is_usable else 1)
 
 
@@ -80,9 +80,9 @@ def cache(folder: Path, out: Path, source: tuple[str, ...], workers: int | None)
 
     A cache that is there already and fits is left as it is.
     """
-    from distilpose.model.people import PeopleFolder
-    from distilpose.model.train.cache import build_cache
-    from distilpose.service.cpus import usable_cpus
+    from distilpose.model.container import usable_cpus
+    from distilpose.model.data.people import PeopleFolder
+    from distilpose.model.train.feed.cache import build_cache
 
     with told_errors():
         people = PeopleFolder(folder, sources=source or None)
@@ -144,8 +144,8 @@ def label(
     be read is named and left out.
     """
     refuse_replacing({"--out": out, "--sheet": sheet_path}, [folder, teacher_path, detector])
-    from distilpose.model.train import label_file
-    from distilpose.model.train.label_photos import label_photos, photo_paths
+    from distilpose.model.train.label import file
+    from distilpose.model.train.label.photos import label_photos, photo_paths
 
     with told_errors():
         paths = photo_paths(folder, recursive=recursive)[:limit]
@@ -158,9 +158,9 @@ def label(
                 min_box_score=min_box_score,
                 on_progress=on_progress,
             )
-        info = label_file.about(models, min_box_score=min_box_score)
-        document = label_file.document(labelled.photos, info)
-        label_file.write(out, document)
+        info = file.about(models, min_box_score=min_box_score)
+        document = file.document(labelled.photos, info)
+        file.write(out, document)
         _print_labels(out, labelled, Counter(a["label"] for a in document["annotations"]))
         if sheet_path:
             _write_sheet(sheet_path, labelled)
@@ -169,9 +169,9 @@ def label(
 def _labelling_models(
     weights: Path | None, detector: Path | None, *, device: str, dtype: str
 ) -> "Models":
-    from distilpose.model.devices import use_threads
+    from distilpose.model.container import usable_cpus
     from distilpose.model.load import load_models
-    from distilpose.service.cpus import usable_cpus
+    from distilpose.model.runtime.devices import use_threads
 
     use_threads(usable_cpus())
     return load_models(
@@ -190,8 +190,8 @@ def _print_labels(out: Path, labelled: "LabelledFolder", people: Counter[str]) -
 
 
 def _write_sheet(path: Path, labelled: "LabelledFolder") -> None:
-    from distilpose.model.encode import encode
-    from distilpose.model.train.label_sheet import sheet
+    from distilpose.model.drawing.encode import encode
+    from distilpose.model.train.label.sheet import sheet
 
     if any(len(photo.people.scores) for photo in labelled.photos):
         path.write_bytes(encode(sheet(labelled), "png"))

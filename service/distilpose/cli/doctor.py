@@ -27,7 +27,7 @@ def _findings(config: Path | None) -> Iterator[tuple[str, str, bool]]:
     import torch
     from PIL import features
 
-    from distilpose.service.cpus import cpu_quota, usable_cpus
+    from distilpose.model.container import cpu_quota, usable_cpus
     from distilpose.service.settings import load_settings
 
     with told_errors():
@@ -44,9 +44,9 @@ def _findings(config: Path | None) -> Iterator[tuple[str, str, bool]]:
 
 
 def _model_findings(settings: object) -> Iterator[tuple[str, str, bool]]:
-    from distilpose.model import devices
     from distilpose.model.errors import ModelError
     from distilpose.model.load import load_models
+    from distilpose.model.runtime import devices
     from distilpose.service.settings import Settings
 
     assert isinstance(settings, Settings)  # noqa: S101 - annotated loosely to import late

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from distilpose.model.box_recall import BoxRecall
-    from distilpose.model.cost import Cost, Speed
-    from distilpose.model.evaluate import Report
+    from distilpose.model.data.people import PeopleFolder
     from distilpose.model.load import Models
-    from distilpose.model.people import PeopleFolder
+    from distilpose.model.measure.box_recall import BoxRecall
+    from distilpose.model.measure.cost import Cost, Speed
+    from distilpose.model.measure.evaluate import Report
+    from distilpose.model.measure.reliability import Keypoints
     from distilpose.model.predict import Predictor
-    from distilpose.model.reliability import Keypoints
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class _Measured:
 
     def protocol(self) -> list[str]:
         """How the figures came about."""
-        from distilpose.model import teacher_engine
+        from distilpose.model.runtime import teacher
 
         sentences = [*self.report.protocol(), reliability_protocol()]
-        is_teacher = isinstance(self.models.predictor, teacher_engine.TeacherPredictor)
-        return [*sentences, teacher_engine.PROTOCOL] if is_teacher else sentences
+        is_teacher = isinstance(self.models.predictor, teacher.TeacherPredictor)
+        return [*sentences, teacher.PROTOCOL] if is_teacher else sentences
 
     def to_json(self) -> dict[str, Any]:
         """Everything as `json.dumps` takes it."""
@@ -125,12 +125,12 @@ def command(
         raise click.UsageError("--min-box-score needs --boxes detector: other boxes have no score")
     with told_errors():
         _prepare_outputs(folder, json_path, pictures)
-        from distilpose.model import evaluate_pictures
-        from distilpose.model.cost import measure_speed, network_cost
-        from distilpose.model.devices import use_threads
+        from distilpose.model.container import usable_cpus
+        from distilpose.model.data.people import PeopleFolder
         from distilpose.model.load import load_models
-        from distilpose.model.people import PeopleFolder
-        from distilpose.service.cpus import usable_cpus
+        from distilpose.model.measure import gallery
+        from distilpose.model.measure.cost import measure_speed, network_cost
+        from distilpose.model.runtime.devices import use_threads
 
         people = PeopleFolder(folder, sources=source or None)
         use_threads(usable_cpus())
@@ -150,7 +150,7 @@ def command(
         if json_path:
             json_path.write_text(json.dumps(measured.to_json(), indent=2) + "\n")
         if pictures:
-            evaluate_pictures.write(people, report, pictures)
+            gallery.write(people, report, pictures)
 
 
 def _prepare_outputs(folder: Path, json_path: Path | None, pictures: Path | None) -> None:
@@ -163,7 +163,7 @@ def _prepare_outputs(folder: Path, json_path: Path | None, pictures: Path | None
     """
     refuse_replacing({"--json": json_path}, [folder])
     if pictures:
-        from distilpose.model.evaluate_pictures import prepare_folder
+        from distilpose.model.measure.gallery import prepare_folder
 
         if json_path and _is_within(json_path, pictures) and json_path.suffix != ".json":
             raise click.UsageError(f"--json {json_path}: in the folder of --pictures, end in .json")
@@ -177,7 +177,7 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 
 def _measure(predictor: "Predictor", people: "PeopleFolder", how: dict[str, Any]) -> "Report":
-    from distilpose.model.evaluate import evaluate
+    from distilpose.model.measure.evaluate import evaluate
 
     with picture_progress() as on_progress:
         return evaluate(predictor, people, on_progress=on_progress, **how)
@@ -186,7 +186,7 @@ def _measure(predictor: "Predictor", people: "PeopleFolder", how: dict[str, Any]
 def _print(measured: _Measured) -> None:
     from rich.console import Console
 
-    from distilpose.model.metrics import PCK_FRACTION
+    from distilpose.model.measure.accuracy import PCK_FRACTION
 
     console = Console()
     report, cost, speed = measured.report, measured.cost, measured.speed

@@ -9,7 +9,7 @@ from distilpose.cli.options import told_errors
 from distilpose.cli.outputs import OUT_FILE
 
 if TYPE_CHECKING:
-    from distilpose.model.export import Format
+    from distilpose.model.runtime.export import Format
 
 
 @click.command()
@@ -33,8 +33,8 @@ def command(out: Path, file_format: "Format", weights: Path | None) -> None:
     crop), raw_score and sigma_cell (pixels / 4 of the crop), uncalibrated.
     """
     with told_errors():
-        from distilpose.model.export import export
         from distilpose.model.load import packaged_student
+        from distilpose.model.runtime.export import export
         from distilpose.model.weights import load
 
         loaded = load(weights or packaged_student())

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from distilpose.model.card import Figure
-    from distilpose.model.evaluate import BoxesFrom, Report
+    from distilpose.model.measure.evaluate import BoxesFrom, Report
+    from distilpose.model.measure.reliability import Keypoints
     from distilpose.model.predict import Predictor
-    from distilpose.model.reliability import Keypoints
 
 COCO_NAMES: Final = ("AP", "AP50", "AP75", "AP-M", "AP-L", "AR")
 """Of the fields of `CocoFigures`, in their order."""
@@ -48,8 +48,8 @@ def evaluate_sources(
     Raises:
         DataError: the folder cannot be read, or nobody in a file has keypoints.
     """
-    from distilpose.model.evaluate import evaluate
-    from distilpose.model.people import PeopleFolder
+    from distilpose.model.data.people import PeopleFolder
+    from distilpose.model.measure.evaluate import evaluate
 
     sources = sorted({picture.source for picture in PeopleFolder(folder).pictures})
     with picture_progress() as on_progress:
@@ -72,8 +72,8 @@ def keypoints_by_group(reports: Sequence["Report"]) -> dict[str, "Keypoints"]:
     Raises:
         DataError: none of them was found.
     """
-    from distilpose.model.reliability import groups, keypoints_of
-    from distilpose.model.train.held_out import TRUSTED_LABELS
+    from distilpose.model.data.held_out import TRUSTED_LABELS
+    from distilpose.model.measure.reliability import groups, keypoints_of
 
     results = [result for report in reports for result in report.results]
     trusted = [result for result in results if result.person.label in TRUSTED_LABELS]
@@ -82,7 +82,7 @@ def keypoints_by_group(reports: Sequence["Report"]) -> dict[str, "Keypoints"]:
 
 def reliability_json(keypoints: Mapping[str, "Keypoints"]) -> dict[str, dict[str, Any]]:
     """The reliability figures of each group, as `json.dumps` takes them."""
-    from distilpose.model.reliability import measure
+    from distilpose.model.measure.reliability import measure
 
     return {group: asdict(measure(columns)) for group, columns in keypoints.items()}
 
@@ -107,7 +107,7 @@ def reliability_table(
 
 def reliability_protocol() -> str:
     """What the reliability figures mean."""
-    from distilpose.model.reliability import BINS
+    from distilpose.model.measure.reliability import BINS
 
     return (
         "A score should be the probability of an OKS term of 0.5 or more: ECE (over "
@@ -122,7 +122,7 @@ def reliability_figures(
 ) -> tuple["Figure", ...]:
     """A card's figures of the same keypoints, answered in several ways."""
     from distilpose.model.card import Figure
-    from distilpose.model.reliability import measure
+    from distilpose.model.measure.reliability import measure
 
     measured = {case: measure(keypoints) for case, keypoints in keypoints_by_case.items()}
     count = next(iter(measured.values())).keypoints

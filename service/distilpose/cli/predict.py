@@ -68,9 +68,9 @@ def command(
 
     A photo that cannot be read gives a line with its error, and exit code 1 at the end.
     """
-    from distilpose.model.devices import use_threads
+    from distilpose.model.container import usable_cpus
     from distilpose.model.load import load_models
-    from distilpose.service.cpus import usable_cpus
+    from distilpose.model.runtime.devices import use_threads
     from distilpose.service.intake import checked_options
     from distilpose.service.settings import load_settings
 
@@ -152,16 +152,16 @@ def _with_progress(photos: list[_Photo]) -> Iterator[_Photo]:
 def _predict(
     predictor: "Predictor", path: Path, options: "Options", drawing: Path | None, *, max_pixels: int
 ) -> tuple[dict[str, Any], bool]:
-    from distilpose.model.draw import draw_poses
-    from distilpose.model.encode import encode
-    from distilpose.service import images
-    from distilpose.service.errors import ServiceError
+    from distilpose.model.drawing.encode import encode
+    from distilpose.model.drawing.skeletons import draw_poses
+    from distilpose.model.errors import PictureError
+    from distilpose.model.pictures import encoded, headers
 
     try:
         data = path.read_bytes()
-        header = images.read_header(data, max_pixels=max_pixels)
-        image = images.decode(data, header)
-    except (ServiceError, OSError) as err:
+        header = headers.read_header(data, max_pixels=max_pixels)
+        image = encoded.decode(data, header)
+    except (PictureError, OSError) as err:
         detail = err.strerror if isinstance(err, OSError) else str(err)
         return {"file": str(path), "error": detail}, False
     [found] = predictor.detect([image], min_box_score=options.min_box_score)
@@ -176,7 +176,7 @@ def _predict(
 
 def _line(path: Path, size_wh: Any, poses: Sequence[Any], options: "Options") -> dict[str, Any]:
     from distilpose.service.domain import ImageAnswer
-    from distilpose.service.schemas_answer import images_out
+    from distilpose.service.rest.answer import images_out
 
     [entry] = images_out([ImageAnswer(str(path), size_wh, poses)], options, statuses={})
     fields = entry.model_dump(exclude_unset=True, exclude={"index", "id"})

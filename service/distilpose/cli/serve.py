@@ -13,8 +13,9 @@ from distilpose.cli.options import config_option, told_errors
 def command(config: Path | None) -> None:
     """Start the service; SIGTERM drains and ends it."""
     with told_errors():
-        from distilpose.service import logs, server
+        from distilpose.service import server
         from distilpose.service.settings import load_settings
+        from distilpose.service.telemetry import logs
 
         settings = load_settings(config)
         logs.configure(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format)

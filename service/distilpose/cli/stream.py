@@ -14,8 +14,8 @@ from distilpose.cli.options import SHARE, refuse_sigma_without, sigma_option, to
 from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
-    from distilpose.cli.stream_video import Shot, VideoReader, VideoWriter
     from distilpose.client import Client, Frame, FrameAnswer
+    from distilpose.client.video import Shot, VideoReader, VideoWriter
     from distilpose.model.arrays import ImageHWC
 
 _STANDARD_OUTPUT: Final = ("-", "<stdout>")
@@ -111,8 +111,8 @@ def command(
     texts = {"--lines": _path_of(lines), "--coco": _path_of(coco)}
     refuse_replacing({"--out": out, **texts}, [Path(video), api_key_file, ca])
     with _explained(), ExitStack() as opened:
-        from distilpose.cli.stream_video import VideoReader, VideoWriter
         from distilpose.client import Client, Tls
+        from distilpose.client.video import VideoReader, VideoWriter
 
         reader = opened.enter_context(VideoReader(video))
         writer = VideoWriter(out, reader.frames_a_second) if out else None
@@ -168,7 +168,7 @@ def _stream(
 
 def _to_frame(shot: "Shot", *, jpeg: bool) -> "Frame":
     from distilpose.client import Frame
-    from distilpose.model.encode import encode
+    from distilpose.model.drawing.encode import encode
 
     picture = encode(shot.image, "jpeg") if jpeg else shot.image
     return Frame(picture, shot.timestamp_ms)
@@ -225,7 +225,7 @@ class _Outputs:
             self._draw(self.video, answer)
 
     def _draw(self, video: "VideoWriter", answer: "FrameAnswer") -> None:
-        from distilpose.model.draw import draw_poses
+        from distilpose.model.drawing.skeletons import draw_poses
 
         image = self._images.pop(answer.frame_id, None)
         for dropped in answer.dropped_frame_ids:

@@ -11,12 +11,12 @@ from typing import Any, Final, Protocol, Self, Unpack
 from distilpose.client import pictures
 from distilpose.client.errors import OF_ONE_PICTURE
 from distilpose.client.frames import Frames, NumberedFrame, numbered, pull
-from distilpose.client.grpc_transport import GrpcTransport
 from distilpose.client.options import Connection, PoseOptions, StreamOptions, Tls, checked
 from distilpose.client.pictures import Picture, Source
-from distilpose.client.rest_transport import RestTransport
+from distilpose.client.rest.transport import RestTransport
 from distilpose.client.results import FrameAnswer, ImageAnswer, Model
 from distilpose.client.retrying import Backoff
+from distilpose.client.rpc.transport import GrpcTransport
 
 AT_ONCE: Final = 8
 """Pictures, or frames of a stream, that are asked for and not yet answered."""

@@ -11,29 +11,29 @@ from typing import Final
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from distilpose.model import devices
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.detector import Detections, PersonDetector
-from distilpose.model.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
+from distilpose.model.container import usable_cpus
 from distilpose.model.load import Models, load_models
+from distilpose.model.runtime import devices
+from distilpose.model.runtime.detector import Detections, PersonDetector
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
 from distilpose.model.skeleton import KEYPOINT_NAMES
-from distilpose.service.auth import ApiKeys
-from distilpose.service.batcher import Batcher
-from distilpose.service.budget import ByteBudget
-from distilpose.service.capacity import items_that_leave_in_time
-from distilpose.service.cpus import usable_cpus
-from distilpose.service.device import Device, DeviceLost
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.capacity import items_that_leave_in_time
+from distilpose.service.batching.device import Device, DeviceLost
+from distilpose.service.batching.room import Room
 from distilpose.service.domain import ModelDescription
 from distilpose.service.errors import Draining, NotReady
 from distilpose.service.life import Life, State
-from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import Pipeline
-from distilpose.service.room import Room
+from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.pipeline import Pipeline
+from distilpose.service.pipeline.stages import DetectItem, kind_of, run_detector, run_student
+from distilpose.service.pipeline.traffic import Traffic
+from distilpose.service.security.keys import ApiKeys
 from distilpose.service.settings import Settings
-from distilpose.service.stages import DetectItem, kind_of, run_detector, run_student
-from distilpose.service.traces import NoTraces, Traces
-from distilpose.service.traffic import Traffic
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.telemetry.traces import NoTraces, Traces
 
 logger = logging.getLogger(__name__)
 

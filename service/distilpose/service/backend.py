@@ -2,13 +2,13 @@
 
 from typing import Protocol
 
-from distilpose.service.auth import ApiKeys
 from distilpose.service.domain import ModelDescription
 from distilpose.service.life import Life
-from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import Pipeline
+from distilpose.service.pipeline.pipeline import Pipeline
+from distilpose.service.security.keys import ApiKeys
 from distilpose.service.settings import Settings
-from distilpose.service.traces import Traces
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.telemetry.traces import Traces
 
 
 class Backend(Protocol):

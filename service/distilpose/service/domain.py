@@ -2,40 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import numpy as np
 
 from distilpose.model.arrays import BoolArray, FloatArray, ImageHWC
+from distilpose.model.pictures.source import Source
 from distilpose.model.predict import Pose
 from distilpose.service.errors import InvalidOptions, ServiceError
 
 MOST_TRACK_ID: Final = 2**63
 """A stream may begin to number at; beyond it are numbers enough to go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
-    """One image as the caller sent it. `id` is the caller's own name for it."""
-
-    content: bytes
-    id: str | int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RawFrame:
-    """One picture as bare pixels. `format` is a key of `raw_frames.FORMATS`, checked there."""
-
-    data: bytes
-    format: str
-    width: int
-    height: int
-    row_stride_bytes: int = 0
-    """From one row of the first plane to the next; 0 means rows without padding."""
-    id: str | int | None = None
-
-
-Source: TypeAlias = EncodedImage | RawFrame
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from distilpose.service.domain import EncodedImage, Options, Source
+from distilpose.model.pictures.source import EncodedImage, Source
+from distilpose.service.domain import Options
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
 from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
 

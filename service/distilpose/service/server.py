@@ -15,13 +15,13 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from distilpose.model.errors import ModelError
-from distilpose.service import traces
 from distilpose.service.app import Service
-from distilpose.service.device import DeviceLost
-from distilpose.service.grpc_server import GrpcServer
-from distilpose.service.rest_api import create_app, create_operations_app
+from distilpose.service.batching.device import DeviceLost
+from distilpose.service.rest.api import create_app, create_operations_app
+from distilpose.service.rpc.server import GrpcServer
+from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings
-from distilpose.service.tls import TlsFiles
+from distilpose.service.telemetry import traces
 
 logger = logging.getLogger(__name__)
 

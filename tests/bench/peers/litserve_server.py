@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("", "support")]
 
 import litserve  # type: ignore[import-not-found]  # a peer's, not ours to depend on
 from fastapi import Request, Response

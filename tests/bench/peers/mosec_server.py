@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("", "support")]
 
 from mosec import Server, Worker  # type: ignore[import-not-found]  # a peer's, not our dependency
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from distilpose.cli import main
-from distilpose.model.detector import PersonDetector
+from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.weights import read_card
 from labelled import person, picture, write_folder
 from tiny_people import write_people

@@ -26,7 +26,7 @@ from distilpose.client import (
     Unavailable,
     UndecodableImage,
 )
-from distilpose.client.rest_wire import retry_after_seconds
+from distilpose.client.rest.wire import retry_after_seconds
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from ports import free_port
 

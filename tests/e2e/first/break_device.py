@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from distilpose.model.detector import PersonDetector
-from distilpose.model.detector_openvino import OpenVinoDetector
-from distilpose.model.engine import PoseEngine
-from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import DeviceFault
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.engine import PoseEngine
+from distilpose.model.runtime.openvino.detector import OpenVinoDetector
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine
 
 BROKEN = Path(os.environ["TEST_BREAK_DEVICE"])
 

@@ -4,9 +4,9 @@ import os
 import time
 from pathlib import Path
 
-from distilpose.model.engine import PoseEngine
-from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import DeviceFault
+from distilpose.model.runtime.engine import PoseEngine
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine
 
 FAILING = Path(os.environ["TEST_FAIL_WARM_UP"])
 

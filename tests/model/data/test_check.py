@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from distilpose.model.data_check import Report, check
-from distilpose.model.people import PeopleFolder
+from distilpose.model.data.check import Report, check
+from distilpose.model.data.people import PeopleFolder
 from labelled import FRONTAL, encoded, noise, person, picture, write_folder
 
 SWAPPED = dict(FRONTAL) | {"left_hip": FRONTAL["right_hip"], "right_hip": FRONTAL["left_hip"]}

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.duplicates import (
+from distilpose.model.data.duplicates import (
     MAX_DIFFERENT_BITS,
     Fingerprint,
     content_of,
     look_of,
     twins,
 )
-from distilpose.model.people import Picture
+from distilpose.model.data.people import Picture
 from photos import photo_path
 
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.engine import PoseArrays, PoseEngine
+from distilpose.model.data.held_out import held_out_pictures, jittered, observe
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.held_out import held_out_pictures, jittered, observe
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 
 BOX_XYWH = (50.0, 40.0, 72.0, 96.0)
 """Of the crop's shape, so that the crop is 90 x 120 pixels around (86, 88)."""

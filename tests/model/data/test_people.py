@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distilpose.model.data.people import PeopleFolder, coco_document, coco_ids
 from distilpose.model.errors import DataError
-from distilpose.model.people import PeopleFolder, coco_document, coco_ids
 
 NOSE_AND_LEFT_EYE = [10, 20, 2, 12, 18, 1] + [0] * 45
 

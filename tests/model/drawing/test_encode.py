@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from distilpose.model.encode import encode
+from distilpose.model.drawing.encode import encode
 
 RED = np.full((40, 30, 3), (250, 5, 5), np.uint8)
 

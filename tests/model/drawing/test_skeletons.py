@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilpose.model import draw
 from distilpose.model.arrays import BoolArray, FloatArray, ImageHWC
+from distilpose.model.drawing import skeletons
 from distilpose.model.errors import ArrayError
 
 NOSE, LEFT_WRIST, RIGHT_WRIST = 0, 9, 10
@@ -41,7 +41,7 @@ def draw_poses(
 ) -> ImageHWC:
     """As the function of that name, with all keypoints visible where nothing else is said."""
     seen = [np.ones(17, bool)] * len(poses) if visible is None else visible
-    return draw.draw_poses(image, poses, visible=seen, **how)
+    return skeletons.draw_poses(image, poses, visible=seen, **how)
 
 
 def grey(height: int = 260, width: int = 240, level: int = 128) -> ImageHWC:
@@ -52,7 +52,7 @@ def changed(image: ImageHWC, before: ImageHWC) -> BoolArray:
     return np.asarray((image != before).any(axis=-1))
 
 
-def of_colour(image: ImageHWC, colour: draw.Colour) -> BoolArray:
+def of_colour(image: ImageHWC, colour: skeletons.Colour) -> BoolArray:
     """Pixels of a colour, but for the softness of its edges."""
     return np.asarray((np.abs(image.astype(int) - colour) <= 30).all(axis=-1))
 
@@ -75,12 +75,12 @@ def test_no_poses_leave_the_pixels_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("keypoint", "colour"),
     [
-        (NOSE, draw.MIDDLE_RGB),
-        (LEFT_WRIST, draw.LEFT_RGB),
-        (RIGHT_WRIST, draw.RIGHT_RGB),
+        (NOSE, skeletons.MIDDLE_RGB),
+        (LEFT_WRIST, skeletons.LEFT_RGB),
+        (RIGHT_WRIST, skeletons.RIGHT_RGB),
     ],
 )
-def test_a_keypoint_has_the_colour_of_its_side(keypoint: int, colour: draw.Colour) -> None:
+def test_a_keypoint_has_the_colour_of_its_side(keypoint: int, colour: skeletons.Colour) -> None:
     x, y = grid_xy_px()[keypoint].astype(int)
 
     drawn = draw_poses(grey(), [Drawn()])
@@ -119,7 +119,7 @@ def test_of_a_person_without_visible_keypoints_the_box_is_left() -> None:
     drawn = draw_poses(grey(), [Drawn()], visible=[np.zeros(17, bool)], draw_sigma=True)
 
     assert not changed(drawn, grey())[35:205, 25:215].any()
-    assert of_colour(drawn, draw.MIDDLE_RGB)[210:235, 220].all()
+    assert of_colour(drawn, skeletons.MIDDLE_RGB)[210:235, 220].all()
 
 
 def test_each_pose_has_its_own_visible_keypoints() -> None:
@@ -172,7 +172,7 @@ def test_lines_are_thicker_on_larger_people() -> None:
 
     def limb_pixels(which: Drawn) -> int:
         drawn = draw_poses(image, [which])
-        return int(of_colour(drawn, draw.LEFT_RGB).sum())
+        return int(of_colour(drawn, skeletons.LEFT_RGB).sum())
 
     assert limb_pixels(large) > 1.5 * limb_pixels(pose)
 
@@ -180,7 +180,7 @@ def test_lines_are_thicker_on_larger_people() -> None:
 def test_the_sides_of_the_box_are_drawn_where_they_are() -> None:
     drawn = draw_poses(grey(), [Drawn()])
 
-    light = of_colour(drawn, draw.MIDDLE_RGB)
+    light = of_colour(drawn, skeletons.MIDDLE_RGB)
     assert light[210:235, 220].all()
     assert light[240, 30:210].all()
 
@@ -220,14 +220,14 @@ def test_a_one_pixel_image_is_drawn_on() -> None:
 
 def test_an_image_of_floats_is_refused() -> None:
     with pytest.raises(ArrayError, match="expected uint8, got float64"):
-        draw.draw_poses(np.zeros((5, 5, 3)), [], visible=[])  # type: ignore[arg-type] # what is refused
+        skeletons.draw_poses(np.zeros((5, 5, 3)), [], visible=[])  # type: ignore[arg-type] # what is refused
 
 
 def test_a_tile_shows_the_box_grown_to_the_network_shape() -> None:
     image = grey(400, 400, level=0)
     image[100:300, 125:275] = 250
 
-    tile = draw.person_tile(
+    tile = skeletons.person_tile(
         image,
         None,
         box_xyxy_px=box(125, 100, 275, 300),
@@ -250,7 +250,7 @@ def test_a_tile_has_labelled_keypoints_in_green_where_they_are() -> None:
     labelled = np.zeros(17, bool)
     labelled[NOSE] = True
 
-    tile = draw.person_tile(
+    tile = skeletons.person_tile(
         grey(400, 400),
         None,
         box_xyxy_px=box(125, 100, 275, 300),
@@ -259,14 +259,14 @@ def test_a_tile_has_labelled_keypoints_in_green_where_they_are() -> None:
         caption="",
     )
 
-    green = np.argwhere(of_colour(tile.image, draw.TRUTH_RGB))
+    green = np.argwhere(of_colour(tile.image, skeletons.TRUTH_RGB))
     assert green.mean(axis=0) == pytest.approx([160, 120], abs=1)
 
 
 def test_a_tile_shows_the_pose_found() -> None:
     labelled = np.zeros(17, bool)
 
-    tile = draw.person_tile(
+    tile = skeletons.person_tile(
         grey(),
         Drawn(),
         box_xyxy_px=Drawn().box_xyxy_px,
@@ -275,14 +275,14 @@ def test_a_tile_shows_the_pose_found() -> None:
         caption="",
     )
 
-    assert of_colour(tile.image, draw.LEFT_RGB).sum() > 50
-    assert of_colour(tile.image, draw.RIGHT_RGB).sum() > 50
+    assert of_colour(tile.image, skeletons.LEFT_RGB).sum() > 50
+    assert of_colour(tile.image, skeletons.RIGHT_RGB).sum() > 50
 
 
 def test_a_contact_sheet_has_tiles_in_rows_with_captions_below() -> None:
-    tiles = [draw.Tile(grey(30, 20, level=200), f"{number}") for number in range(3)]
+    tiles = [skeletons.Tile(grey(30, 20, level=200), f"{number}") for number in range(3)]
 
-    sheet = draw.contact_sheet(tiles, columns=2, gap_px=10)
+    sheet = skeletons.contact_sheet(tiles, columns=2, gap_px=10)
 
     assert sheet.shape == (10 + 2 * (30 + 22 + 10), 10 + 2 * (20 + 10), 3)
     assert (sheet[10:40, 10:30] == 200).all()
@@ -293,4 +293,4 @@ def test_a_contact_sheet_has_tiles_in_rows_with_captions_below() -> None:
 
 def test_a_contact_sheet_of_nothing_is_refused() -> None:
     with pytest.raises(ArrayError, match="at least one"):
-        draw.contact_sheet([])
+        skeletons.contact_sheet([])

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilpose.model import metrics
 from distilpose.model.errors import DataError
+from distilpose.model.measure import accuracy
 from distilpose.model.skeleton import OKS_SIGMAS
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden/rescore_oks_nms.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden/rescore_oks_nms.json").read_text())
 
 SPREAD_XY_PX = np.stack([np.arange(17) * 10.0, np.arange(17) * 5.0], -1).astype(np.float32)
 ALL = np.ones(17, dtype=bool)
@@ -51,7 +51,7 @@ def found(*, image_id: int = 1, score: float = 0.9, shift_px: float = 0.0) -> di
 
 
 def test_oks_of_the_labelled_pose_itself_is_one() -> None:
-    assert metrics.oks(SPREAD_XY_PX, SPREAD_XY_PX, area_px2=100.0) == 1
+    assert accuracy.oks(SPREAD_XY_PX, SPREAD_XY_PX, area_px2=100.0) == 1
 
 
 def test_oks_is_half_at_the_distance_that_the_constants_say() -> None:
@@ -59,7 +59,7 @@ def test_oks_is_half_at_the_distance_that_the_constants_say() -> None:
     half_px = 2 * OKS_SIGMAS * np.sqrt(2 * np.log(2) * area_px2)
     moved = SPREAD_XY_PX + np.stack([half_px, np.zeros(17)], -1)
 
-    assert metrics.oks(moved, SPREAD_XY_PX, area_px2=area_px2) == pytest.approx(0.5)
+    assert accuracy.oks(moved, SPREAD_XY_PX, area_px2=area_px2) == pytest.approx(0.5)
 
 
 def test_oks_counts_only_the_chosen_keypoints() -> None:
@@ -68,29 +68,29 @@ def test_oks_counts_only_the_chosen_keypoints() -> None:
     without_nose = ALL.copy()
     without_nose[0] = False
 
-    assert metrics.oks(moved, SPREAD_XY_PX, area_px2=100.0, counted=without_nose) == 1
-    assert metrics.oks(moved, SPREAD_XY_PX, area_px2=100.0, counted=ALL) == pytest.approx(16 / 17)
+    assert accuracy.oks(moved, SPREAD_XY_PX, area_px2=100.0, counted=without_nose) == 1
+    assert accuracy.oks(moved, SPREAD_XY_PX, area_px2=100.0, counted=ALL) == pytest.approx(16 / 17)
 
 
 def test_oks_of_nobody_counted_is_zero() -> None:
-    assert metrics.oks(SPREAD_XY_PX, SPREAD_XY_PX, area_px2=100.0, counted=~ALL) == 0
+    assert accuracy.oks(SPREAD_XY_PX, SPREAD_XY_PX, area_px2=100.0, counted=~ALL) == 0
 
 
 def test_oks_of_many_found_against_one_has_a_value_each() -> None:
     found_NK2 = np.stack([SPREAD_XY_PX, SPREAD_XY_PX + 1000])
 
-    assert metrics.oks(found_NK2, SPREAD_XY_PX, area_px2=100.0).tolist() == [1, 0]
+    assert accuracy.oks(found_NK2, SPREAD_XY_PX, area_px2=100.0).tolist() == [1, 0]
 
 
 def test_the_published_score_is_the_mean_of_sure_keypoints_times_the_box_score() -> None:
     raw_score = np.full(17, 0.2, np.float32)
     raw_score[:2] = [0.9, 0.5]
 
-    assert metrics.published_score(raw_score, box_score=0.5) == pytest.approx(0.35)
+    assert accuracy.published_score(raw_score, box_score=0.5) == pytest.approx(0.35)
 
 
 def test_the_published_score_without_a_sure_keypoint_is_zero() -> None:
-    assert metrics.published_score(np.full(17, -0.3, np.float32), box_score=0.9) == 0
+    assert accuracy.published_score(np.full(17, -0.3, np.float32), box_score=0.9) == 0
 
 
 @pytest.mark.parametrize("image", ["a", "b"])
@@ -99,13 +99,13 @@ def test_rescoring_and_suppression_equal_the_published_ones(image: str) -> None:
     keypoints = np.array([person["keypoints"] for person in people], np.float32)
     scores = np.array(
         [
-            metrics.published_score(points[:, 2], box_score=person["bbox_score"])
+            accuracy.published_score(points[:, 2], box_score=person["bbox_score"])
             for points, person in zip(keypoints, people, strict=True)
         ]
     )
     areas_px2 = np.array([person["area"] for person in people], np.float32)
 
-    kept = metrics.suppress_duplicates(keypoints[:, :, :2], scores, areas_px2)
+    kept = accuracy.suppress_duplicates(keypoints[:, :, :2], scores, areas_px2)
 
     expected = GOLDEN["kept_in_order"][image]
     assert [people[index]["bbox_id"] for index in kept] == [each["bbox_id"] for each in expected]
@@ -113,7 +113,7 @@ def test_rescoring_and_suppression_equal_the_published_ones(image: str) -> None:
 
 
 def test_nothing_to_suppress_keeps_nothing() -> None:
-    assert metrics.suppress_duplicates(np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0)) == []
+    assert accuracy.suppress_duplicates(np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0)) == []
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_nothing_to_suppress_keeps_nothing() -> None:
 def test_people_are_matched_most_similar_first_and_no_pose_twice(
     similarity: Any, matches: list[int | None]
 ) -> None:
-    assert metrics.match_people(np.array(similarity)) == matches
+    assert accuracy.match_people(np.array(similarity)) == matches
 
 
 def test_pck_counts_keypoints_within_a_fifth_of_the_torso() -> None:
@@ -139,14 +139,14 @@ def test_pck_counts_keypoints_within_a_fifth_of_the_torso() -> None:
     moved[0, 0] += [19, 0]
     moved[0, 1] += [21, 0]
 
-    assert metrics.pck(moved, truth, ALL[None]) == pytest.approx(16 / 17)
+    assert accuracy.pck(moved, truth, ALL[None]) == pytest.approx(16 / 17)
 
 
 def test_pck_leaves_out_people_without_shoulder_or_hip() -> None:
     labelled = ALL[None].copy()
     labelled[0, 5] = False
 
-    assert metrics.pck(SPREAD_XY_PX[None], SPREAD_XY_PX[None], labelled) is None
+    assert accuracy.pck(SPREAD_XY_PX[None], SPREAD_XY_PX[None], labelled) is None
 
 
 def test_pck_counts_a_person_who_was_not_found_as_wrong() -> None:
@@ -154,19 +154,19 @@ def test_pck_counts_a_person_who_was_not_found_as_wrong() -> None:
     lost = truth.copy()
     lost[1] = np.nan
 
-    assert metrics.pck(lost, truth, np.stack([ALL, ALL])) == 0.5
+    assert accuracy.pck(lost, truth, np.stack([ALL, ALL])) == 0.5
 
 
 def test_perfect_poses_have_figures_of_one() -> None:
     truth = truth_of(labelled_person(area=5000.0), labelled_person(image_id=2, number=2, area=1e4))
 
-    figures = metrics.coco_figures(truth, [found(), found(image_id=2)])
+    figures = accuracy.coco_figures(truth, [found(), found(image_id=2)])
 
     assert list(asdict(figures).values()) == pytest.approx([1] * 6)
 
 
 def test_a_pose_a_little_off_passes_the_low_thresholds_only() -> None:
-    figures = metrics.coco_figures(truth_of(labelled_person()), [found(shift_px=6.0)])
+    figures = accuracy.coco_figures(truth_of(labelled_person()), [found(shift_px=6.0)])
 
     assert figures.ap50 == pytest.approx(1)
     assert figures.ap75 == 0
@@ -175,7 +175,7 @@ def test_a_pose_a_little_off_passes_the_low_thresholds_only() -> None:
 
 
 def test_figures_of_a_size_that_nobody_has_are_none() -> None:
-    figures = metrics.coco_figures(truth_of(labelled_person(area=5000.0)), [found()])
+    figures = accuracy.coco_figures(truth_of(labelled_person(area=5000.0)), [found()])
 
     assert figures.ap_large is None
     assert figures.ap_medium == pytest.approx(1)
@@ -184,7 +184,7 @@ def test_figures_of_a_size_that_nobody_has_are_none() -> None:
 def test_a_pose_on_a_person_without_keypoints_is_ignored() -> None:
     truth = truth_of(labelled_person(), labelled_person(image_id=2, number=2, visibility=0))
 
-    figures = metrics.coco_figures(truth, [found(score=0.5), found(image_id=2, score=0.9)])
+    figures = accuracy.coco_figures(truth, [found(score=0.5), found(image_id=2, score=0.9)])
 
     assert figures.ap == pytest.approx(1)
 
@@ -193,20 +193,20 @@ def test_a_pose_where_nobody_is_costs_precision() -> None:
     truth = truth_of(labelled_person())
     truth["images"].append({"id": 2})
 
-    figures = metrics.coco_figures(truth, [found(score=0.5), found(image_id=2, score=0.9)])
+    figures = accuracy.coco_figures(truth, [found(score=0.5), found(image_id=2, score=0.9)])
 
     assert figures.ap == pytest.approx(0.5)
 
 
 def test_no_results_have_figures_of_zero() -> None:
-    assert metrics.coco_figures(truth_of(labelled_person()), []).ap == 0
+    assert accuracy.coco_figures(truth_of(labelled_person()), []).ap == 0
 
 
 def test_coco_figures_change_neither_argument() -> None:
     truth, results = truth_of(labelled_person()), [found()]
     before = copy.deepcopy((truth, results))
 
-    metrics.coco_figures(truth, results)
+    accuracy.coco_figures(truth, results)
 
     assert (truth, results) == before
 
@@ -217,4 +217,4 @@ def test_a_missing_evaluator_is_named_with_what_installs_it(
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
 
     with pytest.raises(DataError, match=r"pip install 'distilpose\[train\]'"):
-        metrics.coco_figures(truth_of(labelled_person()), [found()])
+        accuracy.coco_figures(truth_of(labelled_person()), [found()])

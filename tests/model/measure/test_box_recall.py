@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distilpose.model.box_recall import BoxRecall, have_box, recall_by_size
+from distilpose.model.measure.box_recall import BoxRecall, have_box, recall_by_size
 
 NOBODY = np.zeros((0, 4), np.float32)
 

@@ -9,9 +9,9 @@ import torch
 
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.configs import NETWORKS, PublishedConfig
-from distilpose.model.cost import measure_speed, network_cost
-from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import ConfigError
+from distilpose.model.measure.cost import measure_speed, network_cost
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 from golden_rules import golden_json
 
 PUBLISHED = {

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from distilpose.model import weights
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
-from distilpose.model.evaluate import evaluate
 from distilpose.model.load import load_models, packaged_student
+from distilpose.model.measure.evaluate import evaluate
 from distilpose.model.networks import build
-from distilpose.model.people import PeopleFolder
 from distilpose.model.predict import Predictor
-from distilpose.model.teacher_engine import TeacherPredictor
+from distilpose.model.runtime.teacher import TeacherPredictor
 from knowing import (
     LEFT,
     LEFT_XYXY,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilpose.model import reliability
+from distilpose.model.data.people import Person, Picture
 from distilpose.model.errors import DataError
-from distilpose.model.evaluate import PersonResult
-from distilpose.model.people import Person, Picture
+from distilpose.model.measure import reliability
+from distilpose.model.measure.evaluate import PersonResult
+from distilpose.model.measure.reliability import Keypoints
 from distilpose.model.predict import Pose
-from distilpose.model.reliability import Keypoints
 
 BOX = (10.0, 10.0, 110.0, 110.0)
 

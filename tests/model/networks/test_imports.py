@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.imports import import_published, import_trunk
+from distilpose.model.networks.imports import import_published, import_trunk
 from distilpose.model.networks.trunk import Trunk, TrunkOut, yolo26n_pose
 from distilpose.model.offline import import_ultralytics
 from golden_rules import filled_state

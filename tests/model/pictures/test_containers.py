@@ -1,7 +1,7 @@
 import pytest
 
 import odd_images
-from distilpose.service.image_containers import (
+from distilpose.model.pictures.containers import (
     exif_orientation,
     first_directory,
     jpeg_segments,

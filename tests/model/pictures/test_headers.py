@@ -2,7 +2,7 @@
 
 import pytest
 
-from distilpose.service.image_header import ImageHeader, reduced_size_wh
+from distilpose.model.pictures.headers import ImageHeader, reduced_size_wh
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from distilpose.service.domain import RawFrame
-from distilpose.service.errors import InvalidRequest, TooLarge
-from distilpose.service.raw_frames import read_header, to_rgb
+from distilpose.model.errors import BadRawFrame, TooManyPixels
+from distilpose.model.pictures.raw import read_header, to_rgb
+from distilpose.model.pictures.source import RawFrame
 from odd_images import Picture, noise
 
 PADDING = 10
@@ -110,11 +110,11 @@ def test_numbers_that_do_not_add_up_are_refused_and_named(
     change: dict[str, object], words: str
 ) -> None:
     sent = replace(RawFrame(bytes(24), "RGB8", 4, 2), **change)  # type: ignore[arg-type]  # names of its fields
-    with pytest.raises(InvalidRequest, match=words):
+    with pytest.raises(BadRawFrame, match=words):
         read_header(sent, max_pixels=100)
 
 
 def test_a_frame_has_the_pixels_that_an_image_may_have() -> None:
     sent = RawFrame(b"", "GRAY8", 4_000_000_000, 4_000_000_000)
-    with pytest.raises(TooLarge, match=r"4000000000x4000000000.*limit is 100"):
+    with pytest.raises(TooManyPixels, match=r"4000000000x4000000000.*limit is 100"):
         read_header(sent, max_pixels=100)

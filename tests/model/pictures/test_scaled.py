@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from distilpose.model.detector import Detections
 from distilpose.model.geometry import CropRegions, Reduction
-from distilpose.service import scaled_decode
-from distilpose.service.image_header import ImageHeader
+from distilpose.model.pictures import scaled
+from distilpose.model.pictures.headers import ImageHeader
+from distilpose.model.runtime.detector import Detections
 
 
 def jpeg(width: int, height: int, orientation: int = 1) -> ImageHeader:
@@ -32,7 +32,7 @@ def of_rows(*rows: float) -> CropRegions:
     ],
 )
 def test_the_long_side_keeps_the_detectors_pixels(size_wh: tuple[int, int], factor: int) -> None:
-    assert scaled_decode.factor_for_detector(jpeg(*size_wh), 640) == factor
+    assert scaled.factor_for_detector(jpeg(*size_wh), 640) == factor
 
 
 @pytest.mark.parametrize(
@@ -49,20 +49,20 @@ def test_the_long_side_keeps_the_detectors_pixels(size_wh: tuple[int, int], fact
     ],
 )
 def test_the_smallest_crop_keeps_its_256_rows(rows: tuple[int, ...], factor: int) -> None:
-    assert scaled_decode.factor_for_crops(jpeg(4000, 3000), of_rows(*rows)) == factor
+    assert scaled.factor_for_crops(jpeg(4000, 3000), of_rows(*rows)) == factor
 
 
 def test_only_jpegs_are_decoded_smaller() -> None:
     for name in ("png", "webp", "bmp", "tiff", "avif", "RGB8", "NV12"):
         header = ImageHeader(name, (9000, 9000), 1)
-        assert scaled_decode.factor_for_detector(header, 640) == 1
-        assert scaled_decode.factor_for_crops(header, of_rows(9000)) == 1
+        assert scaled.factor_for_detector(header, 640) == 1
+        assert scaled.factor_for_crops(header, of_rows(9000)) == 1
 
 
 def test_rows_that_the_whole_image_has_not_are_not_missed() -> None:
-    assert scaled_decode.leaves_rows(of_rows(100), 1)
-    assert not scaled_decode.leaves_rows(of_rows(100, 5000), 2)
-    assert scaled_decode.leaves_rows(of_rows(512), 2)
+    assert scaled.leaves_rows(of_rows(100), 1)
+    assert not scaled.leaves_rows(of_rows(100, 5000), 2)
+    assert scaled.leaves_rows(of_rows(512), 2)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_rows_that_the_whole_image_has_not_are_not_missed() -> None:
 def test_what_is_shown_beyond_an_odd_size_comes_first_where_it_is_mirrored(
     orientation: int, corner_xy_px: tuple[int, int]
 ) -> None:
-    reduction = scaled_decode.reduction_of(jpeg(4001, 3003, orientation), 4)
+    reduction = scaled.reduction_of(jpeg(4001, 3003, orientation), 4)
     assert reduction == Reduction(4, corner_xy_px)
 
 
 def test_boxes_are_clipped_to_the_whole_image_and_dropped_outside() -> None:
     boxes = np.array([[1, 2, 3, 4], [0, 0, 1001, 751], [1000.5, 0, 1001, 9]], np.float32)
     found = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32))
-    whole = scaled_decode.to_whole(found, Reduction(4), (4001, 3003))
+    whole = scaled.to_whole(found, Reduction(4), (4001, 3003))
     np.testing.assert_array_equal(whole.boxes_xyxy_px, [[4, 8, 12, 16], [0, 0, 4001, 3003]])
     np.testing.assert_array_equal(whole.scores, np.array([0.9, 0.8], np.float32))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.detector import Detections, PersonDetector, to_image
 from distilpose.model.errors import ArrayError
 from distilpose.model.letterbox import Letterbox, letterbox
+from distilpose.model.runtime.detector import Detections, PersonDetector, to_image
 from photos import BUS_BOXES_XYXY_PX, ZIDANE_BOXES_XYXY_PX, photo_path
 from precisions import MAX_BOX_SCORE_CHANGE, MIN_IOU, box_changes
 
@@ -200,7 +200,7 @@ def test_one_least_score_for_two_squares_is_refused(small_detector: PersonDetect
 
 
 def test_the_digest_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="distilpose.model.detector"):
+    with caplog.at_level("INFO", logger="distilpose.model.runtime.detector"):
         detector = PersonDetector.load()
 
     assert caplog.messages == [f"detector yolov8n-person, sha256 {detector.sha256}"]

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.detector import MAX_BOXES, Detections, PersonDetector
-from distilpose.model.detector_network import DetectorNetwork
 from distilpose.model.errors import ConfigError, NotFinite
+from distilpose.model.runtime.detector import MAX_BOXES, Detections, PersonDetector
+from distilpose.model.runtime.yolo import DetectorNetwork
 
 
 class Answer(nn.Module):

@@ -4,8 +4,8 @@ import cv2
 import pytest
 import torch
 
-from distilpose.model import devices
 from distilpose.model.errors import ConfigError
+from distilpose.model.runtime import devices
 
 CPU = torch.device("cpu")
 
@@ -65,7 +65,7 @@ def test_openvino_runs_on_an_x86_cpu_in_float32() -> None:
 
 @pytest.mark.usefixtures("on_x86")
 def test_torch_runs_where_openvino_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distilpose.model.openvino_runtime.is_installed", lambda: False)
+    monkeypatch.setattr("distilpose.model.runtime.openvino.graphs.is_installed", lambda: False)
     assert chosen("auto") == "torch"
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from distilpose.model import crop, geometry
-from distilpose.model.engine import PoseEngine, cast_for_inference, powers_of_two
 from distilpose.model.errors import ArrayError, ConfigError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
+from distilpose.model.runtime.engine import PoseEngine, cast_for_inference, powers_of_two
 from distilpose.model.weights import load
 from golden_rules import filled_state, image_batch
 from odd_images import read
@@ -23,7 +23,7 @@ from precisions import (
     pose_changes,
 )
 
-GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN_FOLDER = Path(__file__).parents[2] / "golden"
 CPU = torch.device("cpu")
 
 

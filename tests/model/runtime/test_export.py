@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from calibrations import constant_calibration
-from distilpose.model import crop, geometry, openvino_runtime, weights
+from distilpose.model import crop, geometry, weights
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.engine import PoseArrays, PoseEngine
-from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.errors import ConfigError, WeightsError
-from distilpose.model.export import TOLERANCE, Format, _read_openvino, export
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.export import TOLERANCE, Format, _read_openvino, export
+from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine
 from golden_rules import scaled_error
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
@@ -85,8 +86,8 @@ def test_an_openvino_file_answers_as_torch_and_brings_its_card(
     loaded = packaged()
     assert export(loaded, path, "openvino") <= TOLERANCE
 
-    graph = openvino_runtime.read(path)
-    answers = openvino_runtime.compiled(graph, threads=1)(CROPS_BHWC)
+    graph = graphs.read(path)
+    answers = graphs.compiled(graph, threads=1)(CROPS_BHWC)
 
     for ours, expected in zip(answers, by_torch, strict=True):
         assert scaled_error(ours, expected) <= TOLERANCE
@@ -116,8 +117,8 @@ def test_an_openvino_file_of_a_student_on_the_trunk_answers_as_torch(
     tmp_path: Path, on_trunk: weights.Weights, people: int
 ) -> None:
     export(on_trunk, tmp_path / "n.xml", "openvino")
-    graph = openvino_runtime.read(tmp_path / "n.xml")
-    answers = openvino_runtime.compiled(graph, threads=1)(CROPS_BHWC[:people])
+    graph = graphs.read(tmp_path / "n.xml")
+    answers = graphs.compiled(graph, threads=1)(CROPS_BHWC[:people])
     expected = answers_of_torch(on_trunk, CROPS_BHWC[:people])
     for ours, want in zip(answers, expected, strict=True):
         assert scaled_error(ours, want) <= TOLERANCE
@@ -140,7 +141,7 @@ def test_an_onnx_file_of_a_student_on_the_trunk_answers_as_torch(
 def test_a_file_that_answers_otherwise_is_not_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distilpose.model.export.TOLERANCE", 0.0)
+    monkeypatch.setattr("distilpose.model.runtime.export.TOLERANCE", 0.0)
     path = tmp_path / "student.xml"
     path.write_text("before")
     with pytest.raises(WeightsError, match=r"student\.xml: differs from torch by \d"):
@@ -159,7 +160,7 @@ def test_a_file_that_answers_with_no_number_is_refused(
         answers[field].flat[0] = value
         return answers
 
-    monkeypatch.setattr("distilpose.model.export._read_openvino", spoiled)
+    monkeypatch.setattr("distilpose.model.runtime.export._read_openvino", spoiled)
     with pytest.raises(WeightsError, match=r"differs from torch by (nan|inf)"):
         export(packaged(), tmp_path / "student.xml", "openvino")
     assert not list(tmp_path.iterdir())
@@ -189,7 +190,9 @@ def test_a_teacher_is_not_exported(tmp_path: Path) -> None:
 def test_what_onnx_needs_is_named_where_it_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distilpose.model.export._ONNX_PACKAGES", ("onnx", "no_such_package"))
+    monkeypatch.setattr(
+        "distilpose.model.runtime.export._ONNX_PACKAGES", ("onnx", "no_such_package")
+    )
     with pytest.raises(ConfigError, match=r"needs no_such_package: pip install .*\[export\]"):
         export(packaged(), tmp_path / "student.onnx", "onnx")
 

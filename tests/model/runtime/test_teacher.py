@@ -12,8 +12,8 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.errors import ArrayError
 from distilpose.model.heatmaps import heatmap_target
 from distilpose.model.networks import Teacher, build
+from distilpose.model.runtime.teacher import TeacherEngine, TeacherPredictor
 from distilpose.model.skeleton import KEYPOINT_NAMES
-from distilpose.model.teacher_engine import TeacherEngine, TeacherPredictor
 from golden_rules import filled_state
 
 CPU = torch.device("cpu")

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from distilpose.model.detector import PersonDetector
-from distilpose.model.detector_network import (
+from distilpose.model.errors import WeightsError
+from distilpose.model.offline import import_ultralytics
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.yolo import (
     PACKAGED,
     load_network,
     person_network,
 )
-from distilpose.model.errors import WeightsError
-from distilpose.model.offline import import_ultralytics
 from distilpose.model.weights import read_card, read_tensors, write_tensors
 
 
@@ -211,7 +211,7 @@ def process_settings():
 
 TEMP = os.path.realpath(os.environ["TMPDIR"])
 OWN = ("YOLO_", "ULTRALYTICS_")
-from distilpose.model.detector import PersonDetector
+from distilpose.model.runtime.detector import PersonDetector
 before = process_settings()
 sys.addaudithook(watch)
 image = numpy.zeros((64, 64, 3), numpy.uint8)

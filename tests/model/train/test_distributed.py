@@ -14,7 +14,7 @@ import sys
 import torch
 from distilpose.model.networks import build
 from distilpose.model.train import distributed
-from distilpose.model.train.batch import TrainBatch
+from distilpose.model.train.feed.batch import TrainBatch
 from distilpose.model.train.helpers import Helped
 from distilpose.model.train.settings import LossSettings
 from distilpose.model.train.objectives import student_objective, teacher_objective

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from distilpose.model.draw import TRUTH_RGB
-from distilpose.model.people import PeopleFolder
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.drawing.skeletons import TRUTH_RGB
 from distilpose.model.train import examples
-from distilpose.model.train.cache import EVALUATION, build_cache
-from distilpose.model.train.loader import Loader
+from distilpose.model.train.feed.cache import EVALUATION, build_cache
+from distilpose.model.train.feed.loader import Loader
 from tiny_people import write_people
 
 TILE_WH = (240, 320)

@@ -16,8 +16,8 @@ from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train import checkpoint
+from distilpose.model.train.checkpoint import TRAINING_DATA
 from distilpose.model.train.loop import Run, TrainingFailed
-from distilpose.model.train.origin import TRAINING_DATA
 from distilpose.model.train.prepare import prepare
 from distilpose.model.train.settings import load_run
 from distilpose.model.train.validate import EarlyFigures

@@ -12,7 +12,7 @@ from distilpose.model import networks
 from distilpose.model.configs import network_config
 from distilpose.model.networks import TeacherOut
 from distilpose.model.train import losses
-from distilpose.model.train.batch import TrainBatch
+from distilpose.model.train.feed.batch import TrainBatch
 from distilpose.model.train.helpers import Helped
 from distilpose.model.train.objectives import (
     Terms,

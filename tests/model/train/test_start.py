@@ -16,7 +16,7 @@ from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import build
 from distilpose.model.train import checkpoint
-from distilpose.model.train.origin import TRAINING_DATA, UNKNOWN, Origin
+from distilpose.model.train.checkpoint import TRAINING_DATA, UNKNOWN, Origin
 from distilpose.model.train.settings import DataSettings, RunSettings, TrainSettings
 from distilpose.model.train.start import FROM_NOTHING, frozen_teacher, start_weights
 from distilpose.model.weights import read_card, read_tensors, save, write_tensors

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from distilpose.model.train.batch import TrainBatch
+from distilpose.model.train.feed.batch import TrainBatch
 from distilpose.model.train.settings import OptimiserSettings
 from distilpose.model.train.step import Step, average, make_optimiser
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from distilpose.model import geometry
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.cache import build_cache
-from distilpose.model.train.people_table import PeopleTable
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.train.feed.cache import build_cache
+from distilpose.model.train.feed.table import PeopleTable
 from distilpose.model.train.validate import figures
 from tiny_people import write_people
 

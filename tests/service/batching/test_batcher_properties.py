@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distilpose.service.batcher import Batcher
-from distilpose.service.device import Device
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.device import Device
+from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.errors import DeadlineExceeded, Draining, Internal, Overloaded
-from distilpose.service.outcomes import Outcome
 from fakes import CountingObserver
 from virtual_time import VirtualThread, run_virtually
 

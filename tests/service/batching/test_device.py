@@ -5,10 +5,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from distilpose.service.batcher import Batcher
-from distilpose.service.device import CANARY_SECONDS, STALLED_AFTER_SECONDS, Device, DeviceLost
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.device import (
+    CANARY_SECONDS,
+    STALLED_AFTER_SECONDS,
+    Device,
+    DeviceLost,
+)
+from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.errors import Draining, Internal
-from distilpose.service.outcomes import Outcome
 from fakes import CountingObserver
 from virtual_time import VirtualThread, run_virtually
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
-from distilpose.service.batcher import Batcher
-from distilpose.service.device import Device, DeviceLost
-from distilpose.service.outcomes import Outcome
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.device import Device, DeviceLost
+from distilpose.service.batching.outcomes import Outcome
 from fakes import CountingObserver
 from virtual_time import VirtualThread, run_virtually
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from distilpose.service.room import Places, Room
+from distilpose.service.batching.room import Places, Room
 
 
 async def queue(room: Room, *items: int, leaving: int = 0) -> list["asyncio.Task[Places]"]:

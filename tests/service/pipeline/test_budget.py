@@ -2,7 +2,7 @@
 
 import asyncio
 
-from distilpose.service.budget import ByteBudget
+from distilpose.service.pipeline.budget import ByteBudget
 
 
 async def test_those_who_do_not_fit_wait_their_turn() -> None:

@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from calibrations import constant_calibration
 from distilpose.model.calibration import Calibration
-from distilpose.model.detector import Detections
-from distilpose.model.engine import PoseArrays
-from distilpose.service.batcher import Batcher
-from distilpose.service.budget import ByteBudget
-from distilpose.service.device import Device
-from distilpose.service.domain import EncodedImage, Options, PoseAnswer, PoseRequest
+from distilpose.model.pictures.source import EncodedImage
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.runtime.engine import PoseArrays
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.device import Device
+from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.errors import (
     DeadlineExceeded,
     Draining,
@@ -27,10 +27,11 @@ from distilpose.service.errors import (
     TooLarge,
     UndecodableImage,
 )
-from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import Pipeline
-from distilpose.service.stages import DetectItem
-from distilpose.service.traffic import Traffic
+from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.pipeline import Pipeline
+from distilpose.service.pipeline.stages import DetectItem
+from distilpose.service.pipeline.traffic import Traffic
+from distilpose.service.telemetry.metrics import Metrics
 from odd_images import encode
 
 WHITE = encode(np.full((100, 200, 3), 255, np.uint8), "png")

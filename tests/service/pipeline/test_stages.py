@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from distilpose.model.detector import Detections
-from distilpose.model.engine import PoseArrays
 from distilpose.model.errors import ArrayError, DeviceFault, NotFinite, OutOfDeviceMemory
-from distilpose.service.stages import DetectItem, kind_of, run_detector, run_student
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.runtime.engine import PoseArrays
+from distilpose.service.pipeline.stages import DetectItem, kind_of, run_detector, run_student
 
 
 class SquareLog:

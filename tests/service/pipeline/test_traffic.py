@@ -2,7 +2,7 @@
 
 import pytest
 
-from distilpose.service.traffic import Traffic
+from distilpose.service.pipeline.traffic import Traffic
 
 
 def test_an_image_counts_for_the_stage_it_is_on_its_way_to() -> None:

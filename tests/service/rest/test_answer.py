@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from distilpose.model.predict import Pose
 from distilpose.service.domain import ImageAnswer, Options
 from distilpose.service.errors import UndecodableImage
-from distilpose.service.rest_errors import STATUSES
-from distilpose.service.schemas_answer import ImageOut, images_out
+from distilpose.service.rest.answer import ImageOut, images_out
+from distilpose.service.rest.errors import STATUSES
 
 OPTIONS = Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.5)
 

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from distilpose.service.errors import InvalidRequest
-from distilpose.service.rest_caller import timeout_seconds, while_waiting
+from distilpose.service.rest.caller import timeout_seconds, while_waiting
 
 
 def request(

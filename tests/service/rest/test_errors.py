@@ -3,7 +3,7 @@
 import json
 
 from distilpose.service import errors
-from distilpose.service.rest_errors import STATUSES, problem
+from distilpose.service.rest.errors import STATUSES, problem
 
 
 def kinds(base: type[errors.ServiceError] = errors.ServiceError) -> set[type[errors.ServiceError]]:

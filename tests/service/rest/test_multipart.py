@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilpose.service.errors import InvalidRequest, TooLarge
-from distilpose.service.rest_multipart import Part, read_parts
+from distilpose.service.rest.multipart import Part, read_parts
 
 BOUNDARY = "--x"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilpose.service.errors import InvalidOptions, InvalidRequest
-from distilpose.service.schemas_request import parse_body, parse_options_json, parse_options_query
+from distilpose.service.rest.request import parse_body, parse_options_json, parse_options_query
 from distilpose.service.settings import Settings
 
 

@@ -8,7 +8,7 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]  # no
 )
 
 from distilpose.service import errors
-from distilpose.service.grpc_errors import CODES, status
+from distilpose.service.rpc.errors import CODES, status
 
 
 def kinds(base: type[errors.ServiceError] = errors.ServiceError) -> set[type[errors.ServiceError]]:

@@ -13,13 +13,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry
 
-from distilpose.service.auth import ApiKeys
 from distilpose.service.errors import TooLarge
-from distilpose.service.grpc_interceptor import CallInterceptor
-from distilpose.service.logs import request_id
-from distilpose.service.metrics import Metrics
-from distilpose.service.traces import NoTraces, Traces
-from distilpose.service.traces_otel import OtelTraces
+from distilpose.service.rpc.interceptor import CallInterceptor
+from distilpose.service.security.keys import ApiKeys
+from distilpose.service.telemetry.logs import request_id
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.telemetry.traces import NoTraces, Traces
+from distilpose.service.telemetry.traces_otel import OtelTraces
 
 ESTIMATE = "/distilpose.v1.PoseService/EstimatePose"
 STREAM = "/distilpose.v1.PoseService/StreamPose"

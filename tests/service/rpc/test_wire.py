@@ -3,22 +3,21 @@
 import numpy as np
 import pytest
 
+from distilpose.model.pictures.source import EncodedImage, RawFrame
 from distilpose.model.predict import Pose
 from distilpose.model.skeleton import KEYPOINT_NAMES
-from distilpose.service import wire
 from distilpose.service.domain import (
-    EncodedImage,
     Frame,
     FrameAnswer,
     ImageAnswer,
     ModelDescription,
     Options,
     PoseAnswer,
-    RawFrame,
     StreamOptions,
     Timing,
 )
 from distilpose.service.errors import InvalidOptions, InvalidRequest, UndecodableImage
+from distilpose.service.rpc import wire
 from distilpose.v1 import pose_pb2
 
 OPTIONS = Options(min_box_score=0.25, max_people=5, min_keypoint_score=0.5)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from distilpose.service.auth import ApiKeys
 from distilpose.service.errors import Unauthenticated
+from distilpose.service.security.keys import ApiKeys
 from distilpose.service.settings import SecuritySettings, SettingsError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import SecuritySettings, SettingsError
-from distilpose.service.tls import TlsFiles
 
 AUTHORITY = trustme.CA()
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from distilpose.service.security.watched_files import WatchedFiles
 from distilpose.service.settings import SettingsError
-from distilpose.service.watched_files import WatchedFiles
 
 
 def reader(path: Path) -> WatchedFiles[str]:

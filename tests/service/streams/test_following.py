@@ -8,18 +8,12 @@ import numpy as np
 import pytest
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.metrics import oks
+from distilpose.model.measure.accuracy import oks
+from distilpose.model.pictures.source import EncodedImage
 from distilpose.model.predict import Pose
-from distilpose.service.domain import (
-    EncodedImage,
-    Frame,
-    ImageAnswer,
-    Options,
-    PoseAnswer,
-    StreamOptions,
-)
+from distilpose.service.domain import Frame, ImageAnswer, Options, PoseAnswer, StreamOptions
 from distilpose.service.errors import InvalidOptions, UndecodableImage
-from distilpose.service.following import Follower
+from distilpose.service.streams.following import Follower
 from moving_people import COAT
 
 POSE = Options(min_box_score=0.25, max_people=5, min_keypoint_score=0.3)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from distilpose.model.predict import Pose
-from distilpose.service.smoothing import Smoother
+from distilpose.service.streams.smoothing import Smoother
 
 FRAME_MS = 40.0
 STANDING_XY_PX = np.random.default_rng(2).uniform(100, 300, (17, 2)).astype(np.float32)

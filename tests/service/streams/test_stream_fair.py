@@ -13,23 +13,17 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from cameras import WINDOW, Bench, Camera, frame
-from distilpose.model.detector import Detections
-from distilpose.model.engine import PoseArrays
-from distilpose.service.batcher import Batcher
-from distilpose.service.budget import ByteBudget
-from distilpose.service.device import Device
-from distilpose.service.domain import (
-    EncodedImage,
-    Frame,
-    FrameAnswer,
-    Options,
-    PoseAnswer,
-    PoseRequest,
-)
-from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import Pipeline
-from distilpose.service.stages import DetectItem
-from distilpose.service.traffic import Traffic
+from distilpose.model.pictures.source import EncodedImage
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.runtime.engine import PoseArrays
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.device import Device
+from distilpose.service.domain import Frame, FrameAnswer, Options, PoseAnswer, PoseRequest
+from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.pipeline import Pipeline
+from distilpose.service.pipeline.stages import DetectItem
+from distilpose.service.pipeline.traffic import Traffic
+from distilpose.service.telemetry.metrics import Metrics
 from odd_images import encode
 from virtual_time import VirtualThread, run_virtually
 

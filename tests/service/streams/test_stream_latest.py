@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from cameras import Bench, Camera, Estimate, answered, frame
-from distilpose.service.domain import (
-    EncodedImage,
-    Frame,
-    FrameAnswer,
-    ImageAnswer,
-    Options,
-    PoseAnswer,
-)
+from distilpose.model.pictures.source import EncodedImage
+from distilpose.service.domain import Frame, FrameAnswer, ImageAnswer, Options, PoseAnswer
 from distilpose.service.errors import Draining, InvalidRequest, UndecodableImage
 from distilpose.service.life import State
 from virtual_time import run_virtually

@@ -7,7 +7,7 @@ import pytest
 
 from distilpose.model.arrays import FloatArray
 from distilpose.model.predict import Pose
-from distilpose.service.tracking import FORGOTTEN_AFTER_MS, Tracker
+from distilpose.service.streams.tracking import FORGOTTEN_AFTER_MS, Tracker
 from moving_people import COAT, WALKS, Clip, Person, timestamp_ms
 
 STANDING_XY_PX = (COAT.keypoints_xy_px - COAT.outline_xy_px.min(0)).astype(np.float32)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from distilpose.service.logs import (
+from distilpose.service.telemetry.logs import (
     ConsoleFormatter,
     JsonFormatter,
     request_context,

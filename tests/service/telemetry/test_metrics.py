@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from distilpose.model.predict import Pose
 from distilpose.service.domain import ImageAnswer, PoseAnswer, Timing
 from distilpose.service.errors import UndecodableImage
-from distilpose.service.metrics import DROP_REASONS, Metrics
+from distilpose.service.telemetry.metrics import DROP_REASONS, Metrics
 
 
 def made() -> tuple[Metrics, CollectorRegistry]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilpose.service.outcomes import Outcome
-from distilpose.service.spans import Spans, covered_seconds
+from distilpose.service.batching.outcomes import Outcome
+from distilpose.service.telemetry.spans import Spans, covered_seconds
 
 
 @pytest.mark.parametrize(

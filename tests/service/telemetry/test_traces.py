@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from distilpose.service import traces, traces_otel
-from distilpose.service.spans import Spans
-from distilpose.service.traces import NoTraces, from_environment
+from distilpose.service.telemetry import traces, traces_otel
+from distilpose.service.telemetry.spans import Spans
+from distilpose.service.telemetry.traces import NoTraces, from_environment
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 

@@ -9,10 +9,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from distilpose.service import traces
-from distilpose.service.outcomes import Outcome
-from distilpose.service.spans import Spans
-from distilpose.service.traces_otel import OtelTraces
+from distilpose.service.batching.outcomes import Outcome
+from distilpose.service.telemetry import traces
+from distilpose.service.telemetry.spans import Spans
+from distilpose.service.telemetry.traces_otel import OtelTraces
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

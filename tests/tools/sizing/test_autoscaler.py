@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scaling.autoscaler import Autoscaler, PodValues, wanted_for
+from sizing.autoscaler import Autoscaler, PodValues, wanted_for
 
 VALUES: dict[str, Any] = {
     "minReplicas": 1,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scaling.day import DAY_SECONDS, made_load, photos
+from sizing.day import DAY_SECONDS, made_load, photos
 
 
 def test_the_day_has_a_quiet_night_a_busy_noon_and_bursts() -> None:

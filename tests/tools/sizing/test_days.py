@@ -2,7 +2,7 @@
 
 import pytest
 
-from scaling.days import (
+from sizing.days import (
     LATE,
     MEASURED,
     PEOPLE,
@@ -12,7 +12,7 @@ from scaling.days import (
     answered_waits,
     lived,
 )
-from scaling.fleet import QUEUE, Start
+from sizing.fleet import QUEUE, Start
 
 TEN_MINUTES = 600
 ALERTS = VALUES["prometheusRule"]

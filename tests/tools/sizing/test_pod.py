@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from scaling.autoscaler import SYNC_SECONDS
-from scaling.day import Numbers
-from scaling.days import MEASURED, PEOPLE
-from scaling.pod import Pod, queue_seconds_at_most, waits_of
+from sizing.autoscaler import SYNC_SECONDS
+from sizing.day import Numbers
+from sizing.days import MEASURED, PEOPLE
+from sizing.pod import Pod, queue_seconds_at_most, waits_of
 
 
 def numbers(*values: float) -> Numbers:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scaling import sizing
-from scaling.sizing import StageTimes
+from sizing import sizing
+from sizing.sizing import StageTimes
 
 TIMES = StageTimes(decode=0.003, detect=0.02, pose=0.01)
 

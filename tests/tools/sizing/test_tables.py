@@ -1,10 +1,10 @@
 """The tables of docs/scaling.md say what the code says."""
 
-from scaling import tables
+from sizing import tables
 
 
 def test_the_document_has_every_table_as_it_is_now() -> None:
     text = tables.DOCUMENT.read_text("utf-8")
     for name in tables.TABLES:
         assert text.count(f"<!-- table: {name} -->") == 1
-    assert tables.written(text) == text, "PYTHONPATH=tests python -m scaling.tables"
+    assert tables.written(text) == text, "PYTHONPATH=tools python -m sizing.tables"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from distilpose.model.data_rules import (
+from distilpose.model.data.duplicates import Fingerprint, Twin, content_of, look_of, twins
+from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.data.rules import (
     DUPLICATE,
     MISSING,
     RULES,
@@ -16,9 +18,7 @@ from distilpose.model.data_rules import (
     Rule,
     person_breaches,
 )
-from distilpose.model.duplicates import Fingerprint, Twin, content_of, look_of, twins
 from distilpose.model.errors import DataError
-from distilpose.model.people import PeopleFolder, Person, Picture
 
 _READER_THREADS: Final = 2
 

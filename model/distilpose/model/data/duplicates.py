@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.people import Picture, coco_ids
+from distilpose.model.data.people import Picture, coco_ids
 
 MAX_DIFFERENT_BITS: Final = 24
 """Of a look's 256: within it stay nearly all copies of half the size and low quality."""

@@ -8,10 +8,10 @@ import numpy as np
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.calibration import Samples, right_within_px
-from distilpose.model.engine import PoseEngine
+from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.errors import DataError
-from distilpose.model.people import PeopleFolder, Person, Picture
-from distilpose.model.train.cache import HOLDOUT_EVERY
+from distilpose.model.runtime.engine import PoseEngine
+from distilpose.model.train.feed.cache import HOLDOUT_EVERY
 
 TRUSTED_LABELS: Final = ("human", "mixed")
 """Labels that people had a hand in; what a network said of a picture calibrates no other."""

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.people import Person
+from distilpose.model.data.people import Person
 from distilpose.model.skeleton import KEYPOINT_NAMES
 
 BOX_SLACK_PX: Final = 2.0

@@ -6,15 +6,15 @@ from typing import Final, TypeVar
 import cv2
 import numpy as np
 
-from distilpose.model import draw
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_WIDTH
-from distilpose.model.data_check import Finding, Report
-from distilpose.model.draw import Tile
+from distilpose.model.data.check import Finding, Report
+from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.drawing import skeletons
+from distilpose.model.drawing.skeletons import Tile
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import crop_regions, image_to_crop_affine
 from distilpose.model.letterbox import letterbox
-from distilpose.model.people import PeopleFolder, Person, Picture
 from distilpose.model.skeleton import MIRROR_PAIRS
 
 _THUMBNAIL_PX: Final = 120
@@ -49,7 +49,7 @@ def sheet(
         _person_tile(people_folder, picture, person, f"random  {picture.id}")
         for picture, person in _some(_labelled(report), at_random)
     ]
-    return draw.contact_sheet([tile for tile in tiles if tile is not None])
+    return skeletons.contact_sheet([tile for tile in tiles if tile is not None])
 
 
 def _some(everything: Sequence[_Any], count: int) -> list[_Any]:
@@ -94,7 +94,7 @@ def _person_tile(
         image_HWC = people_folder.read(picture)
     except DataError:
         return None
-    tile = draw.person_tile(
+    tile = skeletons.person_tile(
         image_HWC,
         None,
         box_xyxy_px=person.box_xyxy_px,
@@ -112,7 +112,7 @@ def _mark_sides(tile_HWC: ImageHWC, person: Person) -> None:
     affine = image_to_crop_affine(center, size[0]) * (tile_HWC.shape[1] / CROP_WIDTH)
     xy_tile_px = np.rint(person.keypoints_xy_px @ affine[:, :2].T + affine[:, 2]).astype(int)
     for pair in MIRROR_PAIRS:
-        for index, colour in zip(pair, (draw.LEFT_RGB, draw.RIGHT_RGB), strict=True):
+        for index, colour in zip(pair, (skeletons.LEFT_RGB, skeletons.RIGHT_RGB), strict=True):
             if person.visibility[index] > 0:
                 x, y = xy_tile_px[index].tolist()
                 cv2.circle(tile_HWC, (x, y), _MARK_RADIUS_PX, colour, cv2.FILLED, cv2.LINE_AA)

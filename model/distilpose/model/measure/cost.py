@@ -10,8 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, network_config
-from distilpose.model.engine import PoseEngine
 from distilpose.model.networks import construct
+from distilpose.model.runtime.engine import PoseEngine
 
 _LEAST_RUNS: Final = 3
 

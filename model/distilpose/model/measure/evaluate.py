@@ -12,13 +12,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from distilpose.model import box_recall, metrics
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.box_recall import BoxRecall
-from distilpose.model.errors import DataError
-from distilpose.model.geometry import crop_regions
-from distilpose.model.metrics import CocoFigures
-from distilpose.model.people import (
+from distilpose.model.data.people import (
     PERSON_CATEGORY_ID,
     PeopleFolder,
     Person,
@@ -26,6 +21,11 @@ from distilpose.model.people import (
     coco_document,
     coco_ids,
 )
+from distilpose.model.errors import DataError
+from distilpose.model.geometry import crop_regions
+from distilpose.model.measure import accuracy, box_recall
+from distilpose.model.measure.accuracy import CocoFigures
+from distilpose.model.measure.box_recall import BoxRecall
 from distilpose.model.predict import Pose, Predictor
 from distilpose.model.skeleton import KEYPOINT_COUNT
 
@@ -90,8 +90,8 @@ class Report:
             else f"the detector's, from score {self.min_box_score:g}"
         )
         published = (
-            f"box score x mean of raw keypoint scores above {metrics.SURE_RAW_SCORE}, "
-            f"without poses of OKS above {metrics.DUPLICATE_OKS} to a better one"
+            f"box score x mean of raw keypoint scores above {accuracy.SURE_RAW_SCORE}, "
+            f"without poses of OKS above {accuracy.DUPLICATE_OKS} to a better one"
         )
         pck = "share of the distance from left shoulder to right hip, where both are labelled"
         recall = [box_recall.protocol(self.min_box_score)] if self.box_recall else []
@@ -102,7 +102,7 @@ class Report:
             f"Flip test: {'on' if self.flip_test else 'off'}.",
             f"Ranking published: {published}.",
             "Ranking served: poses and scores as the service answers them.",
-            f"PCK@{metrics.PCK_FRACTION}: {pck}.",
+            f"PCK@{accuracy.PCK_FRACTION}: {pck}.",
             "PCK and mean OKS count people who were not found as wrong.",
         ]
 
@@ -168,7 +168,7 @@ def evaluate(
         on_progress(len(poses_by_picture), len(pictures))
     ground_truth = coco_document(pictures)
     published, served = (
-        metrics.coco_figures(ground_truth, _entries(pictures, poses_by_picture, rank))
+        accuracy.coco_figures(ground_truth, _entries(pictures, poses_by_picture, rank))
         for rank in (_rank_published, _rank_served)
     )
     return Report(
@@ -225,13 +225,13 @@ def _person_results(
     found_NK2 = np.array([pose.keypoints_xy_px for pose in poses]).reshape(-1, KEYPOINT_COUNT, 2)
     similarity = np.zeros((len(people), len(poses)))
     for row, person in enumerate(people):
-        similarity[row] = metrics.oks(
+        similarity[row] = accuracy.oks(
             found_NK2,
             person.keypoints_xy_px,
             area_px2=person.area_px2,
             counted=person.visibility > 0,
         )
-    matches = list(range(len(people))) if one_for_one else metrics.match_people(similarity)
+    matches = list(range(len(people))) if one_for_one else accuracy.match_people(similarity)
     have_box = [None] * len(people) if one_for_one else _have_box(people, poses)
     return [
         PersonResult(picture, person, None, 0.0, has_box)
@@ -256,9 +256,9 @@ _Ranking: TypeAlias = Callable[[Sequence[Pose]], list[tuple[Pose, float]]]
 def _rank_published(poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
     if not poses:
         return []
-    scores = [metrics.published_score(each.raw_score, box_score=each.box_score) for each in poses]
+    scores = [accuracy.published_score(each.raw_score, box_score=each.box_score) for each in poses]
     regions = crop_regions(np.array([pose.box_xyxy_px for pose in poses]))
-    kept = metrics.suppress_duplicates(
+    kept = accuracy.suppress_duplicates(
         np.array([pose.keypoints_xy_px for pose in poses]),
         np.array(scores),
         regions.sizes_wh_px.prod(axis=1),
@@ -288,7 +288,7 @@ def _entries(
 def _pck(results: Sequence[PersonResult]) -> float | None:
     lost = np.full((KEYPOINT_COUNT, 2), np.nan, np.float32)
     found = [result.pose.keypoints_xy_px if result.pose is not None else lost for result in results]
-    return metrics.pck(
+    return accuracy.pck(
         np.array(found),
         np.array([result.person.keypoints_xy_px for result in results]),
         np.array([result.person.visibility > 0 for result in results]),

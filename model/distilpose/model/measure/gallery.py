@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from distilpose.model import draw
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.encode import encode
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.drawing import skeletons
+from distilpose.model.drawing.encode import encode
 from distilpose.model.errors import ConfigError
-from distilpose.model.evaluate import PersonResult, Report
-from distilpose.model.people import PeopleFolder
+from distilpose.model.measure.evaluate import PersonResult, Report
 
 WORST: Final = 20
 """So many of the worst people are drawn."""
@@ -79,7 +79,7 @@ def sheet(people_folder: PeopleFolder, results: Sequence[PersonResult]) -> Image
 
     """
     tiles = [
-        draw.person_tile(
+        skeletons.person_tile(
             people_folder.read(result.picture),
             result.pose,
             box_xyxy_px=result.person.box_xyxy_px,
@@ -89,7 +89,7 @@ def sheet(people_folder: PeopleFolder, results: Sequence[PersonResult]) -> Image
         )
         for result in results
     ]
-    return draw.contact_sheet(tiles)
+    return skeletons.contact_sheet(tiles)
 
 
 def _file_name(rank: int, result: PersonResult) -> str:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from distilpose.model.calibration import MEAN_ERROR, right_within_px
 from distilpose.model.errors import DataError
-from distilpose.model.evaluate import PersonResult
+from distilpose.model.measure.evaluate import PersonResult
 
 BINS: Final = 15
 """Of equal mass: each holds as much weight of keypoints as the others."""

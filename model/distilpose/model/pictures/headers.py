@@ -1,6 +1,44 @@
-"""What is known of an image before it is decoded. Knows no bytes and no pixels."""
+"""What pictures say of themselves before a pixel is decoded: format, size, and which way up.
 
+The bytes decide the format. Of animations and files with several pages the first picture counts; a
+phone's MPO counts as the JPEG that it starts with.
+"""
+
+import io
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import simplejpeg
+from PIL import ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
+from distilpose.model.formats import ACCEPTED, not_accepted, sniff
+from distilpose.model.pictures.containers import (
+    exif_orientation,
+    first_directory,
+    jpeg_segments,
+    pixels_only_avif,
+    pixels_only_png,
+    pixels_only_tiff,
+    png_chunks,
+    webp_chunks,
+)
+
+SizeAndOrientation: TypeAlias = tuple[tuple[int, int], int]
+
+_APP1: Final = 0xE1
+_UNREADABLE_JPEGS: Final = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG", 0xF7: "JPEG-LS"}
+_BASELINE_AND_KIN: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_BMP_RUN_LENGTHS: Final = frozenset({1, 2})
+_NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _DNG_VERSION = 254, 256, 257, 50706
 
 
 @dataclass(frozen=True)
@@ -8,7 +46,7 @@ class ImageHeader:
     """What a file says about its picture before any pixel is decoded."""
 
     format: str
-    """A key of `image_formats.ACCEPTED`; of a raw frame one of `raw_frames.FORMATS`."""
+    """A key of `formats.ACCEPTED`; of a raw frame one of `raw.FORMATS`."""
     size_wh: tuple[int, int]
     """Width and height as stored, before orientation."""
     orientation: int
@@ -40,3 +78,139 @@ def reduced_size_wh(size_wh: tuple[int, int], factor: int) -> tuple[int, int]:
     """Width and height decoded `factor` times smaller, rounded up as libjpeg does."""
     width, height = size_wh
     return -(-width // factor), -(-height // factor)
+
+
+def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
+    """What the bytes are, how large, and which way up; nothing is decoded.
+
+    Raises:
+        Undecodable: the bytes are no image, or their header is broken or without pixels.
+        NotAccepted: naming the format found and those accepted.
+        TooManyPixels: naming the pixels and the limit.
+
+    """
+    name = sniff(data)
+    with as_undecodable(name):
+        size_wh, orientation = _HEADER_READERS[name](data)
+    header = ImageHeader(name, size_wh, orientation)
+    width, height = size_wh
+    if min(size_wh) <= 0:
+        raise Undecodable(f"the {ACCEPTED[name]} has no pixels: {width}x{height}")
+    check_pixels(size_wh, max_pixels=max_pixels)
+    return header
+
+
+def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
+    """Return if an image may be so large.
+
+    Raises:
+        TooManyPixels: naming the pixels and the limit.
+
+    """
+    width, height = size_wh
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"the image has {width * height} pixels ({width}x{height}), the limit is {max_pixels}"
+        )
+
+
+@contextmanager
+def as_undecodable(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into `Undecodable`, but not a lack of memory."""
+    try:
+        yield
+    except (PictureError, MemoryError):
+        raise
+    except Exception as err:
+        readable = isinstance(err, ValueError | OSError | SyntaxError)
+        reason = " ".join(str(err).split())[:120] if readable else "its structure is broken"
+        raise Undecodable(f"the {ACCEPTED[name]} cannot be decoded: {reason}") from err
+
+
+def _read_jpeg_header(data: bytes) -> SizeAndOrientation:
+    exif = b""
+    for marker, payload in jpeg_segments(data):
+        if marker == _APP1 and payload.startswith(b"Exif\0\0"):
+            exif = exif or payload
+        elif marker in _UNREADABLE_JPEGS:
+            raise not_accepted(_UNREADABLE_JPEGS[marker])
+        elif marker in _BASELINE_AND_KIN and payload[:1] == b"\x0c":
+            raise not_accepted("12-bit JPEG")
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except (ValueError, KeyError) as err:
+        raise ValueError("its header is broken or its chroma subsampling is not supported") from err
+    return (width, height), exif_orientation(exif)
+
+
+def _read_png_header(data: bytes) -> SizeAndOrientation:
+    chunks = dict(png_chunks(data))
+    width, height = struct.unpack_from(">II", data, 16)
+    return (width, height), exif_orientation(chunks.get(b"eXIf", b"")[8:-4])
+
+
+def _read_webp_header(data: bytes) -> SizeAndOrientation:
+    chunks = dict(webp_chunks(data))
+    return _webp_size_wh(data[12:16], data[20:30]), exif_orientation(chunks.get(b"EXIF", b""))
+
+
+def _webp_size_wh(kind: bytes, payload: bytes) -> tuple[int, int]:
+    """*Source:* RFC 9649, sections 2.5 to 2.7; RFC 6386, section 9.1."""
+    if kind == b"VP8X":
+        width_height = payload[4:7], payload[7:10]
+        width, height = (1 + int.from_bytes(field, "little") for field in width_height)
+        return width, height
+    if kind == b"VP8L" and payload[:1] == b"\x2f":
+        (bits,) = struct.unpack_from("<I", payload, 1)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and payload[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", payload, 6)
+        return width & 0x3FFF, height & 0x3FFF
+    raise ValueError("it does not start with a picture")
+
+
+def _read_tiff_header(data: bytes) -> SizeAndOrientation:
+    directory = first_directory(data)
+    # A camera's raw file is a TIFF whose first page is a thumbnail, or nothing that we could read.
+    if directory.number(_NEW_SUBFILE_TYPE, 0) & 1 or _DNG_VERSION in directory.entries:
+        raise not_accepted("a camera's raw file")
+    size_wh = directory.number(_IMAGE_WIDTH, 0), directory.number(_IMAGE_LENGTH, 0)
+    return size_wh, directory.orientation
+
+
+def _read_bmp_header(data: bytes) -> SizeAndOrientation:
+    image = opened(data, "bmp")
+    # Pillow unpacks runs in Python: one small file would hold the interpreter for seconds.
+    if image.info["compression"] in _BMP_RUN_LENGTHS:
+        raise not_accepted("run-length BMP")
+    return image.size, 1
+
+
+def _read_avif_header(data: bytes) -> SizeAndOrientation:
+    image = opened(data, "avif")
+    return image.size, exif_orientation(image.info.get("exif", b""))
+
+
+_HEADER_READERS: Final[dict[str, Callable[[bytes], SizeAndOrientation]]] = {
+    "jpeg": _read_jpeg_header,
+    "png": _read_png_header,
+    "webp": _read_webp_header,
+    "bmp": _read_bmp_header,
+    "tiff": _read_tiff_header,
+    "avif": _read_avif_header,
+}
+
+
+def opened(data: bytes, name: str) -> ImageFile.ImageFile:
+    """The file opened by Pillow's class for its format, which unlike `Image.open` never warns."""
+    match name:
+        case "png":
+            return PngImageFile(io.BytesIO(pixels_only_png(data)))
+        case "webp":
+            return WebPImageFile(io.BytesIO(data))
+        case "bmp":
+            return BmpImageFile(io.BytesIO(data))
+        case "tiff":
+            return TiffImageFile(io.BytesIO(pixels_only_tiff(data)))
+        case _:
+            return AvifImageFile(io.BytesIO(pixels_only_avif(data)))

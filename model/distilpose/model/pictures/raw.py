@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.service.domain import RawFrame
-from distilpose.service.errors import InvalidRequest
-from distilpose.service.image_header import ImageHeader
-from distilpose.service.images import check_pixels
+from distilpose.model.errors import BadRawFrame
+from distilpose.model.pictures.headers import ImageHeader, check_pixels
+from distilpose.model.pictures.source import RawFrame
 
 FORMATS: Final = {"RGB8": 3, "BGR8": 3, "GRAY8": 1, "I420": 1, "NV12": 1}
 """The pixel formats that are accepted, and the bytes of a pixel in the first plane."""
@@ -25,19 +24,19 @@ def read_header(frame: RawFrame, *, max_pixels: int) -> ImageHeader:
     """What the frame says of itself, when its numbers add up.
 
     Raises:
-        InvalidRequest: naming the numbers that do not.
-        TooLarge: naming the pixels and the limit.
+        BadRawFrame: naming the numbers that do not.
+        TooManyPixels: naming the pixels and the limit.
 
     """
     what = f"{frame.width}x{frame.height} {frame.format}"
     if frame.format not in FORMATS:
-        raise InvalidRequest(f"raw frame of {what}; accepted formats: {', '.join(FORMATS)}")
+        raise BadRawFrame(f"raw frame of {what}; accepted formats: {', '.join(FORMATS)}")
     size_wh = frame.width, frame.height
     if min(size_wh) < 1:
-        raise InvalidRequest(f"raw frame of {what}: it has no pixels")
+        raise BadRawFrame(f"raw frame of {what}: it has no pixels")
     check_pixels(size_wh, max_pixels=max_pixels)
     if _stride(frame) < _row_bytes(frame):
-        raise InvalidRequest(
+        raise BadRawFrame(
             f"raw frame of {what}: row_stride_bytes is {frame.row_stride_bytes}, "
             f"a row has {_row_bytes(frame)} bytes"
         )
@@ -45,7 +44,7 @@ def read_header(frame: RawFrame, *, max_pixels: int) -> ImageHeader:
     if frame.format in _WITH_CHROMA:
         expected += 2 * _half(_stride(frame)) * _half(frame.height)
     if len(frame.data) != expected:
-        raise InvalidRequest(
+        raise BadRawFrame(
             f"raw frame of {what} with {_stride(frame)} bytes a row: "
             f"expected {expected} bytes, got {len(frame.data)}"
         )

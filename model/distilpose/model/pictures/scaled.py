@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from distilpose.model.configs import CROP_HEIGHT
-from distilpose.model.detector import Detections
 from distilpose.model.geometry import CropRegions, Reduction, boxes_from_reduced, clip_boxes
-from distilpose.service.image_header import ImageHeader, reduced_size_wh
+from distilpose.model.pictures.headers import ImageHeader, reduced_size_wh
+from distilpose.model.runtime.detector import Detections
 
 FACTORS: Final = (8, 4, 2)
 """By how much libjpeg decodes smaller, in its fast ways."""

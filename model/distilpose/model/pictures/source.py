@@ -1,33 +1,28 @@
-"""Whatever a caller sent as a picture, an encoded image or a raw frame, to one RGB image."""
+"""What a picture comes as: the bytes of a file, or bare pixels. Knows no decoder."""
 
-from distilpose.model.arrays import ImageHWC
-from distilpose.service import images, raw_frames
-from distilpose.service.domain import RawFrame, Source
-from distilpose.service.image_header import ImageHeader
+from dataclasses import dataclass
+from typing import TypeAlias
 
 
-def read_header(source: Source, *, max_pixels: int) -> ImageHeader:
-    """What the source says of itself, within the limit; nothing is decoded.
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """One image as the caller sent it. `id` is the caller's own name for it."""
 
-    Raises:
-        InvalidRequest: a raw frame's numbers do not add up.
-        UndecodableImage: the bytes are no image, or their header is broken.
-        UnsupportedMediaType: the format is known and not accepted.
-        TooLarge: more pixels than the limit.
-
-    """
-    if isinstance(source, RawFrame):
-        return raw_frames.read_header(source, max_pixels=max_pixels)
-    return images.read_header(source.content, max_pixels=max_pixels)
+    content: bytes
+    id: str | int | None = None
 
 
-def decode(source: Source, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
-    """The picture upright in RGB, C-contiguous, perhaps read-only; a JPEG `factor` times smaller.
+@dataclass(frozen=True, slots=True)
+class RawFrame:
+    """One picture as bare pixels. `format` is a key of `raw.FORMATS`, checked there."""
 
-    Raises:
-        UndecodableImage: truncated, corrupt, or not as `header` says.
+    data: bytes
+    format: str
+    width: int
+    height: int
+    row_stride_bytes: int = 0
+    """From one row of the first plane to the next; 0 means rows without padding."""
+    id: str | int | None = None
 
-    """
-    if isinstance(source, RawFrame):
-        return raw_frames.to_rgb(source)
-    return images.decode(source.content, header, factor=factor)
+
+Source: TypeAlias = EncodedImage | RawFrame

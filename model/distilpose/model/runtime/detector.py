@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 
 from distilpose.model.arrays import FloatArray, ImageHWC, check_shape
-from distilpose.model.detector_network import DetectorNetwork, load_network
-from distilpose.model.devices import told_faults
 from distilpose.model.errors import ConfigError, NotFinite
 from distilpose.model.letterbox import Letterbox, letterbox
+from distilpose.model.runtime.devices import told_faults
+from distilpose.model.runtime.yolo import DetectorNetwork, load_network
 
 MAX_BOXES: Final = 300
 """The most boxes of one image, as in ultralytics' own prediction."""

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 import cv2
 import torch
 
-from distilpose.model import openvino_runtime
 from distilpose.model.errors import ConfigError, DeviceFault, OutOfDeviceMemory
+from distilpose.model.runtime.openvino import graphs
 
 EngineChoice: TypeAlias = Literal["auto", "torch", "openvino"]
 
@@ -76,7 +76,7 @@ def choose_engine(
     can = device.type == "cpu" and dtype == torch.float32 and not compile_network
     if name == "auto":
         measured = platform.machine().lower() in ("x86_64", "amd64")
-        return "openvino" if can and measured and openvino_runtime.is_installed() else "torch"
+        return "openvino" if can and measured and graphs.is_installed() else "torch"
     if name == "openvino" and not can:
         raise ConfigError(
             f"engine openvino needs a cpu, float32 and no torch.compile; got {device.type}, "

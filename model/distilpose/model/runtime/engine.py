@@ -16,9 +16,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.devices import told_faults
 from distilpose.model.errors import ConfigError
 from distilpose.model.networks import Student, StudentOut, Teacher
+from distilpose.model.runtime.devices import told_faults
 
 Network = TypeVar("Network", bound=Student | Teacher)
 

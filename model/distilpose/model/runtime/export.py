@@ -15,14 +15,14 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import torch
 
-from distilpose.model import openvino_runtime
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.engine import PoseArrays, cast_for_inference
-from distilpose.model.engine_openvino import student_graph
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.networks import Student
-from distilpose.model.served import ServedStudent
+from distilpose.model.runtime.engine import PoseArrays, cast_for_inference
+from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.openvino.engine import student_graph
+from distilpose.model.runtime.served import ServedStudent
 from distilpose.model.weights import Weights
 
 Format: TypeAlias = Literal["onnx", "openvino"]
@@ -125,9 +125,9 @@ def _read_onnx(path: Path, crops_BHWC: CropsBHWC) -> PoseArrays:
 
 
 def _write_openvino(served: ServedStudent, path: Path, information: dict[str, str]) -> None:
-    openvino_runtime.write(student_graph(served.student), path, information=information)
+    graphs.write(student_graph(served.student), path, information=information)
 
 
 def _read_openvino(path: Path, crops_BHWC: CropsBHWC) -> PoseArrays:
-    graph = openvino_runtime.read(path)
-    return PoseArrays(*openvino_runtime.compiled(graph, threads=1)(crops_BHWC))
+    graph = graphs.read(path)
+    return PoseArrays(*graphs.compiled(graph, threads=1)(crops_BHWC))

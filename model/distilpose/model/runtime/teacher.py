@@ -12,11 +12,11 @@ from torch import Tensor
 from distilpose.model import crop
 from distilpose.model.arrays import CropsBHWC, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, HEATMAP_HEIGHT, HEATMAP_WIDTH
-from distilpose.model.detector import PersonDetector
-from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.heatmaps import TARGET_SIGMA_CELL, decode, mirror_heatmaps
 from distilpose.model.networks import Teacher, TeacherOut
 from distilpose.model.predict import Predictor
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 
 PROTOCOL: Final = (
     "A teacher is never served. Its raw scores are the peaks of its heatmaps, whose mean the flip "

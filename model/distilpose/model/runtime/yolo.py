@@ -11,7 +11,7 @@ from distilpose.model.errors import WeightsError
 from distilpose.model.offline import import_ultralytics, load_checkpoint
 from distilpose.model.weights import read_tensors
 
-PACKAGED: Final = Path(__file__).parent / "packaged" / "person-detector.safetensors"
+PACKAGED: Final = Path(__file__).parents[1] / "packaged" / "person-detector.safetensors"
 PACKAGED_ARCHITECTURE: Final = "yolov8n-person"
 _PERSON: Final = "person"
 

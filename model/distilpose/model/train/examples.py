@@ -4,12 +4,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from distilpose.model import draw
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, ZERO_TO_ONE
+from distilpose.model.drawing import skeletons
 from distilpose.model.geometry import CROP_PADDING
-from distilpose.model.train.augment import plain
-from distilpose.model.train.loader import Loader
+from distilpose.model.train.feed.augment import plain
+from distilpose.model.train.feed.loader import Loader
 
 COUNT: Final = 15
 _CROP_WH_PX: Final = np.array([CROP_WIDTH, CROP_HEIGHT], np.float32)
@@ -47,7 +47,7 @@ def sheet(people: Loader, xy_crop: FloatArray, raw_score: FloatArray) -> ImageHW
         off = f"{distance_px.mean():.1f} px off" if len(distance_px) else "no label"
         no_sigma = np.zeros_like(found_xy_px)
         tiles.append(
-            draw.person_tile(
+            skeletons.person_tile(
                 crops_BHWC[index],
                 _Pose(_BOX_XYXY_PX, found_xy_px, raw_score[index], no_sigma, 1.0),
                 box_xyxy_px=_BOX_XYXY_PX,
@@ -56,4 +56,4 @@ def sheet(people: Loader, xy_crop: FloatArray, raw_score: FloatArray) -> ImageHW
                 caption=off,
             )
         )
-    return draw.contact_sheet(tiles)
+    return skeletons.contact_sheet(tiles)

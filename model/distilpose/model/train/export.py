@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distilpose.model.card import Card, Figure
 from distilpose.model.networks import Student, Teacher
-from distilpose.model.train.origin import Origin, licences_after
+from distilpose.model.train.checkpoint import Origin, licences_after
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.train.validate import EarlyFigures
 from distilpose.model.weights import save

@@ -11,23 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distilpose.model import devices
 from distilpose.model.errors import ModelError
 from distilpose.model.networks import Student, Teacher, build
-from distilpose.model.train import (
-    augment,
-    augment_cpu,
-    checkpoint,
-    examples,
-    learning,
-    precision,
-    validate,
-)
-from distilpose.model.train.batch import StoredBatch
+from distilpose.model.runtime import devices
+from distilpose.model.train import checkpoint, examples, objectives, precision, validate
 from distilpose.model.train.distributed import agreed
 from distilpose.model.train.export import write_weights
+from distilpose.model.train.feed import augment, augment_cpu
+from distilpose.model.train.feed.batch import StoredBatch
+from distilpose.model.train.feed.loader import Loader
 from distilpose.model.train.helpers import Helped, as_trained
-from distilpose.model.train.loader import Loader
 from distilpose.model.train.observers import Observer
 from distilpose.model.train.precision import Precision
 from distilpose.model.train.schedule import (
@@ -97,7 +90,7 @@ class Run:
         self._step = Step(
             self.network,
             self.averaged,
-            learning.objective(self._helped, self.settings, self.device),
+            objectives.objective(self._helped, self.settings, self.device),
             self._optimiser,
             self.settings.optimiser,
             self.autocast,

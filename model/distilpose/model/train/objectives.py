@@ -1,17 +1,19 @@
 """What a step goes down: the losses of a teacher, and of students with and without one."""
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distilpose.model.heatmaps import heatmap_target, regression_target
-from distilpose.model.networks import StudentOut, TeacherOut
+from distilpose.model.networks import Student, StudentOut, Teacher, TeacherOut
 from distilpose.model.train import losses
-from distilpose.model.train.batch import TrainBatch
-from distilpose.model.train.helpers import Aids
-from distilpose.model.train.settings import LossSettings
+from distilpose.model.train.distributed import shared_gradients
+from distilpose.model.train.feed.batch import TrainBatch
+from distilpose.model.train.helpers import Aids, Helped
+from distilpose.model.train.settings import LossSettings, TrainSettings
+from distilpose.model.train.start import frozen_teacher
 
 Terms: TypeAlias = dict[str, Tensor]
 """Each loss by name, weighted."""
@@ -23,11 +25,42 @@ Ask: TypeAlias = Callable[[Tensor], TeacherOut]
 """Crops -> what a frozen teacher in evaluation mode says of them."""
 
 Out = TypeVar("Out")
-Helped: TypeAlias = Callable[[Tensor], tuple[Out, Aids]]
+AskHelped: TypeAlias = Callable[[Tensor], tuple[Out, Aids]]
 """Crops -> what a network says of them, and what its helpers read."""
 
 
-def teacher_objective(network: Helped[TeacherOut], loss: LossSettings) -> Objective:
+def objective(helped: Helped, settings: TrainSettings, device: torch.device) -> Objective:
+    """What a step of this run goes down; a student's teacher is loaded.
+
+    Raises:
+        WeightsError: the teacher's file is missing or no weights file.
+        ConfigError: it cannot teach this network.
+    """
+    loss = settings.loss
+    some_unused = settings.optimiser.trunk_frozen > 0 or loss.point == "token"
+    shared = shared_gradients(helped, some_unused=some_unused)
+    network = _quickest(shared, helped.network, compiled=settings.run.compile)
+    if isinstance(helped.network, Teacher):
+        return teacher_objective(network, loss)
+    teacher = None
+    if settings.teacher is not None:
+        frozen = frozen_teacher(settings.teacher, helped.network.config).to(device)
+        teacher = _quickest(frozen, frozen, compiled=settings.run.compile)
+    if teacher and loss.heatmaps_of == "teacher":
+        return published_objective(network, loss, teacher)
+    return student_objective(network, loss, teacher)
+
+
+def _quickest(
+    module: nn.Module, network: Student | Teacher, *, compiled: bool
+) -> Callable[..., Any]:
+    """`module`, which computes with `network`, in the form that is quickest to run."""
+    network.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    quickest: Callable[..., Any] = torch.compile(module) if compiled else module
+    return quickest
+
+
+def teacher_objective(network: AskHelped[TeacherOut], loss: LossSettings) -> Objective:
     """Heatmaps against Gaussians, with their spatial cross-entropy where it is asked for."""
 
     def terms(batch: TrainBatch, fade: float) -> Terms:
@@ -47,7 +80,7 @@ def teacher_objective(network: Helped[TeacherOut], loss: LossSettings) -> Object
 
 
 def student_objective(
-    network: Helped[StudentOut], loss: LossSettings, teacher: Ask | None = None
+    network: AskHelped[StudentOut], loss: LossSettings, teacher: Ask | None = None
 ) -> Objective:
     """Points, spreads, scores and helpers against the labels; a teacher's distillation on top."""
     distils = bool(loss.heatmap_dist or loss.vis_dist or loss.kpt_dist)
@@ -62,7 +95,9 @@ def student_objective(
     return terms
 
 
-def published_objective(network: Helped[StudentOut], loss: LossSettings, teacher: Ask) -> Objective:
+def published_objective(
+    network: AskHelped[StudentOut], loss: LossSettings, teacher: Ask
+) -> Objective:
     """The paper's five losses: the teacher's heatmaps in place of the labels'."""
     weights = losses.LossWeights(loss.reg, loss.vis_dist, loss.kpt_dist, loss.score, loss.reg2hm)
 

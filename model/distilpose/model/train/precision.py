@@ -13,8 +13,8 @@ from typing import Final, Literal, TypeAlias
 import torch
 from torch import nn
 
-from distilpose.model import devices
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.runtime import devices
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 

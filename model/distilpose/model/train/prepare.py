@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from distilpose.model import devices
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
-from distilpose.model.people import PeopleFolder
+from distilpose.model.runtime import devices
 from distilpose.model.train import checkpoint
-from distilpose.model.train.cache import EVALUATION, TRAINING, CropCache, build_cache, select
-from distilpose.model.train.loader import Loader, trusted_weight
+from distilpose.model.train.feed.cache import EVALUATION, TRAINING, CropCache, build_cache, select
+from distilpose.model.train.feed.loader import Loader, trusted_weight
+from distilpose.model.train.feed.table import CropFormat
 from distilpose.model.train.loop import Run
 from distilpose.model.train.observers import Observer, Observers
-from distilpose.model.train.people_table import CropFormat
 from distilpose.model.train.record import Record
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.train.validate import HeldOut

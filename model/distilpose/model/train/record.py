@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.encode import encode
+from distilpose.model.drawing.encode import encode
 from distilpose.model.train.validate import EarlyFigures
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from distilpose.model.configs import NETWORKS, TrunkConfig
 from distilpose.model.errors import ConfigError
-from distilpose.model.train.augment import AugmentSettings
+from distilpose.model.train.feed.augment import AugmentSettings
 
 _TEACHERS_LOSSES: Final = frozenset({"cross_entropy", "cross_entropy_until"})
 """What a teacher's loss is set by; a student's by all the others."""

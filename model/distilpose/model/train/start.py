@@ -12,7 +12,7 @@ from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train import checkpoint
-from distilpose.model.train.origin import Origin, licences_after
+from distilpose.model.train.checkpoint import Origin, licences_after
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.weights import digest_of, load, read_tensors
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distilpose.model.networks import Student, Teacher
-from distilpose.model.train.batch import TrainBatch
+from distilpose.model.train.feed.batch import TrainBatch
 from distilpose.model.train.objectives import Objective, Terms
 from distilpose.model.train.settings import OptimiserSettings
 

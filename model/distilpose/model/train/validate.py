@@ -13,18 +13,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from distilpose.model import geometry, metrics
+from distilpose.model import geometry
 from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH
+from distilpose.model.data.people import PERSON_CATEGORY_ID
 from distilpose.model.heatmaps import decode
+from distilpose.model.measure import accuracy
 from distilpose.model.networks import StudentOut, TeacherOut
 from distilpose.model.networks.roles import Network
-from distilpose.model.people import PERSON_CATEGORY_ID
 from distilpose.model.skeleton import KEYPOINT_NAMES
-from distilpose.model.train.augment import plain
-from distilpose.model.train.batch import StoredBatch
-from distilpose.model.train.loader import Loader
-from distilpose.model.train.people_table import PeopleTable
+from distilpose.model.train.feed.augment import plain
+from distilpose.model.train.feed.batch import StoredBatch
+from distilpose.model.train.feed.loader import Loader
+from distilpose.model.train.feed.table import PeopleTable
 
 
 class EarlyFigures(NamedTuple):
@@ -82,18 +83,18 @@ def figures(
     regions = geometry.CropRegions(people.center_xy_px, people.region_wh_px)
     xy_px = geometry.crop_to_image(xy_crop, regions)
     labelled = people.weight > 0
-    each_oks = metrics.oks(xy_px, people.xy_px, area_px2=people.area_px2, counted=labelled)
+    each_oks = accuracy.oks(xy_px, people.xy_px, area_px2=people.area_px2, counted=labelled)
     person_score = [
-        metrics.published_score(score, box_score=1.0) if scores_trained else 1.0
+        accuracy.published_score(score, box_score=1.0) if scores_trained else 1.0
         for score in raw_score
     ]
     found = _coco_results(xy_px, person_score, people)
-    coco = metrics.coco_figures(_coco_truth(people, labelled), found)
+    coco = accuracy.coco_figures(_coco_truth(people, labelled), found)
     return EarlyFigures(
         ap=coco.ap or 0.0,
         ap50=coco.ap50 or 0.0,
         mean_oks=float(each_oks.mean()),
-        pck=metrics.pck(xy_px, people.xy_px, labelled) or 0.0,
+        pck=accuracy.pck(xy_px, people.xy_px, labelled) or 0.0,
     )
 
 

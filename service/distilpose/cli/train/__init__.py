@@ -8,10 +8,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from distilpose.cli import train_ablation, train_detector
 from distilpose.cli.options import told_errors
-from distilpose.cli.train_display import TrainDisplay
-from distilpose.cli.train_options import (
+from distilpose.cli.train import ablation, detector
+from distilpose.cli.train.display import TrainDisplay
+from distilpose.cli.train.options import (
     overrides_of,
     run_options,
     stopped_by_signals,
@@ -29,8 +29,8 @@ def command() -> None:
     """Train the networks."""
 
 
-command.add_command(train_detector.command, "detector")
-command.add_command(train_ablation.command, "ablation")
+command.add_command(detector.command, "detector")
+command.add_command(ablation.command, "ablation")
 
 
 def _going_on(function: Function) -> Function:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from distilpose.cli.options import told_errors
-from distilpose.cli.train_display import TrainDisplay
-from distilpose.cli.train_options import overrides_of, run_options, teacher_option
+from distilpose.cli.train.display import TrainDisplay
+from distilpose.cli.train.options import overrides_of, run_options, teacher_option
 
 if TYPE_CHECKING:
     from distilpose.model.train.ablation import Changes, Outcome

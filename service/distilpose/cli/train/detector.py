@@ -9,15 +9,15 @@ import click
 
 from distilpose.cli.figures import told
 from distilpose.cli.options import picture_progress, seconds, told_errors
-from distilpose.cli.train_options import stopped_by_signals
+from distilpose.cli.train.options import stopped_by_signals
 
 if TYPE_CHECKING:
-    from distilpose.model.evaluate import BoxesFrom
-    from distilpose.model.people import PeopleFolder
+    from distilpose.model.data.people import PeopleFolder
+    from distilpose.model.measure.evaluate import BoxesFrom
     from distilpose.model.predict import Predictor
-    from distilpose.model.train.detector_figures import BoxFigures
-    from distilpose.model.train.detector_run import DetectorRun
-    from distilpose.model.train.detector_trainer import DetectorSettings
+    from distilpose.model.train.detector.figures import BoxFigures
+    from distilpose.model.train.detector.run import DetectorRun
+    from distilpose.model.train.detector.trainer import DetectorSettings
 
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -68,9 +68,9 @@ def command(
     out, and so are those whose id is divisible by 20. SIGTERM and Ctrl-C save and end.
     """
     with told_errors():
-        from distilpose.model.devices import use_threads
+        from distilpose.model.container import usable_cpus
+        from distilpose.model.runtime.devices import use_threads
         from distilpose.model.train import checkpoint
-        from distilpose.service.cpus import usable_cpus
 
         if not resume:
             checkpoint.refuse_any(out)
@@ -97,9 +97,9 @@ def _settings(
     device: str,
     workers: int,
 ) -> "DetectorSettings":
-    from distilpose.model.detector_network import PACKAGED
-    from distilpose.model.devices import choose_device
-    from distilpose.model.train.detector_trainer import DetectorSettings
+    from distilpose.model.runtime.devices import choose_device
+    from distilpose.model.runtime.yolo import PACKAGED
+    from distilpose.model.train.detector.trainer import DetectorSettings
 
     file = Path(start_from) if start_from else PACKAGED
     return DetectorSettings(
@@ -114,10 +114,10 @@ def _settings(
 
 
 def _run(people: Path, out: Path, settings: "DetectorSettings") -> "DetectorRun":
-    from distilpose.model.people import PeopleFolder
-    from distilpose.model.train.detector_data import write_detector_data
-    from distilpose.model.train.detector_run import DetectorRun
-    from distilpose.service.cpus import usable_cpus
+    from distilpose.model.container import usable_cpus
+    from distilpose.model.data.people import PeopleFolder
+    from distilpose.model.train.detector.data import write_detector_data
+    from distilpose.model.train.detector.run import DetectorRun
 
     with picture_progress() as on_progress:
         data = write_detector_data(
@@ -162,7 +162,7 @@ def _predictor(run: "DetectorRun", detector: Path | None, student: Path | None) 
 
 def _rows(predictor: "Predictor", folder: Path, detector: str | None) -> list[_Row]:
     """A row for each source of a folder: of ground-truth boxes, or of those of the `detector`."""
-    from distilpose.model.people import PeopleFolder
+    from distilpose.model.data.people import PeopleFolder
 
     rows = []
     for source in sorted({picture.source for picture in PeopleFolder(folder).pictures}):
@@ -174,7 +174,7 @@ def _rows(predictor: "Predictor", folder: Path, detector: str | None) -> list[_R
 
 
 def _box_figures(predictor: "Predictor", people: "PeopleFolder") -> "BoxFigures":
-    from distilpose.model.train.detector_figures import box_figures
+    from distilpose.model.train.detector.figures import box_figures
 
     assert predictor.detector  # noqa: S101 - `load_models` always brings one
     with picture_progress() as on_progress:
@@ -184,7 +184,7 @@ def _box_figures(predictor: "Predictor", people: "PeopleFolder") -> "BoxFigures"
 def _keypoint_ap(
     predictor: "Predictor", people: "PeopleFolder", boxes: "BoxesFrom"
 ) -> float | None:
-    from distilpose.model.evaluate import evaluate
+    from distilpose.model.measure.evaluate import evaluate
 
     if not any(each.can_be_measured for picture in people.pictures for each in picture.people):
         return None
@@ -212,7 +212,7 @@ def _print(rows: Sequence[_Row]) -> None:
 
 
 def _add_to_card(run: "DetectorRun", rows: Sequence[_Row]) -> None:
-    from distilpose.model.train.detector_run import add_figures
+    from distilpose.model.train.detector.run import add_figures
 
     figures = [figure for row in rows if row.figures for figure in row.figures.for_card()]
     add_figures(run.weights_path, figures)

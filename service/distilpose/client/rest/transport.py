@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import httpx
 
-from distilpose.client import rest_wire
 from distilpose.client.errors import OF_ONE_PICTURE, InvalidRequest, Unavailable
 from distilpose.client.frames import NumberedFrame
 from distilpose.client.options import STREAM_ONLY, Connection, Tls
 from distilpose.client.pictures import Source
+from distilpose.client.rest import wire
 from distilpose.client.results import FrameAnswer, ImageAnswer, Model
 from distilpose.client.retrying import Backoff
 
@@ -42,18 +42,18 @@ class RestTransport:
         Raises:
             PoseError: the request failed.
         """
-        query = rest_wire.to_query(options)
+        query = wire.to_query(options)
         request = self._http.build_request(
             "POST",
             "v1/pose",
             params=query,
-            content=await asyncio.to_thread(rest_wire.to_body, source),
+            content=await asyncio.to_thread(wire.to_body, source),
             headers={
                 "content-type": "application/octet-stream",
                 "x-request-timeout-ms": str(max(1, math.floor(timeout_seconds * 1000))),
             },
         )
-        return rest_wire.from_answer(await self._send(request))
+        return wire.from_answer(await self._send(request))
 
     async def model(self, timeout_seconds: float) -> Model:
         """The student that answers, asked once; the caller watches the time.
@@ -61,7 +61,7 @@ class RestTransport:
         Raises:
             PoseError: the request failed.
         """
-        return rest_wire.from_model(await self._send(self._http.build_request("GET", "v1/models")))
+        return wire.from_model(await self._send(self._http.build_request("GET", "v1/models")))
 
     def stream(
         self, frames: AsyncIterator[NumberedFrame], options: dict[str, Any], *, window: int

@@ -7,13 +7,13 @@ from typing import Any
 
 import grpc
 
-from distilpose.client import grpc_wire
 from distilpose.client.errors import Internal, PoseError
 from distilpose.client.frames import NumberedFrame
-from distilpose.client.grpc_ending import Ending
 from distilpose.client.outbox import Outbox
 from distilpose.client.results import FrameAnswer
 from distilpose.client.retrying import Backoff
+from distilpose.client.rpc import wire
+from distilpose.client.rpc.ending import Ending
 from distilpose.v1 import pose_pb2
 
 
@@ -74,7 +74,7 @@ class StreamCall:
     async def _read(self, frames: AsyncIterator[NumberedFrame]) -> None:
         try:
             async for frame in frames:
-                await self._outbox.put(grpc_wire.to_frame(frame))
+                await self._outbox.put(wire.to_frame(frame))
         finally:
             await self._outbox.close()
 
@@ -92,9 +92,9 @@ class StreamCall:
             async for message in call:
                 dropped = await self._outbox.answered(message.frame_id, message.dropped_frame_ids)
                 self._note(message)
-                yield grpc_wire.from_frame(message, dropped)
+                yield wire.from_frame(message, dropped)
         except grpc.aio.AioRpcError as err:
-            raise grpc_wire.from_error(await ending.of(err)) from err
+            raise wire.from_error(await ending.of(err)) from err
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)

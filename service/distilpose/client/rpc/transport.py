@@ -6,14 +6,14 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from distilpose.client import grpc_wire
 from distilpose.client.frames import NumberedFrame
-from distilpose.client.grpc_stream import StreamCall
 from distilpose.client.options import Connection, Tls
 from distilpose.client.outbox import LatestOutbox, OrderedOutbox
 from distilpose.client.pictures import Source
 from distilpose.client.results import FrameAnswer, ImageAnswer, Model
 from distilpose.client.retrying import Backoff
+from distilpose.client.rpc import wire
+from distilpose.client.rpc.stream import StreamCall
 from distilpose.v1 import pose_pb2
 from distilpose.v1.pose_pb2_grpc import PoseServiceStub
 
@@ -58,11 +58,11 @@ class GrpcTransport:
             PoseError: the call failed.
         """
         request = pose_pb2.EstimatePoseRequest(
-            images=[grpc_wire.to_image(source)], options=grpc_wire.to_options(options)
+            images=[wire.to_image(source)], options=wire.to_options(options)
         )
         call = self._stub.EstimatePose(request, timeout=timeout_seconds, metadata=self._metadata)
         answer = await _told(call)
-        return grpc_wire.from_image(answer.images[0], answer.timing)
+        return wire.from_image(answer.images[0], answer.timing)
 
     async def model(self, timeout_seconds: float) -> Model:
         """The student that answers, asked once.
@@ -72,7 +72,7 @@ class GrpcTransport:
         """
         request = pose_pb2.GetModelRequest()
         call = self._stub.GetModel(request, timeout=timeout_seconds, metadata=self._metadata)
-        return grpc_wire.from_model((await _told(call)).model)
+        return wire.from_model((await _told(call)).model)
 
     def stream(
         self, frames: AsyncIterator[NumberedFrame], options: dict[str, Any], *, window: int
@@ -82,7 +82,7 @@ class GrpcTransport:
         Raises:
             PoseError: an option has the wrong type.
         """
-        opening = grpc_wire.to_stream_options(options)
+        opening = wire.to_stream_options(options)
         latest = opening.mode == pose_pb2.STREAM_MODE_LATEST
         return StreamCall(
             lambda: self._stub.StreamPose(metadata=self._metadata),
@@ -101,7 +101,7 @@ async def _told(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as err:
-        raise grpc_wire.from_error(err) from err
+        raise wire.from_error(err) from err
 
 
 def _credentials(tls: Tls) -> grpc.ChannelCredentials:

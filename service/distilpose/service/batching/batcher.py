@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Literal, Protocol, TypeAlias
 
-from distilpose.service.careful import careful, steady
-from distilpose.service.device import Device, Verdict
+from distilpose.service.batching.careful import careful, steady
+from distilpose.service.batching.device import Device, Verdict
+from distilpose.service.batching.outcomes import Call, Computed, Entry, Item, Outcome, Result
+from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import DeadlineExceeded, Internal, Overloaded, ServiceError
-from distilpose.service.outcomes import Call, Computed, Entry, Item, Outcome, Result
-from distilpose.service.room import Places, Room
 
 Fault: TypeAlias = Literal["fault", "nan", "oom", "lost"]
 """Why work failed: by itself, with numbers that are none, for want of memory, or because the device

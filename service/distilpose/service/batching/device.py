@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
-from distilpose.service.careful import steady
+from distilpose.service.batching.careful import steady
 from distilpose.service.errors import Internal, ServiceError
 
 T = TypeVar("T")

@@ -7,31 +7,55 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from distilpose.model import crop, geometry, predict
+from distilpose.model import crop, geometry, pictures, predict
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
 from distilpose.model.calibration import Calibration
-from distilpose.model.detector import Detections, to_image
-from distilpose.model.engine import PoseArrays
+from distilpose.model.errors import (
+    BadRawFrame,
+    NotAccepted,
+    PictureError,
+    TooManyPixels,
+    Undecodable,
+)
 from distilpose.model.letterbox import letterbox
-from distilpose.service import scaled_decode, sources
-from distilpose.service.batcher import Batcher
-from distilpose.service.budget import ByteBudget
-from distilpose.service.domain import ImageAnswer, Options, PoseRequest, Source
-from distilpose.service.errors import Internal, InvalidOptions, ServiceError
-from distilpose.service.image_header import ImageHeader, reduced_size_wh
-from distilpose.service.metrics import Metrics
-from distilpose.service.outcomes import Outcome
-from distilpose.service.room import Places
-from distilpose.service.spans import Spans
-from distilpose.service.stages import DetectItem
-from distilpose.service.traffic import Traffic, Way
+from distilpose.model.pictures import scaled
+from distilpose.model.pictures.headers import ImageHeader, reduced_size_wh
+from distilpose.model.pictures.source import Source
+from distilpose.model.runtime.detector import Detections, to_image
+from distilpose.model.runtime.engine import PoseArrays
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.outcomes import Outcome
+from distilpose.service.batching.room import Places
+from distilpose.service.domain import ImageAnswer, Options, PoseRequest
+from distilpose.service.errors import (
+    Internal,
+    InvalidOptions,
+    InvalidRequest,
+    ServiceError,
+    TooLarge,
+    UndecodableImage,
+    UnsupportedMediaType,
+)
+from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.stages import DetectItem
+from distilpose.service.pipeline.traffic import Traffic, Way
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.telemetry.spans import Spans
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+KINDS_OF_PICTURES: Final[dict[type[PictureError], type[ServiceError]]] = {
+    Undecodable: UndecodableImage,
+    NotAccepted: UnsupportedMediaType,
+    TooManyPixels: TooLarge,
+    BadRawFrame: InvalidRequest,
+}
+"""What a caller is told when a picture of his is not read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +117,8 @@ class Journey:
         try:
             with self._means.traffic.way() as way:
                 return await self._answer(source, index, way)
+        except PictureError as err:
+            return ImageAnswer(source.id, error=KINDS_OF_PICTURES[type(err)](str(err)))
         except ServiceError as err:
             if isinstance(err, Internal):
                 logger.exception("an image failed on the device")
@@ -105,7 +131,7 @@ class Journey:
         means = self._means
         way.to("pose" if self._request.options.skips_detector else "detect")
         header = await self._in_thread(
-            "decode", lambda: sources.read_header(source, max_pixels=means.max_pixels)
+            "decode", lambda: pictures.read_header(source, max_pixels=means.max_pixels)
         )
         people = await self._people(source, header, index, way)
         # The image is freed before: whoever held bytes and waited for places could wait for ever,
@@ -130,7 +156,7 @@ class Journey:
             self._means.metrics.decoded("full" if factor == 1 else "scaled")
             found = given or await self._detect(view, header, way)
             regions = geometry.crop_regions(found.boxes_xyxy_px)
-            if not scaled_decode.leaves_rows(regions, factor):
+            if not scaled.leaves_rows(regions, factor):
                 # Freed first: whoever held bytes and waited for more could wait for ever.
                 del view
                 await held.aclose()
@@ -144,8 +170,8 @@ class Journey:
         if not self._means.scaled_decode or self._request.keep_pixels:
             return 1
         if given is None:
-            return scaled_decode.factor_for_detector(header, self._means.image_size_px)
-        return scaled_decode.factor_for_crops(header, geometry.crop_regions(given.boxes_xyxy_px))
+            return scaled.factor_for_detector(header, self._means.image_size_px)
+        return scaled.factor_for_crops(header, geometry.crop_regions(given.boxes_xyxy_px))
 
     async def _decode(
         self, source: Source, header: ImageHeader, factor: int, held: AsyncExitStack
@@ -154,9 +180,9 @@ class Journey:
         width, height = reduced_size_wh(header.size_wh, factor)
         await held.enter_async_context(self._means.decoded_bytes.hold(width * height * 3))
         image_HWC = await self._in_thread(
-            "decode", lambda: sources.decode(source, header, factor=factor)
+            "decode", lambda: pictures.decode(source, header, factor=factor)
         )
-        return _View(image_HWC, scaled_decode.reduction_of(header, factor))
+        return _View(image_HWC, scaled.reduction_of(header, factor))
 
     async def _detect(self, view: _View, header: ImageHeader, way: Way) -> Detections:
         """The people to answer, in pixels of the whole image."""
@@ -168,7 +194,7 @@ class Journey:
         way.to("pose")
         self._spans.add_outcomes("detect", [outcome])
         seen = to_image(outcome.unwrap(), placed)
-        found = scaled_decode.to_whole(seen, view.reduction, header.upright_size_wh)
+        found = scaled.to_whole(seen, view.reduction, header.upright_size_wh)
         return Detections(*(column[: options.max_people] for column in found))
 
     async def _room_for(self, people: int) -> Places:

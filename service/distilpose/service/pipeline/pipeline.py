@@ -7,13 +7,13 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from distilpose.service import traces
-from distilpose.service.batcher import Batcher
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.room import Places
 from distilpose.service.domain import ImageAnswer, PoseAnswer, PoseRequest
 from distilpose.service.errors import DeadlineExceeded
-from distilpose.service.journey import Journey, Means
-from distilpose.service.room import Places
-from distilpose.service.spans import Spans
+from distilpose.service.pipeline.journey import Journey, Means
+from distilpose.service.telemetry import traces
+from distilpose.service.telemetry.spans import Spans
 
 _SHARE_LEFT_BY_WHO_WAITS: Final = 4
 """A quarter of a queue stays free of requests that wait for room: video streams would fill all of

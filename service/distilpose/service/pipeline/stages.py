@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.detector import Detections, PersonDetector
-from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.errors import DeviceFault, NotFinite, OutOfDeviceMemory
-from distilpose.service.batcher import Fault
+from distilpose.model.runtime.detector import Detections, PersonDetector
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.service.batching.batcher import Fault
 
 
 class DetectItem(NamedTuple):

@@ -11,25 +11,26 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 
-from distilpose.model import draw
-from distilpose.model.encode import PictureFormat, encode
-from distilpose.service import logs, openapi
-from distilpose.service.auth import ApiKeys
+from distilpose.model.drawing import skeletons
+from distilpose.model.drawing.encode import PictureFormat, encode
 from distilpose.service.backend import Backend
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
-from distilpose.service.rest_body import read_body
-from distilpose.service.rest_caller import timeout_seconds, while_waiting
-from distilpose.service.rest_demo import demo_routes
-from distilpose.service.rest_errors import STATUSES, add_handlers, problem
-from distilpose.service.rest_middleware import CODES, METHODS, RequestMiddleware
-from distilpose.service.schemas_answer import (
+from distilpose.service.rest import openapi
+from distilpose.service.rest.answer import (
     ModelCardOut,
     ModelOut,
     answer_out,
     images_out,
     model_out,
 )
+from distilpose.service.rest.body import read_body
+from distilpose.service.rest.caller import timeout_seconds, while_waiting
+from distilpose.service.rest.errors import STATUSES, add_handlers, problem
+from distilpose.service.rest.middleware import CODES, METHODS, RequestMiddleware
+from distilpose.service.rest.page.routes import demo_routes
+from distilpose.service.security.keys import ApiKeys
+from distilpose.service.telemetry import logs
 
 PICTURE_FORMATS: Final[dict[str, PictureFormat]] = {"image/jpeg": "jpeg", "image/png": "png"}
 _PICTURES: Final = " or ".join(PICTURE_FORMATS)
@@ -183,7 +184,7 @@ async def _picture(answer: PoseAnswer, options: Options, picture_format: Picture
     pixels = image.image
 
     def render() -> bytes:
-        drawn = draw.draw_poses(
+        drawn = skeletons.draw_poses(
             pixels,
             image.poses,
             visible=[options.visible(pose) for pose in image.poses],

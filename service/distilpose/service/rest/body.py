@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from distilpose.service.domain import EncodedImage
+from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -16,8 +16,8 @@ from distilpose.service.errors import (
     UnsupportedMediaType,
 )
 from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
-from distilpose.service.rest_multipart import read_parts
-from distilpose.service.schemas_request import parse_body, parse_options_json, parse_options_query
+from distilpose.service.rest.multipart import read_parts
+from distilpose.service.rest.request import parse_body, parse_options_json, parse_options_query
 
 IMAGE_MEDIA_TYPES: Final = (
     "image/jpeg",

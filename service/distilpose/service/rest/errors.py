@@ -9,8 +9,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from distilpose.service import errors, logs
-from distilpose.service.schemas_answer import ImageOut, ProblemOut
+from distilpose.service import errors
+from distilpose.service.rest.answer import ImageOut, ProblemOut
+from distilpose.service.telemetry import logs
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from distilpose.service import logs
 from distilpose.service.errors import Internal
-from distilpose.service.metrics import Metrics
-from distilpose.service.rest_errors import STATUSES, problem
-from distilpose.service.traces import NoTraces, RequestTrace, Traces
+from distilpose.service.rest.errors import STATUSES, problem
+from distilpose.service.telemetry import logs
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.telemetry.traces import NoTraces, RequestTrace, Traces
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from distilpose.service.intake import OptionsBody
-from distilpose.service.rest_body import IMAGE_MEDIA_TYPES
-from distilpose.service.rest_caller import TIMEOUT_HEADER
-from distilpose.service.rest_errors import PROBLEM_MEDIA_TYPE
-from distilpose.service.schemas_answer import AnswerOut, ProblemOut
-from distilpose.service.schemas_request import PoseBody
+from distilpose.service.rest.answer import AnswerOut, ProblemOut
+from distilpose.service.rest.body import IMAGE_MEDIA_TYPES
+from distilpose.service.rest.caller import TIMEOUT_HEADER
+from distilpose.service.rest.errors import PROBLEM_MEDIA_TYPE
+from distilpose.service.rest.request import PoseBody
 
 VERSION: Final = version("distilpose")
 _REF: Final = "#/components/schemas/{model}"
@@ -111,7 +111,7 @@ POSE_ROUTE: Final[dict[str, Any]] = {
 
 def _example_answer() -> dict[str, Any]:
     """What the service answered to bus.jpg with `max_people` 1."""
-    text = files("distilpose.service").joinpath("example_answer.json").read_text("utf-8")
+    text = files("distilpose.service.rest").joinpath("example_answer.json").read_text("utf-8")
     example: dict[str, Any] = json.loads(text)
     return example
 

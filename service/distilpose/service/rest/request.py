@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from distilpose.service.domain import EncodedImage
+from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import InvalidOptions, InvalidRequest
 from distilpose.service.intake import OptionsBody, explain
 

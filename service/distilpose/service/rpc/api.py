@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import grpc
 
-from distilpose.service import grpc_errors, logs, wire
+from distilpose.model.pictures.source import Source
 from distilpose.service.backend import Backend
 from distilpose.service.domain import (
     Frame,
@@ -15,12 +15,14 @@ from distilpose.service.domain import (
     Options,
     PoseAnswer,
     PoseRequest,
-    Source,
     StreamOptions,
 )
 from distilpose.service.errors import Draining, InvalidRequest, TooLarge
 from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
-from distilpose.service.streams import Stream, Streams
+from distilpose.service.rpc import errors as grpc_errors
+from distilpose.service.rpc import wire
+from distilpose.service.streams.stream import Stream, Streams
+from distilpose.service.telemetry import logs
 from distilpose.v1 import pose_pb2
 
 SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name

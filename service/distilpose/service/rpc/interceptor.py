@@ -11,12 +11,13 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 
-from distilpose.service import grpc_errors, logs
-from distilpose.service.auth import ApiKeys
 from distilpose.service.errors import Internal, ServiceError, Unauthenticated
-from distilpose.service.grpc_api import SERVICE, Context
-from distilpose.service.metrics import Metrics
-from distilpose.service.traces import RequestTrace, Traces
+from distilpose.service.rpc import errors as grpc_errors
+from distilpose.service.rpc.api import SERVICE, Context
+from distilpose.service.security.keys import ApiKeys
+from distilpose.service.telemetry import logs
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.telemetry.traces import RequestTrace, Traces
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from distilpose.service.backend import Backend
-from distilpose.service.grpc_api import SERVICE, PoseApi
-from distilpose.service.grpc_interceptor import CallInterceptor
+from distilpose.service.rpc.api import SERVICE, PoseApi
+from distilpose.service.rpc.interceptor import CallInterceptor
+from distilpose.service.security.tls import Pem, TlsFiles
 from distilpose.service.settings import GrpcSettings, SettingsError
-from distilpose.service.tls import Pem, TlsFiles
 
 logger = logging.getLogger(__name__)
 

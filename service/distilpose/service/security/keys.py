@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from distilpose.service.errors import Unauthenticated
+from distilpose.service.security.watched_files import WatchedFiles
 from distilpose.service.settings import SecuritySettings, SettingsError
-from distilpose.service.watched_files import WatchedFiles
 
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from distilpose.service.security.watched_files import WatchedFiles
 from distilpose.service.settings import SecuritySettings, SettingsError
-from distilpose.service.watched_files import WatchedFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from distilpose.model import geometry
 from distilpose.model.arrays import FloatArray
-from distilpose.model.metrics import oks, suppress_duplicates
+from distilpose.model.measure.accuracy import oks, suppress_duplicates
 from distilpose.model.predict import Pose
 from distilpose.service.domain import Frame, ImageAnswer, Options, PoseAnswer, StreamOptions
 from distilpose.service.errors import InvalidOptions
-from distilpose.service.smoothing import Smoother
-from distilpose.service.tracking import Tracker
+from distilpose.service.streams.smoothing import Smoother
+from distilpose.service.streams.tracking import Tracker
 
 Estimate = Callable[[Frame, Options], Awaitable[PoseAnswer]]
 

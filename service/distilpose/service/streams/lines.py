@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from distilpose.service.domain import EncodedImage, Frame, PoseAnswer
+from distilpose.model.pictures.source import EncodedImage
+from distilpose.service.domain import Frame, PoseAnswer
 from distilpose.service.errors import InvalidRequest
 
 _MOST_UNSAID: Final = 1000

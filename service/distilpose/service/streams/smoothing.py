@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from distilpose.model.arrays import FloatArray
 from distilpose.model.predict import Pose
-from distilpose.service.tracking import FORGOTTEN_AFTER_MS
+from distilpose.service.streams.tracking import FORGOTTEN_AFTER_MS
 
 _LEAST_CUTOFF_HZ: Final = 1.5
 """Of a keypoint at rest: what moves faster than this is taken for trembling."""

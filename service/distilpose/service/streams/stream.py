@@ -19,11 +19,11 @@ from distilpose.service.domain import (
     StreamOptions,
 )
 from distilpose.service.errors import Draining, Internal, Overloaded, ServiceError
-from distilpose.service.following import Follower
 from distilpose.service.life import Life, State
-from distilpose.service.metrics import Metrics
 from distilpose.service.settings import GrpcSettings
-from distilpose.service.stream_lines import FrameOrder, LatestLine, Line, OrderedLine, Waiting
+from distilpose.service.streams.following import Follower
+from distilpose.service.streams.lines import FrameOrder, LatestLine, Line, OrderedLine, Waiting
+from distilpose.service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from distilpose.model import geometry
 from distilpose.model.arrays import FloatArray
-from distilpose.model.metrics import oks
+from distilpose.model.measure.accuracy import oks
 from distilpose.model.predict import Pose
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from distilpose.service import errors
+from distilpose.service.batching.room import Room
 from distilpose.service.domain import PoseAnswer, Timing
-from distilpose.service.room import Room
 
 STAGES: Final = ("decode", "detect", "pose")
 QUEUED_STAGES: Final = ("detect", "pose")

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.domain import Timing
-from distilpose.service.outcomes import Outcome
 
 Interval = tuple[float, float]
 

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Final, Protocol
 
-from distilpose.service.spans import Spans
+from distilpose.service.telemetry.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def from_environment(environment: Mapping[str, str]) -> Traces:
     if not _installed():
         logger.warning("no traces: they need `pip install 'distilpose[otel]'`")
         return NoTraces()
-    from distilpose.service import traces_otel  # noqa: PLC0415 - the extra may be missing
+    from distilpose.service.telemetry import traces_otel  # noqa: PLC0415 - the extra may be missing
 
     return traces_otel.to_collector()
 

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from distilpose.service import traces
-from distilpose.service.spans import Interval, Spans
+from distilpose.service.telemetry import traces
+from distilpose.service.telemetry.spans import Interval, Spans
 
 CLOSE_SECONDS: Final = 2.0
 _STAGE: Final = "distilpose.stage"

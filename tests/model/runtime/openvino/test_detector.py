@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from distilpose.model.detector import PersonDetector
-from distilpose.model.detector_openvino import OpenVinoDetector
 from distilpose.model.errors import ConfigError
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.openvino.detector import OpenVinoDetector
 from odd_images import read
 from photos import photo
 

@@ -6,10 +6,10 @@ import torch
 
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.engine import PoseArrays, PoseEngine
-from distilpose.model.engine_openvino import OpenVinoEngine
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine
 from distilpose.model.weights import load
 from golden_rules import scaled_error
 from odd_images import read

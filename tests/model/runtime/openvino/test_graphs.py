@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distilpose.model import networks, openvino_runtime
+from distilpose.model import networks
 from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError
 from distilpose.model.networks import Student
+from distilpose.model.runtime.openvino import graphs
 from golden_rules import filled_state, golden_arrays, image_batch, scaled_error
 
 EXPORTED = 1e-4
@@ -32,7 +33,7 @@ class Answers(nn.Module):
 def test_importing_it_loads_nothing_that_reports() -> None:
     program = (
         "import sys\n"
-        "from distilpose.model.openvino_runtime import import_openvino\n"
+        "from distilpose.model.runtime.openvino.graphs import import_openvino\n"
         "import_openvino('frontend.pytorch.ts_decoder')\n"
         "print([name for name in sys.modules if 'telemetry' in name or 'openvino.tools' in name])"
     )
@@ -49,13 +50,13 @@ def test_a_graph_answers_as_published(name: str) -> None:
     assert isinstance(student, Student)
     batch, want = image_batch(), golden_arrays(f"net_{name}")
 
-    graph = openvino_runtime.convert(
+    graph = graphs.convert(
         Answers(student).eval(),
         batch[:1],
         input_name="crops",
         output_names=["pred", "score", "sigma"],
     )
-    pred, score, sigma = openvino_runtime.compiled(graph, threads=1)(batch.numpy())
+    pred, score, sigma = graphs.compiled(graph, threads=1)(batch.numpy())
 
     assert scaled_error(pred, want["pred"]) <= EXPORTED
     assert scaled_error(score, want["score"][..., 0]) <= EXPORTED
@@ -63,21 +64,17 @@ def test_a_graph_answers_as_published(name: str) -> None:
 
 
 def test_an_input_need_not_be_contiguous() -> None:
-    graph = openvino_runtime.convert(
-        nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"]
-    )
+    graph = graphs.convert(nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"])
     rows = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    [flat] = openvino_runtime.compiled(graph, threads=1)(rows[:, :, ::-1])
+    [flat] = graphs.compiled(graph, threads=1)(rows[:, :, ::-1])
     assert flat.tolist() == [[2, 1, 0, 5, 4, 3], [8, 7, 6, 11, 10, 9]]
 
 
 def test_a_program_of_one_batch_size_leaves_the_graph_to_others() -> None:
-    graph = openvino_runtime.convert(
-        nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"]
-    )
+    graph = graphs.convert(nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"])
     two_rows = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    [own] = openvino_runtime.compiled(graph, threads=1, batch_size=2)(two_rows)
-    [shared] = openvino_runtime.compiled(graph, threads=1)(two_rows[:1])
+    [own] = graphs.compiled(graph, threads=1, batch_size=2)(two_rows)
+    [shared] = graphs.compiled(graph, threads=1)(two_rows[:1])
     assert own.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert shared.tolist() == [[0, 1, 2, 3, 4, 5]]
 
@@ -92,12 +89,10 @@ class Untranslatable(nn.Module):
 
 def test_what_it_cannot_express_is_a_typed_error_that_names_the_way_out() -> None:
     with pytest.raises(ConfigError, match="OpenVINO cannot run Untranslatable, torch can"):
-        openvino_runtime.convert(
-            Untranslatable(), torch.zeros(1, 3), input_name="x", output_names=["y"]
-        )
+        graphs.convert(Untranslatable(), torch.zeros(1, 3), input_name="x", output_names=["y"])
 
 
 def test_where_it_is_missing_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_runtime, "is_installed", lambda: False)
+    monkeypatch.setattr(graphs, "is_installed", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install 'distilpose\[openvino\]'"):
-        openvino_runtime.import_openvino()
+        graphs.import_openvino()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.detector import Detections, PersonDetector
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.detector_figures import BoxFigures, box_figures
+from distilpose.model.runtime.detector import Detections, PersonDetector
+from distilpose.model.train.detector.figures import BoxFigures, box_figures
 from labelled import person, picture, write_folder
 from tiny_people import write_people
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from distilpose.model.detector import PersonDetector
-from distilpose.model.detector_network import PACKAGED
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import WeightsError
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.detector_data import DetectorData, write_detector_data
-from distilpose.model.train.detector_figures import BoxFigures
-from distilpose.model.train.detector_run import DetectorRun, add_figures
-from distilpose.model.train.detector_trainer import DetectorSettings
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.yolo import PACKAGED
+from distilpose.model.train.detector.data import DetectorData, write_detector_data
+from distilpose.model.train.detector.figures import BoxFigures
+from distilpose.model.train.detector.run import DetectorRun, add_figures
+from distilpose.model.train.detector.trainer import DetectorSettings
 from distilpose.model.train.loop import TrainingFailed
 from distilpose.model.weights import read_card, read_tensors, write_tensors
 from tiny_people import write_people
@@ -245,10 +245,10 @@ def watch(event, arguments):
         if arguments[2] & (os.O_WRONLY | os.O_RDWR) and not path.startswith((FOLDER, "/dev/")):
             seen.append(f"write: {path}")
 
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.detector_data import write_detector_data
-from distilpose.model.train.detector_run import DetectorRun
-from distilpose.model.train.detector_trainer import DetectorSettings
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.train.detector.data import write_detector_data
+from distilpose.model.train.detector.run import DetectorRun
+from distilpose.model.train.detector.trainer import DetectorSettings
 sys.addaudithook(watch)
 folder = Path(FOLDER)
 data = write_detector_data(PeopleFolder(folder / "people"), folder / "data")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from distilpose.model.detector_network import PACKAGED, person_network
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import ConfigError, WeightsError
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.detector_data import DetectorData, write_detector_data
-from distilpose.model.train.detector_trainer import (
+from distilpose.model.runtime.yolo import PACKAGED, person_network
+from distilpose.model.train.detector.data import DetectorData, write_detector_data
+from distilpose.model.train.detector.trainer import (
     DetectorSettings,
     make_trainer,
     person_network_with,

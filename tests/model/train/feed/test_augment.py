@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from distilpose.model.configs import IMAGENET
-from distilpose.model.train.augment import OFF, PUBLISHED, AugmentSettings, augment, plain
-from distilpose.model.train.batch import StoredBatch
+from distilpose.model.train.feed.augment import OFF, PUBLISHED, AugmentSettings, augment, plain
+from distilpose.model.train.feed.batch import StoredBatch
 from stored_crops import (
     STORE_HW,
     bright_centers_crop_px,

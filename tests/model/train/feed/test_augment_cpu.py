@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from distilpose.model.configs import IMAGENET, ZERO_TO_ONE, Normalisation
-from distilpose.model.train import augment, augment_cpu
-from distilpose.model.train.augment import PUBLISHED, AugmentSettings
-from distilpose.model.train.batch import StoredBatch, TrainBatch
+from distilpose.model.train.feed import augment, augment_cpu
+from distilpose.model.train.feed.augment import PUBLISHED, AugmentSettings
+from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
 from photos import photo_path
 from stored_crops import crops_with_blob, noisy_crops, only, pixels, seeded, stored_batch
 

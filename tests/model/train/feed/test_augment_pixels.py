@@ -5,8 +5,8 @@ import numpy.typing as npt
 import torch
 
 from distilpose.model.configs import IMAGENET
-from distilpose.model.train.augment import augment, plain
-from distilpose.model.train.batch import StoredBatch
+from distilpose.model.train.feed.augment import augment, plain
+from distilpose.model.train.feed.batch import StoredBatch
 from stored_crops import STORE_HW, noisy_crops, only, pixels, seeded, stored_batch
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from distilpose.model.configs import IMAGENET
-from distilpose.model.train.augment import AugmentSettings, augment, plain
-from distilpose.model.train.batch import StoredBatch, TrainBatch
+from distilpose.model.train.feed.augment import AugmentSettings, augment, plain
+from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
 from golden_rules import golden_arrays
 from stored_crops import BOX_WH, black_crops, only, seeded, stored_batch
 

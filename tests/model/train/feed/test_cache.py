@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from distilpose.model import crop
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import CropRegions
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.cache import (
+from distilpose.model.train.feed.cache import (
     EVALUATION,
     STORE_MARGIN,
     CropCache,
@@ -21,7 +21,7 @@ from distilpose.model.train.cache import (
     open_cache,
     select,
 )
-from distilpose.model.train.people_table import CropFormat
+from distilpose.model.train.feed.table import CropFormat
 from labelled import FRONTAL, encoded, person, picture, write_folder
 
 SMALL = CropFormat(64, 48, margin=1.0)

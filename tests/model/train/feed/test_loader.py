@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from distilpose.model.errors import DataError
-from distilpose.model.train.batch import StoredBatch
-from distilpose.model.train.cache import CropCache
-from distilpose.model.train.loader import Loader, MappedCrops, ResidentCrops
-from distilpose.model.train.people_table import PeopleTable
+from distilpose.model.train.feed.batch import StoredBatch
+from distilpose.model.train.feed.cache import CropCache
+from distilpose.model.train.feed.loader import Loader, MappedCrops, ResidentCrops
+from distilpose.model.train.feed.table import PeopleTable
 
 CPU = torch.device("cpu")
 COUNT = 10

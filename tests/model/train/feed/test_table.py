@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distilpose.model.errors import DataError
-from distilpose.model.train.people_table import CropFormat, PeopleTable, tabulate, training_box
+from distilpose.model.train.feed.table import CropFormat, PeopleTable, tabulate, training_box
 from labelled import FRONTAL, person, picture, write_folder
 
 PLAIN = CropFormat(256, 192, margin=1.0)

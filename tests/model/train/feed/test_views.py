@@ -9,9 +9,9 @@ from PIL import Image
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.skeleton import MIRROR_ORDER
-from distilpose.model.train import views
-from distilpose.model.train.batch import StoredBatch
-from distilpose.model.train.views import Views
+from distilpose.model.train.feed import views
+from distilpose.model.train.feed.batch import StoredBatch
+from distilpose.model.train.feed.views import Views
 from golden_rules import golden_arrays
 from photos import BUS_BOXES_XYXY_PX, photo_path
 from stored_crops import (

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilpose.model.detector import Detections
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.cache import EVALUATION
-from distilpose.model.train.label import Labels
-from distilpose.model.train.label_file import document, picture_id, write
-from distilpose.model.train.label_photos import LabelledPhoto
-from distilpose.model.train.people_table import tabulate
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.train.feed.cache import EVALUATION
+from distilpose.model.train.feed.table import tabulate
+from distilpose.model.train.label.file import document, picture_id, write
+from distilpose.model.train.label.photos import LabelledPhoto
+from distilpose.model.train.label.trust import Labels
 
 XY_PX = np.stack([np.arange(17) + 12.5, np.arange(17) + 20.25], axis=-1).astype(np.float32)
 WEIGHT = np.array([0, 0.05, *[0.75] * 15], np.float32)

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
-from distilpose.model.detector import Detections
-from distilpose.model.engine import PoseArrays
 from distilpose.model.errors import DataError
 from distilpose.model.predict import Predictor
-from distilpose.model.train.label_photos import (
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.runtime.engine import PoseArrays
+from distilpose.model.train.label.photos import (
     LabelledFolder,
     label_photos,
     photo_paths,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilpose.model import draw
-from distilpose.model.detector import Detections
+from distilpose.model.drawing import skeletons
 from distilpose.model.errors import ArrayError
+from distilpose.model.runtime.detector import Detections
 from distilpose.model.skeleton import KEYPOINT_NAMES
-from distilpose.model.train.label import Labels
-from distilpose.model.train.label_photos import LabelledFolder, LabelledPhoto
-from distilpose.model.train.label_sheet import sheet
+from distilpose.model.train.label.photos import LabelledFolder, LabelledPhoto
+from distilpose.model.train.label.sheet import sheet
+from distilpose.model.train.label.trust import Labels
 
 NOBODY = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 LEFT = np.array([name.startswith("left") for name in KEYPOINT_NAMES])
@@ -33,8 +33,8 @@ def labelled(folder: Path, people: int) -> LabelledFolder:
 
 def test_left_keypoints_with_a_label_are_drawn_full(tmp_path: Path) -> None:
     drawn = sheet(labelled(tmp_path, people=1))
-    orange = np.abs(drawn.astype(int) - draw.LEFT_RGB).max(axis=2) < 30
-    blue = np.abs(drawn.astype(int) - draw.RIGHT_RGB).max(axis=2) < 30
+    orange = np.abs(drawn.astype(int) - skeletons.LEFT_RGB).max(axis=2) < 30
+    blue = np.abs(drawn.astype(int) - skeletons.RIGHT_RGB).max(axis=2) < 30
     assert orange.sum() > 4 * blue.sum()
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from calibrations import constant_calibration
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
 from distilpose.model.calibration import Calibrated, Calibration
-from distilpose.model.engine import PoseArrays
 from distilpose.model.errors import ArrayError
 from distilpose.model.predict import Predictor
+from distilpose.model.runtime.engine import PoseArrays
+from distilpose.model.runtime.teacher import TeacherEngine, TeacherPredictor
 from distilpose.model.skeleton import KEYPOINT_NAMES
-from distilpose.model.teacher_engine import TeacherEngine, TeacherPredictor
-from distilpose.model.train.label import MIN_WEIGHT, WIDENING, label, trust
+from distilpose.model.train.label.trust import MIN_WEIGHT, WIDENING, label, trust
 
 BOXES_XYXY_PX = np.array([[50, 40, 122, 136]], np.float32)
 """Of the crop's shape, so that the crop is 90 x 120 pixels around (86, 88)."""

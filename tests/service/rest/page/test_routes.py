@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 
 from distilpose.model.skeleton import LIMBS
 from distilpose.service.app import Service
-from distilpose.service.rest_api import create_app
-from distilpose.service.rest_demo import demo_routes
+from distilpose.service.rest.api import create_app
+from distilpose.service.rest.page.routes import demo_routes
 from distilpose.service.settings import Settings
-from distilpose.service.traces import NoTraces
+from distilpose.service.telemetry.traces import NoTraces
 
-FOLDER = files("distilpose.service").joinpath("demo")
+FOLDER = files("distilpose.service.rest.page")
 FILES = sorted(entry.name for entry in FOLDER.iterdir() if entry.name != "page.html")
 
 

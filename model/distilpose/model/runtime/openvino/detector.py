@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from distilpose.model import openvino_runtime
-from distilpose.model.detector import PersonDetector
-from distilpose.model.detector_network import DetectorNetwork
 from distilpose.model.errors import ConfigError
-from distilpose.model.served import ServedDetector
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.served import ServedDetector
+from distilpose.model.runtime.yolo import DetectorNetwork
 
 
 class OpenVinoDetector(PersonDetector):
@@ -30,13 +30,13 @@ class OpenVinoDetector(PersonDetector):
                 f"OpenVINO detects on the cpu in float32, not on {self.device} in {self.dtype}"
             )
         side = self.image_size_px
-        graph = openvino_runtime.convert(
+        graph = graphs.convert(
             ServedDetector(self._module).eval(),
             torch.zeros((1, side, side, 3), dtype=torch.uint8),
             input_name="squares",
             output_names=["people"],
         )
-        self._program = openvino_runtime.compiled(graph, threads=torch.get_num_threads())
+        self._program = graphs.compiled(graph, threads=torch.get_num_threads())
 
     def _answer(self, squares_BHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
         [output] = self._program(squares_BHWC)

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 
 import torch
 
-from distilpose.model import openvino_runtime
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.engine import PoseArrays, PoseEngine
 from distilpose.model.networks import Student
-from distilpose.model.served import ServedStudent
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.served import ServedStudent
 
 
-def student_graph(student: Student) -> openvino_runtime.Graph:
+def student_graph(student: Student) -> graphs.Graph:
     """The graph of a student on the CPU: `crops` in, the fields of `PoseArrays` out.
 
     Raises:
         ConfigError: OpenVINO is not installed.
     """
     example_BHWC = torch.zeros((1, CROP_HEIGHT, CROP_WIDTH, 3), dtype=torch.uint8)
-    return openvino_runtime.convert(
+    return graphs.convert(
         ServedStudent(student).eval(),
         example_BHWC,
         input_name="crops",
@@ -45,15 +45,15 @@ class OpenVinoEngine(PoseEngine):
         super().__init__(network, device=cpu, dtype=torch.float32, buckets=buckets)
         self._graph = student_graph(network)
         self._threads = torch.get_num_threads()
-        self._programs: dict[int | None, openvino_runtime.Run] = {}
+        self._programs: dict[int | None, graphs.Run] = {}
 
     def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:
         return PoseArrays(*self._program(len(crops_BHWC))(crops_BHWC))
 
-    def _program(self, bucket: int) -> openvino_runtime.Run:
+    def _program(self, bucket: int) -> graphs.Run:
         own_size = bucket if bucket in (self.buckets[0], self.buckets[-1]) else None
         if own_size not in self._programs:
-            self._programs[own_size] = openvino_runtime.compiled(
+            self._programs[own_size] = graphs.compiled(
                 self._graph, threads=self._threads, batch_size=own_size
             )
         return self._programs[own_size]

@@ -22,12 +22,12 @@ import simplejpeg
 import yaml
 
 from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.files import replacing
 from distilpose.model.geometry import clip_boxes
 from distilpose.model.letterbox import BORDER_VALUE
-from distilpose.model.people import PeopleFolder, Person, Picture
-from distilpose.model.train.cache import HOLDOUT_EVERY
+from distilpose.model.train.feed.cache import HOLDOUT_EVERY
 
 JPEG_QUALITY: Final = 95
 

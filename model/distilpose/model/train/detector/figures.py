@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from distilpose.model.card import Figure
-from distilpose.model.detector import PersonDetector
+from distilpose.model.data.people import PERSON_CATEGORY_ID, PeopleFolder, Picture, coco_document
 from distilpose.model.errors import DataError
-from distilpose.model.people import PERSON_CATEGORY_ID, PeopleFolder, Picture, coco_document
-from distilpose.model.train.detector_data import is_ignored
+from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.train.detector.data import is_ignored
 
 LEAST_SCORE: Final = 0.001
 """Boxes below are not measured: what they could add to AP is not seen in its third digit."""

@@ -21,11 +21,11 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from distilpose.model.card import Card, Figure
-from distilpose.model.detector_network import PACKAGED_ARCHITECTURE, person_network
 from distilpose.model.errors import WeightsError
 from distilpose.model.files import replacing
-from distilpose.model.train.detector_data import DetectorData
-from distilpose.model.train.detector_trainer import (
+from distilpose.model.runtime.yolo import PACKAGED_ARCHITECTURE, person_network
+from distilpose.model.train.detector.data import DetectorData
+from distilpose.model.train.detector.trainer import (
     DetectorSettings,
     make_trainer,
     person_network_with,

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Final, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from distilpose.model.detector_network import PACKAGED, person_network
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.files import replacing
 from distilpose.model.offline import import_ultralytics
-from distilpose.model.train.detector_data import DetectorData
+from distilpose.model.runtime.yolo import PACKAGED, person_network
+from distilpose.model.train.detector.data import DetectorData
 
 CALM_SHARE: Final = 0.15
 """Last part of a run: its epochs see whole pictures, no longer four put together to one."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, Normalisation
 from distilpose.model.geometry import CROP_PADDING
 from distilpose.model.skeleton import KEYPOINT_COUNT
-from distilpose.model.train.batch import StoredBatch, TrainBatch
-from distilpose.model.train.views import (
+from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
+from distilpose.model.train.feed.views import (
     Views,
     centers,
     move_keypoints,

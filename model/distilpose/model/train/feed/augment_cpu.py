@@ -17,15 +17,15 @@ from torch import Tensor
 
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, Normalisation
-from distilpose.model.train.augment import (
+from distilpose.model.train.feed.augment import (
     BLUR_SHRINK,
     LUMA_RGB,
     AugmentSettings,
     Draws,
     drawn_views,
 )
-from distilpose.model.train.batch import StoredBatch, TrainBatch
-from distilpose.model.train.views import Views, move_keypoints
+from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
+from distilpose.model.train.feed.views import Views, move_keypoints
 
 _Matrices: TypeAlias = npt.NDArray[np.float64]
 

@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import image_to_crop_affine
-from distilpose.model.people import PeopleFolder
-from distilpose.model.train.people_table import CropFormat, PeopleTable, PictureRows, tabulate
+from distilpose.model.train.feed.table import CropFormat, PeopleTable, PictureRows, tabulate
 
 STORE_HEIGHT: Final = 352
 STORE_WIDTH: Final = 264

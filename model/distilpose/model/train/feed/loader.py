@@ -17,9 +17,9 @@ from torch import Tensor
 
 from distilpose.model.arrays import FloatArray
 from distilpose.model.errors import DataError
-from distilpose.model.train.batch import StoredBatch
-from distilpose.model.train.cache import CropCache, check_sources
-from distilpose.model.train.people_table import PeopleTable
+from distilpose.model.train.feed.batch import StoredBatch
+from distilpose.model.train.feed.cache import CropCache, check_sources
+from distilpose.model.train.feed.table import PeopleTable
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 Stored: TypeAlias = npt.NDArray[np.uint8]

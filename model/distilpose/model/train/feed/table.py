@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.arrays import FloatArray
+from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import CropRegions, crop_regions, image_to_crop
-from distilpose.model.people import PeopleFolder, Person, Picture
 
 DOUBTFUL_LABEL: Final = "doubtful"
 """Label of detections that are neither surely a person nor surely background."""

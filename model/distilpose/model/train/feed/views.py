@@ -16,7 +16,7 @@ from torch.nn import functional
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.geometry import CROP_ASPECT, CROP_PADDING
 from distilpose.model.skeleton import MIRROR_ORDER
-from distilpose.model.train.batch import StoredBatch
+from distilpose.model.train.feed.batch import StoredBatch
 
 
 class Views(NamedTuple):

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.detector import Detections
 from distilpose.model.errors import DataError
 from distilpose.model.predict import Predictor
-from distilpose.model.train.label import Labels, label
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.train.label.trust import Labels, label
 
 DOUBTFUL_BOX_SCORE: Final = 0.2
 """Detections below are background; from here up to the least score of people they are doubtful."""

@@ -5,12 +5,13 @@ from typing import Final
 
 import numpy as np
 
-from distilpose.model import crop, draw, geometry
+from distilpose.model import crop, geometry
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.draw import Tile
+from distilpose.model.drawing import skeletons
+from distilpose.model.drawing.skeletons import Tile
 from distilpose.model.predict import Pose
-from distilpose.model.train.label import MIN_WEIGHT
-from distilpose.model.train.label_photos import LabelledFolder, LabelledPhoto, read_photo
+from distilpose.model.train.label.photos import LabelledFolder, LabelledPhoto, read_photo
+from distilpose.model.train.label.trust import MIN_WEIGHT
 
 _PEOPLE_AT_MOST: Final = 30
 _CAPTION_LETTERS: Final = 16
@@ -29,7 +30,9 @@ def sheet(labelled: LabelledFolder) -> ImageHWC:
         (photo, index) for photo in labelled.photos for index in range(len(photo.people.scores))
     ]
     order = np.random.default_rng(0).permutation(len(everyone))[:_PEOPLE_AT_MOST]
-    return draw.contact_sheet([_tile(labelled.folder, *everyone[place]) for place in sorted(order)])
+    return skeletons.contact_sheet(
+        [_tile(labelled.folder, *everyone[place]) for place in sorted(order)]
+    )
 
 
 def _tile(folder: Path, photo: LabelledPhoto, index: int) -> Tile:
@@ -37,6 +40,6 @@ def _tile(folder: Path, photo: LabelledPhoto, index: int) -> Tile:
     xy_px, weight = photo.labels.keypoints_xy_px[index], photo.labels.weight[index]
     pose = Pose(box_xyxy_px, 1.0, xy_px, weight, weight, np.zeros_like(xy_px))
     image_HWC = read_photo(folder / photo.file_name)
-    drawn_HWC = draw.draw_poses(image_HWC, [pose], visible=[weight >= MIN_WEIGHT])
+    drawn_HWC = skeletons.draw_poses(image_HWC, [pose], visible=[weight >= MIN_WEIGHT])
     [tile_HWC] = crop.cut(drawn_HWC, geometry.crop_regions(box_xyxy_px))
     return Tile(tile_HWC, f"{weight.mean():.2f} {photo.file_name[-_CAPTION_LETTERS:]}")

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from distilpose.model import geometry
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC, check_image, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.metrics import oks_terms
+from distilpose.model.measure.accuracy import oks_terms
 from distilpose.model.predict import Predictor, answered
 from distilpose.model.skeleton import KEYPOINT_COUNT
 

@@ -59,7 +59,7 @@ def demo_routes(settings: Settings) -> APIRouter:
 
 
 def _contents(settings: Settings) -> dict[str, bytes]:
-    folder = files("distilpose.service").joinpath("demo")
+    folder = files("distilpose.service.rest.page")
     contents = {
         entry.name: entry.read_bytes()
         for entry in folder.iterdir()

@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 import odd_images
+from distilpose.model.errors import Undecodable
 from distilpose.model.geometry import CropRegions, regions_in_reduced
-from distilpose.service.errors import UndecodableImage
-from distilpose.service.images import decode, read_header
-from distilpose.service.scaled_decode import FACTORS, reduction_of
+from distilpose.model.pictures.encoded import decode
+from distilpose.model.pictures.headers import read_header
+from distilpose.model.pictures.scaled import FACTORS, reduction_of
 from odd_images import MAX_PIXELS, Picture, encode, exif
 from photos import photo
 
@@ -86,5 +87,5 @@ def test_ink_is_decoded_smaller_too() -> None:
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_truncated_jpeg_is_refused_at_any_size(factor: int) -> None:
     data = photo("bus.jpg")
-    with pytest.raises(UndecodableImage):
+    with pytest.raises(Undecodable):
         smaller(data[: len(data) // 2], factor)

@@ -6,8 +6,8 @@ import simplejpeg
 from PIL import Image
 
 import odd_images
-from distilpose.service.errors import UndecodableImage, UnsupportedMediaType
-from distilpose.service.images import read_header
+from distilpose.model.errors import NotAccepted, Undecodable
+from distilpose.model.pictures.headers import read_header
 from odd_images import read
 
 # Odd JPEGs.
@@ -47,13 +47,13 @@ def test_a_ycck_jpeg_is_read_as_inverted_ink() -> None:
 
 
 def test_a_12_bit_jpeg_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedMediaType, match="12-bit JPEG"):
+    with pytest.raises(NotAccepted, match="12-bit JPEG"):
         read(odd_images.with_jpeg_frame(bits=12))
 
 
 @pytest.mark.parametrize(("marker", "name"), [(0xC3, "lossless JPEG"), (0xF7, "JPEG-LS")])
 def test_a_jpeg_of_another_process_is_refused_by_name(marker: int, name: str) -> None:
-    with pytest.raises(UnsupportedMediaType, match=name):
+    with pytest.raises(NotAccepted, match=name):
         read(odd_images.with_jpeg_frame(marker=marker))
 
 
@@ -153,19 +153,19 @@ def test_a_16_bit_tiff_is_scaled_not_clipped(order: str) -> None:
 
 @pytest.mark.parametrize(("mode", "samples"), [("F", "floating-point"), ("I", "32-bit")])
 def test_samples_that_do_not_fit_rgb_are_refused_by_name(mode: str, samples: str) -> None:
-    with pytest.raises(UndecodableImage, match=samples):
+    with pytest.raises(Undecodable, match=samples):
         read(odd_images.encode(Image.new(mode, (2, 2)), "tiff"))
 
 
 @pytest.mark.parametrize("tag", [{254: 1}, {50706: 4}])
 def test_a_cameras_raw_file_is_refused(tag: dict[int, int]) -> None:
     tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 277: 1}
-    with pytest.raises(UnsupportedMediaType, match="camera's raw file"):
+    with pytest.raises(NotAccepted, match="camera's raw file"):
         read(odd_images.tiff(tags | tag, b"\0"))
 
 
 def test_a_run_length_bmp_is_refused_by_name() -> None:
     data = bytearray(odd_images.encode(Image.new("P", (4, 4)), "bmp"))
     struct.pack_into("<I", data, 30, 1)
-    with pytest.raises(UnsupportedMediaType, match="run-length BMP"):
+    with pytest.raises(NotAccepted, match="run-length BMP"):
         read(bytes(data))

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from distilpose.service.domain import EncodedImage, RawFrame, Source
-from distilpose.service.errors import TooLarge
-from distilpose.service.sources import decode, read_header
+from distilpose.model.errors import TooManyPixels
+from distilpose.model.pictures import EncodedImage, RawFrame, Source, decode, read_header
 from odd_images import encode, noise
 
 PICTURE = noise(3, 5)
@@ -18,5 +17,5 @@ def test_the_same_pixels_come_of_either(source: Source) -> None:
     header = read_header(source, max_pixels=15)
     assert header.size_wh == (5, 3)
     np.testing.assert_array_equal(decode(source, header), PICTURE)
-    with pytest.raises(TooLarge):
+    with pytest.raises(TooManyPixels):
         read_header(source, max_pixels=14)

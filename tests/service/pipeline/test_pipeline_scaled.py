@@ -15,19 +15,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.detector import Detections
-from distilpose.model.engine import PoseArrays
 from distilpose.model.geometry import crop_regions
+from distilpose.model.pictures.source import EncodedImage
 from distilpose.model.predict import Pose
-from distilpose.service.batcher import Batcher
-from distilpose.service.budget import ByteBudget
-from distilpose.service.device import Device
-from distilpose.service.domain import EncodedImage, ImageAnswer, Options, PoseRequest
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.runtime.engine import PoseArrays
+from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.device import Device
+from distilpose.service.domain import ImageAnswer, Options, PoseRequest
 from distilpose.service.errors import Draining
-from distilpose.service.metrics import Metrics
-from distilpose.service.pipeline import Pipeline
-from distilpose.service.stages import DetectItem
-from distilpose.service.traffic import Traffic
+from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.pipeline import Pipeline
+from distilpose.service.pipeline.stages import DetectItem
+from distilpose.service.pipeline.traffic import Traffic
+from distilpose.service.telemetry.metrics import Metrics
 from odd_images import Picture, encode, exif
 
 SIZE_WH = (1301, 2603)

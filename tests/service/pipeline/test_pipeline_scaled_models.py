@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry
 from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import CROP_WIDTH
 from distilpose.model.geometry import crop_regions
+from distilpose.model.pictures.source import EncodedImage
 from distilpose.model.predict import Pose
 from distilpose.service.app import Service
-from distilpose.service.domain import EncodedImage, Options, PoseRequest
-from distilpose.service.pipeline import Pipeline
+from distilpose.service.domain import Options, PoseRequest
+from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.settings import BatchingSettings, Settings
 from odd_images import encode
 from photos import photo

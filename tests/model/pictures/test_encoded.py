@@ -12,9 +12,9 @@ from PIL import Image
 
 import odd_images
 from distilpose.model.arrays import ImageHWC
-from distilpose.service.errors import TooLarge, UndecodableImage
-from distilpose.service.image_header import ImageHeader
-from distilpose.service.images import decode, read_header
+from distilpose.model.errors import TooManyPixels, Undecodable
+from distilpose.model.pictures.encoded import decode
+from distilpose.model.pictures.headers import ImageHeader, read_header
 from odd_images import MAX_PIXELS, read
 from photos import photo
 
@@ -130,7 +130,7 @@ def test_broken_exif_does_not_spoil_an_avif() -> None:
 def test_i3_pixels_over_the_limit_are_refused_by_the_header(name: str) -> None:
     data = odd_images.encode(odd_images.noise(20, 30), name)
     assert read_header(data, max_pixels=600).pixels == 600
-    with pytest.raises(TooLarge, match=re.escape("600 pixels (30x20), the limit is 599")):
+    with pytest.raises(TooManyPixels, match=re.escape("600 pixels (30x20), the limit is 599")):
         read_header(data, max_pixels=599)
 
 
@@ -141,15 +141,16 @@ def test_bombs_are_refused_without_their_memory(tmp_path: Path) -> None:
         (tmp_path / f"{number}").write_bytes(bomb)
     script = (
         "import pathlib, resource, sys\n"
-        "from distilpose.service.errors import TooLarge, UndecodableImage\n"
-        "from distilpose.service.images import decode, read_header\n"
+        "from distilpose.model.errors import TooManyPixels, Undecodable\n"
+        "from distilpose.model.pictures.encoded import decode\n"
+        "from distilpose.model.pictures.headers import read_header\n"
         "def peak_kib(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak_kib()\n"
         "for bomb in pathlib.Path(sys.argv[1]).iterdir():\n"
         "    data = bomb.read_bytes()\n"
         "    try:\n"
         "        decode(data, read_header(data, max_pixels=50_000_000))\n"
-        "    except (TooLarge, UndecodableImage) as refusal:\n"
+        "    except (TooManyPixels, Undecodable) as refusal:\n"
         "        print(refusal.type)\n"
         "assert peak_kib() - before < 50 * 1024\n"
     )
@@ -161,20 +162,20 @@ def test_bombs_are_refused_without_their_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", odd_images.FORMATS)
 def test_a_file_that_holds_more_than_its_header_said_is_refused(name: str) -> None:
     data = odd_images.encode(odd_images.noise(40, 60), name)
-    with pytest.raises(UndecodableImage, match="announces"):
+    with pytest.raises(Undecodable, match="announces"):
         decode(data, ImageHeader(name, (6, 4), 1))
 
 
 def test_a_second_size_in_a_png_is_refused() -> None:
     second = odd_images.png_chunk(b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0))
     data = odd_images.png((1, 1), 8, 0, [b"\0"], before=second)
-    with pytest.raises(UndecodableImage, match="announces"):
+    with pytest.raises(Undecodable, match="announces"):
         read(data)
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "bmp", "tiff"])
 def test_an_image_without_pixels_is_refused(name: str) -> None:
-    with pytest.raises(UndecodableImage):
+    with pytest.raises(Undecodable):
         read_header(odd_images.of_announced_size(name, 16, 0), max_pixels=MAX_PIXELS)
 
 

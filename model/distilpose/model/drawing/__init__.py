@@ -1,0 +1,1 @@
+"""Pictures with what was found in them, and pictures to files."""

@@ -1,0 +1,1 @@
+"""How good, how sure of itself and how dear a network is."""

@@ -1,0 +1,39 @@
+"""Pictures as they come, encoded or as raw frames, to upright RGB: the one decoder of this project.
+
+Limits are checked before any pixel is decoded. Everything here is safe to call from several
+threads.
+"""
+
+from distilpose.model.arrays import ImageHWC
+from distilpose.model.pictures import encoded, headers, raw
+from distilpose.model.pictures.headers import ImageHeader
+from distilpose.model.pictures.source import EncodedImage, RawFrame, Source
+
+__all__ = ["EncodedImage", "ImageHeader", "RawFrame", "Source", "decode", "read_header"]
+
+
+def read_header(source: Source, *, max_pixels: int) -> ImageHeader:
+    """What the source says of itself, within the limit; nothing is decoded.
+
+    Raises:
+        BadRawFrame: a raw frame's numbers do not add up.
+        Undecodable: the bytes are no image, or their header is broken.
+        NotAccepted: the format is known and not accepted.
+        TooManyPixels: more pixels than the limit.
+
+    """
+    if isinstance(source, RawFrame):
+        return raw.read_header(source, max_pixels=max_pixels)
+    return headers.read_header(source.content, max_pixels=max_pixels)
+
+
+def decode(source: Source, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
+    """The picture upright in RGB, C-contiguous, perhaps read-only; a JPEG `factor` times smaller.
+
+    Raises:
+        Undecodable: truncated, corrupt, or not as `header` says.
+
+    """
+    if isinstance(source, RawFrame):
+        return raw.to_rgb(source)
+    return encoded.decode(source.content, header, factor=factor)

@@ -1,0 +1,1 @@
+"""Networks on a device, and files of them for other runtimes."""

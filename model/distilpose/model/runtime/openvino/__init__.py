@@ -1,0 +1,1 @@
+"""Both networks run by OpenVINO on a CPU."""

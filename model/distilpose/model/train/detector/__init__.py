@@ -1,0 +1,1 @@
+"""The person detector trained on any folder of labelled people."""

@@ -1,0 +1,1 @@
+"""Labelled people to batches: cut once, augmented, loaded by several processes."""

@@ -1,0 +1,1 @@
+"""Photos that nobody labelled, labelled by a network."""

@@ -1,0 +1,1 @@
+"""How the client asks over gRPC."""

@@ -1,0 +1,1 @@
+"""Items to batches on one device. Knows nothing of images or models."""

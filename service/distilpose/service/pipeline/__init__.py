@@ -1,0 +1,1 @@
+"""One request's journey through decode, detect and pose."""

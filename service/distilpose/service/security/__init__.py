@@ -1,0 +1,1 @@
+"""Who may come in: keys, certificates, and files that are replaced while we serve."""

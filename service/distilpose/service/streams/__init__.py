@@ -1,0 +1,1 @@
+"""Video over the pipeline: frames in flight, people followed and smoothed."""

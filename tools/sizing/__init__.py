@@ -1,0 +1,1 @@
+"""The autoscaling simulation that fills the tables of docs/scaling.md."""
