@@ -16,7 +16,7 @@ from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.container import usable_cpus
 from distilpose.model.load import load_models
 from distilpose.model.pictures import encoded, headers
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.runtime.devices import use_threads
 from distilpose.model.runtime.engine import PoseArrays

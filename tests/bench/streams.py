@@ -31,7 +31,8 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # no py.typed there
 
 from distilpose.model.container import usable_cpus
-from distilpose.model.measure.accuracy import match_people, oks
+from distilpose.model.similarity import match_people, oks
+from distilpose.model.skeleton import AREA_SHARE
 from distilpose.v1 import pose_pb2
 from grpc_callers import stream_stub
 from moving_people import Clip, Person, timestamp_ms
@@ -41,8 +42,6 @@ from soaking import PATIENT
 Answer = pose_pb2.StreamPoseResponse
 FRAMES_A_SECOND = 10
 FOUND_IOU = 0.5
-SEGMENT_OF_BOX = 0.53
-"""A person's area in COCO is that of the outline, about so much of the box."""
 
 
 @dataclass
@@ -73,7 +72,7 @@ class Recognised:
         if person.is_seen.any():
             keypoints = np.array([(point.x, point.y) for point in pose.keypoints])
             box = person.box_xyxy_px
-            area_px2 = float((box[2:] - box[:2]).prod()) * SEGMENT_OF_BOX
+            area_px2 = float((box[2:] - box[:2]).prod()) * AREA_SHARE
             true_xy_px = person.keypoints_xy_px
             self.oks.append(
                 float(oks(keypoints, true_xy_px, area_px2=area_px2, counted=person.is_seen))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.domain import Options
 
 

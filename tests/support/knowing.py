@@ -11,7 +11,8 @@ from PIL import Image
 
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.data.people import PeopleFolder
-from distilpose.model.predict import Pose, Predictor
+from distilpose.model.poses.pose import Pose
+from distilpose.model.predict import Predictor
 from distilpose.model.runtime.detector import Detections
 
 SHAPE_XY = np.stack([np.arange(17) % 4 / 4, np.arange(17) / 17], -1).astype(np.float32)

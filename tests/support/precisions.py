@@ -17,10 +17,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from distilpose.model import geometry
+from distilpose.model import geometry, similarity
 from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.measure import accuracy
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.runtime.engine import PoseArrays
 
@@ -79,7 +78,7 @@ def pose_changes(some: PoseArrays, others: PoseArrays) -> PoseChanges:
     )
     nowhere = np.zeros_like(shift_crop_px)
     return PoseChanges(
-        accuracy.oks(shift_crop_px, nowhere, area_px2=_PERSON_AREA_CROP_PX2).astype(np.float32),
+        similarity.oks(shift_crop_px, nowhere, area_px2=_PERSON_AREA_CROP_PX2).astype(np.float32),
         np.abs(shift_crop_px).max(-1)[some.raw_score > SURE_RAW_SCORE],
         np.abs(others.raw_score - some.raw_score),
     )

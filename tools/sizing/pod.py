@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from distilpose.service.batching.capacity import items_that_leave_in_time
+from distilpose.service.batching.room import items_that_leave_in_time
 from distilpose.service.settings import Settings
 from sizing.autoscaler import SYNC_SECONDS
 from sizing.day import Numbers

@@ -1,7 +1,6 @@
 """One image to poses without a server: the reference that the service must equal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,31 +8,10 @@ from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC, check_image, check_shape
 from distilpose.model.calibration import Calibrated, Calibration
 from distilpose.model.errors import ConfigError
+from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 from distilpose.model.skeleton import MIRROR_ORDER
-
-
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """One person, in image pixels."""
-
-    box_xyxy_px: FloatArray
-    """(4,)"""
-    box_score: float
-    keypoints_xy_px: FloatArray
-    """(17, 2)"""
-    keypoint_score: FloatArray
-    """(17,), 0..1, the probability of being right where there is a calibration."""
-    raw_score: FloatArray
-    """(17,), what the student said before calibration, unbounded."""
-    sigma_px: FloatArray
-    """(17, 2)"""
-
-    @property
-    def score(self) -> float:
-        """Mean keypoint score times box score."""
-        return float(self.keypoint_score.mean() * self.box_score)
 
 
 class Predictor:

@@ -29,6 +29,11 @@ KEYPOINT_NAMES: Final = (
 )
 KEYPOINT_COUNT: Final = len(KEYPOINT_NAMES)
 
+PERSON_CATEGORY_ID: Final = 1
+"""COCO's id of the category person, in documents that are written here."""
+AREA_SHARE: Final = 0.53
+"""Area of a person's outline as a share of the box, where nobody drew the outline."""
+
 MIRROR_PAIRS: Final = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
 """Left and right keypoints that change places when an image is mirrored."""
 

@@ -182,9 +182,9 @@ class _Measuring:
                     )
 
     def _protocol(self, report: "Report") -> str:
-        from distilpose.model.measure.accuracy import PCK_FRACTION
         from distilpose.model.measure.evaluate import MIN_BOX_SCORE
         from distilpose.model.runtime.teacher import PROTOCOL
+        from distilpose.model.similarity import PCK_FRACTION
 
         source = report.sources[0]
         rerun = f"distilpose evaluate {self.folder.name} --source {source}"
@@ -237,7 +237,7 @@ class _Measuring:
 
 
 def _named(report: "Report") -> dict[str, float | None]:
-    from distilpose.model.measure.accuracy import PCK_FRACTION
+    from distilpose.model.similarity import PCK_FRACTION
 
     published = zip(COCO_NAMES, asdict(report.published).values(), strict=True)
     return {

@@ -186,7 +186,7 @@ def _measure(predictor: "Predictor", people: "PeopleFolder", how: dict[str, Any]
 def _print(measured: _Measured) -> None:
     from rich.console import Console
 
-    from distilpose.model.measure.accuracy import PCK_FRACTION
+    from distilpose.model.similarity import PCK_FRACTION
 
     console = Console()
     report, cost, speed = measured.report, measured.cost, measured.speed

@@ -4,19 +4,21 @@ The files hold what their readers ask for; `json.dump` writes them.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distilpose.client.results import ImageAnswer, Pose
-from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES, LIMBS
+from distilpose.model.skeleton import (
+    AREA_SHARE,
+    KEYPOINT_COUNT,
+    KEYPOINT_NAMES,
+    LIMBS,
+    PERSON_CATEGORY_ID,
+)
 
 if TYPE_CHECKING:
     import supervision
-
-PERSON_CATEGORY_ID: Final = 1
-AREA_SHARE: Final = 0.53
-"""Area of a person's outline as a share of the box, where nobody drew the outline."""
 
 _LABELLED, _NOT_LABELLED = 2, 0
 

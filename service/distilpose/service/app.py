@@ -20,9 +20,8 @@ from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.batching.batcher import Batcher
-from distilpose.service.batching.capacity import items_that_leave_in_time
 from distilpose.service.batching.device import Device, DeviceLost
-from distilpose.service.batching.room import Room
+from distilpose.service.batching.room import Room, items_that_leave_in_time
 from distilpose.service.domain import ModelDescription
 from distilpose.service.errors import Draining, NotReady
 from distilpose.service.life import Life, State

@@ -8,7 +8,7 @@ import numpy as np
 
 from distilpose.model.arrays import BoolArray, FloatArray, ImageHWC
 from distilpose.model.pictures.source import Source
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.errors import InvalidOptions, ServiceError
 
 MOST_TRACK_ID: Final = 2**63

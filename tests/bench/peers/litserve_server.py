@@ -15,7 +15,7 @@ import litserve  # type: ignore[import-not-found]  # a peer's, not ours to depen
 from fastapi import Request, Response
 
 from bench.plain import Photo, Poser, read_photo
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 
 MAX_BATCH = 8
 BATCH_TIMEOUT_SECONDS = 0.005

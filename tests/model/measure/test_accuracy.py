@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distilpose.model import similarity
 from distilpose.model.errors import DataError
 from distilpose.model.measure import accuracy
-from distilpose.model.skeleton import OKS_SIGMAS
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/rescore_oks_nms.json").read_text())
 
@@ -50,38 +50,6 @@ def found(*, image_id: int = 1, score: float = 0.9, shift_px: float = 0.0) -> di
     return {"image_id": image_id, "category_id": 1, "keypoints": flat, "score": score}
 
 
-def test_oks_of_the_labelled_pose_itself_is_one() -> None:
-    assert accuracy.oks(SPREAD_XY_PX, SPREAD_XY_PX, area_px2=100.0) == 1
-
-
-def test_oks_is_half_at_the_distance_that_the_constants_say() -> None:
-    area_px2 = 900.0
-    half_px = 2 * OKS_SIGMAS * np.sqrt(2 * np.log(2) * area_px2)
-    moved = SPREAD_XY_PX + np.stack([half_px, np.zeros(17)], -1)
-
-    assert accuracy.oks(moved, SPREAD_XY_PX, area_px2=area_px2) == pytest.approx(0.5)
-
-
-def test_oks_counts_only_the_chosen_keypoints() -> None:
-    moved = SPREAD_XY_PX.copy()
-    moved[0] += 10_000
-    without_nose = ALL.copy()
-    without_nose[0] = False
-
-    assert accuracy.oks(moved, SPREAD_XY_PX, area_px2=100.0, counted=without_nose) == 1
-    assert accuracy.oks(moved, SPREAD_XY_PX, area_px2=100.0, counted=ALL) == pytest.approx(16 / 17)
-
-
-def test_oks_of_nobody_counted_is_zero() -> None:
-    assert accuracy.oks(SPREAD_XY_PX, SPREAD_XY_PX, area_px2=100.0, counted=~ALL) == 0
-
-
-def test_oks_of_many_found_against_one_has_a_value_each() -> None:
-    found_NK2 = np.stack([SPREAD_XY_PX, SPREAD_XY_PX + 1000])
-
-    assert accuracy.oks(found_NK2, SPREAD_XY_PX, area_px2=100.0).tolist() == [1, 0]
-
-
 def test_the_published_score_is_the_mean_of_sure_keypoints_times_the_box_score() -> None:
     raw_score = np.full(17, 0.2, np.float32)
     raw_score[:2] = [0.9, 0.5]
@@ -105,56 +73,11 @@ def test_rescoring_and_suppression_equal_the_published_ones(image: str) -> None:
     )
     areas_px2 = np.array([person["area"] for person in people], np.float32)
 
-    kept = accuracy.suppress_duplicates(keypoints[:, :, :2], scores, areas_px2)
+    kept = similarity.suppress_duplicates(keypoints[:, :, :2], scores, areas_px2)
 
     expected = GOLDEN["kept_in_order"][image]
     assert [people[index]["bbox_id"] for index in kept] == [each["bbox_id"] for each in expected]
     assert scores[kept] == pytest.approx([each["score"] for each in expected], abs=1e-6)
-
-
-def test_nothing_to_suppress_keeps_nothing() -> None:
-    assert accuracy.suppress_duplicates(np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0)) == []
-
-
-@pytest.mark.parametrize(
-    ("similarity", "matches"),
-    [
-        ([[0.9, 0.8], [0.95, 0.1]], [1, 0]),
-        ([[0.9], [0.5]], [0, None]),
-        ([[0.0, 0.3]], [1]),
-        ([[0.0]], [None]),
-        (np.zeros((2, 0)), [None, None]),
-    ],
-)
-def test_people_are_matched_most_similar_first_and_no_pose_twice(
-    similarity: Any, matches: list[int | None]
-) -> None:
-    assert accuracy.match_people(np.array(similarity)) == matches
-
-
-def test_pck_counts_keypoints_within_a_fifth_of_the_torso() -> None:
-    truth = np.zeros((1, 17, 2), np.float32)
-    truth[0, 12] = [0, 100]
-    moved = truth.copy()
-    moved[0, 0] += [19, 0]
-    moved[0, 1] += [21, 0]
-
-    assert accuracy.pck(moved, truth, ALL[None]) == pytest.approx(16 / 17)
-
-
-def test_pck_leaves_out_people_without_shoulder_or_hip() -> None:
-    labelled = ALL[None].copy()
-    labelled[0, 5] = False
-
-    assert accuracy.pck(SPREAD_XY_PX[None], SPREAD_XY_PX[None], labelled) is None
-
-
-def test_pck_counts_a_person_who_was_not_found_as_wrong() -> None:
-    truth = np.stack([SPREAD_XY_PX, SPREAD_XY_PX])
-    lost = truth.copy()
-    lost[1] = np.nan
-
-    assert accuracy.pck(lost, truth, np.stack([ALL, ALL])) == 0.5
 
 
 def test_perfect_poses_have_figures_of_one() -> None:

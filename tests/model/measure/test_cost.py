@@ -1,5 +1,7 @@
 """Parameters and multiply-adds held to the authors' counts, and speed by a clock of our own."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
@@ -66,6 +68,18 @@ def test_the_student_on_the_trunk_costs_a_quarter_of_the_published_one() -> None
     ours, published = network_cost("distilpose-n"), network_cost("distilpose-s")
     assert ours.parameters == 4_518_030
     assert ours.gmacs == pytest.approx(published.gmacs / 4.41, rel=0.01)
+
+
+def test_a_process_that_counts_costs_first_can_still_load_the_detector() -> None:
+    # Networks are counted on the meta device, and this one is the first to import ultralytics.
+    script = (
+        "from distilpose.model.load import load_models\n"
+        "from distilpose.model.measure.cost import network_cost\n"
+        "network_cost('distilpose-n')\n"
+        "print(load_models(engine='torch').detector.image_size_px)\n"
+    )
+    asked = [sys.executable, "-c", script]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == "640\n"
 
 
 def test_an_unknown_network_is_refused() -> None:

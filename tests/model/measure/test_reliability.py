@@ -12,7 +12,7 @@ from distilpose.model.errors import DataError
 from distilpose.model.measure import reliability
 from distilpose.model.measure.evaluate import PersonResult
 from distilpose.model.measure.reliability import Keypoints
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 
 BOX = (10.0, 10.0, 110.0, 110.0)
 

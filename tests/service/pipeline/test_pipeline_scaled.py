@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from distilpose.model.arrays import FloatArray
 from distilpose.model.geometry import crop_regions
 from distilpose.model.pictures.source import EncodedImage
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.runtime.engine import PoseArrays
 from distilpose.service.batching.batcher import Batcher

@@ -15,7 +15,7 @@ from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import CROP_WIDTH
 from distilpose.model.geometry import crop_regions
 from distilpose.model.pictures.source import EncodedImage
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseRequest
 from distilpose.service.pipeline.pipeline import Pipeline

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.domain import ImageAnswer, Options
 from distilpose.service.errors import UndecodableImage
 from distilpose.service.rest.answer import ImageOut, images_out

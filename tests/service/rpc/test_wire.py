@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distilpose.model.pictures.source import EncodedImage, RawFrame
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.domain import (
     Frame,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.measure.accuracy import oks
 from distilpose.model.pictures.source import EncodedImage
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
+from distilpose.model.similarity import oks
 from distilpose.service.domain import Frame, ImageAnswer, Options, PoseAnswer, StreamOptions
 from distilpose.service.errors import InvalidOptions, UndecodableImage
 from distilpose.service.streams.following import Follower

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.streams.smoothing import Smoother
 
 FRAME_MS = 40.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.streams.tracking import FORGOTTEN_AFTER_MS, Tracker
 from moving_people import COAT, WALKS, Clip, Person, timestamp_ms
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.domain import ImageAnswer, PoseAnswer, Timing
 from distilpose.service.errors import UndecodableImage
 from distilpose.service.telemetry.metrics import DROP_REASONS, Metrics

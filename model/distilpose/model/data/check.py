@@ -1,4 +1,4 @@
-"""Finds what is wrong with a data set; the rules are in `data_rules`, pictures in `data_sheet`."""
+"""Finds what is wrong with a data set; the rules are in `rules`, pictures in `sheet`."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -11,7 +11,9 @@ from distilpose.model.calibration import Samples, right_within_px
 from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.runtime.engine import PoseEngine
-from distilpose.model.train.feed.cache import HOLDOUT_EVERY
+
+HOLDOUT_EVERY: Final = 20
+"""Pictures whose id this divides are held out of training, for calibration."""
 
 TRUSTED_LABELS: Final = ("human", "mixed")
 """Labels that people had a hand in; what a network said of a picture calibrates no other."""

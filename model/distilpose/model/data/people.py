@@ -27,11 +27,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import xywh_to_xyxy
-from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES
+from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES, PERSON_CATEGORY_ID
 
-PERSON_CATEGORY_ID: Final = 1
-"""COCO's id of the category person, in documents that are written here."""
-
+DOUBTFUL_LABEL: Final = "doubtful"
+"""Label of detections that are neither surely a person nor surely background."""
 _SUFFIXES: Final = (".json", ".json.gz")
 _COCO_PREFIX: Final = "person_keypoints_"
 _COCO_NAME: Final = re.compile(r"(?:^|_)(\d{12})\.")
@@ -67,6 +66,11 @@ class Person:
     def can_be_measured(self) -> bool:
         """Whether there is one person with something to compare a pose with."""
         return self.has_keypoints and not self.is_crowd
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the box is neither one person's for sure nor background."""
+        return self.is_crowd or self.label == DOUBTFUL_LABEL
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Shows what `data_check` found, and people drawn at random, on one sheet."""
+"""Shows what `check` found, and people drawn at random, on one sheet."""
 
 from collections.abc import Sequence
 from typing import Final, TypeVar

@@ -1,4 +1,4 @@
-"""How near found keypoints are to labelled ones: OKS, published ranking, COCO AP, PCK.
+"""Scores that published evaluations give: their ranking of people, and COCO's AP and AR.
 
 Knows arrays and COCO's dictionaries, and neither networks nor files.
 """
@@ -6,54 +6,11 @@ Knows arrays and COCO's dictionaries, and neither networks nor files.
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from distilpose.model.arrays import FloatArray
 from distilpose.model.errors import DataError
-from distilpose.model.skeleton import KEYPOINT_NAMES, OKS_SIGMAS
-
-BoolArray = npt.NDArray[np.bool_]
-AnyFloats = npt.NDArray[np.floating[Any]]
 
 SURE_RAW_SCORE: Final = 0.2
 """Keypoints above this raw score make up the published person score."""
-DUPLICATE_OKS: Final = 0.9
-"""Two poses nearer than this are one person to the published suppression."""
-PCK_FRACTION: Final = 0.2
-"""Of the distance from left shoulder to right hip: within it, a keypoint is right."""
-
-_LEFT_SHOULDER: Final = KEYPOINT_NAMES.index("left_shoulder")
-_RIGHT_HIP: Final = KEYPOINT_NAMES.index("right_hip")
-
-
-def oks_terms(squared_px2: AnyFloats, *, area_px2: float | AnyFloats) -> npt.NDArray[np.float64]:
-    """Each keypoint's similarity in 0..1, for squared distances (..., 17) and areas (...).
-
-    Source: COCO keypoint task.
-    """
-    area_px2 = np.asarray(area_px2, dtype=np.float64)[..., None] + np.spacing(1)
-    return np.asarray(np.exp(-squared_px2 / (2 * area_px2 * (2 * OKS_SIGMAS) ** 2)))
-
-
-def oks(
-    found_xy_px: AnyFloats,
-    true_xy_px: AnyFloats,
-    *,
-    area_px2: float | AnyFloats,
-    counted: BoolArray | None = None,
-) -> npt.NDArray[np.float64]:
-    """Object keypoint similarity in 0..1, over the `counted` of 17 keypoints (all by default).
-
-    `found_xy_px` and `true_xy_px` are (..., 17, 2), `counted` (..., 17) and `area_px2` (...); they
-    broadcast, and the answer is (...). Nobody counted gives 0. Source: COCO keypoint task.
-    """
-    squared_px2 = np.sum((found_xy_px.astype(np.float64) - true_xy_px) ** 2, axis=-1)
-    similarity = oks_terms(squared_px2, area_px2=area_px2)
-    if counted is None:
-        return np.asarray(similarity.mean(axis=-1))
-    total = np.sum(similarity * counted, axis=-1)
-    return np.asarray(total / np.maximum(counted.sum(axis=-1), 1))
 
 
 def published_score(raw_score: FloatArray, *, box_score: float) -> float:
@@ -64,57 +21,6 @@ def published_score(raw_score: FloatArray, *, box_score: float) -> float:
     """
     sure = raw_score[raw_score > SURE_RAW_SCORE]
     return float(box_score * sure.mean()) if sure.size else 0.0
-
-
-def suppress_duplicates(
-    keypoints_xy_px: AnyFloats, scores: AnyFloats, areas_px2: AnyFloats
-) -> list[int]:
-    """Indices of the poses (N, 17, 2) to keep, best score first: hard OKS suppression.
-
-    `areas_px2` (N,) are those of the crops' boxes, already grown to the network's shape; a pair is
-    compared by the mean of its two areas. Source: DistilPose's released evaluation (mmpose 0.22).
-    """
-    waiting = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while waiting.size:
-        best, others = waiting[0], waiting[1:]
-        kept.append(int(best))
-        similarity = oks(
-            keypoints_xy_px[others],
-            keypoints_xy_px[best],
-            area_px2=(areas_px2[others] + areas_px2[best]) / 2,
-        )
-        waiting = others[similarity <= DUPLICATE_OKS]
-    return kept
-
-
-def match_people(oks_people_by_poses: AnyFloats) -> list[int | None]:
-    """For each person (row) the pose (column) that is theirs, or None; no pose twice.
-
-    The most similar pair goes first, and a pair of OKS 0 is none.
-    """
-    free = np.array(oks_people_by_poses, dtype=np.float64)
-    matches: list[int | None] = [None] * free.shape[0]
-    while free.size and free.max() > 0:
-        person, pose = np.unravel_index(int(free.argmax()), free.shape)
-        matches[int(person)] = int(pose)
-        free[person, :] = 0
-        free[:, pose] = 0
-    return matches
-
-
-def pck(found_xy_px: AnyFloats, true_xy_px: AnyFloats, labelled: BoolArray) -> float | None:
-    """Share of labelled keypoints that lie within `PCK_FRACTION` of their person's torso length.
-
-    Arrays over people: (N, 17, 2), (N, 17, 2), (N, 17). The torso runs from the left shoulder to
-    the right hip; people without both are left out, and with nobody left the answer is None.
-    A person who was not found has NaN in `found_xy_px`, which is never near.
-    """
-    has_torso = labelled[:, _LEFT_SHOULDER] & labelled[:, _RIGHT_HIP]
-    torso_px = np.linalg.norm(true_xy_px[:, _LEFT_SHOULDER] - true_xy_px[:, _RIGHT_HIP], axis=-1)
-    near = np.linalg.norm(found_xy_px - true_xy_px, axis=-1) <= PCK_FRACTION * torso_px[:, None]
-    counted = labelled & has_torso[:, None]
-    return float(near[counted].mean()) if counted.any() else None
 
 
 @dataclass(frozen=True)

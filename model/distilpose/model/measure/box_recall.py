@@ -5,9 +5,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from distilpose.model import geometry
+from distilpose.model import geometry, similarity
 from distilpose.model.arrays import FloatArray
-from distilpose.model.measure import accuracy
 
 MIN_IOU: Final = 0.5
 """A box of less overlap with a person's own is not theirs, as in COCO's AP50."""
@@ -33,7 +32,7 @@ class BoxRecall(NamedTuple):
 def have_box(people_xyxy_px: FloatArray, found_xyxy_px: FloatArray) -> list[bool]:
     """For each person of a picture (N, 4), whether one of the boxes (M, 4) is theirs alone."""
     overlaps = geometry.iou(people_xyxy_px, found_xyxy_px)
-    matches = accuracy.match_people(np.where(overlaps >= MIN_IOU, overlaps, 0))
+    matches = similarity.match_people(np.where(overlaps >= MIN_IOU, overlaps, 0))
     return [match is not None for match in matches]
 
 

@@ -12,22 +12,17 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
+from distilpose.model import similarity
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.data.people import (
-    PERSON_CATEGORY_ID,
-    PeopleFolder,
-    Person,
-    Picture,
-    coco_document,
-    coco_ids,
-)
+from distilpose.model.data.people import PeopleFolder, Person, Picture, coco_document, coco_ids
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import crop_regions
 from distilpose.model.measure import accuracy, box_recall
 from distilpose.model.measure.accuracy import CocoFigures
 from distilpose.model.measure.box_recall import BoxRecall
-from distilpose.model.predict import Pose, Predictor
-from distilpose.model.skeleton import KEYPOINT_COUNT
+from distilpose.model.poses.pose import Pose
+from distilpose.model.predict import Predictor
+from distilpose.model.skeleton import KEYPOINT_COUNT, PERSON_CATEGORY_ID
 
 BoxesFrom: TypeAlias = Literal["ground-truth", "detector"]
 
@@ -91,7 +86,7 @@ class Report:
         )
         published = (
             f"box score x mean of raw keypoint scores above {accuracy.SURE_RAW_SCORE}, "
-            f"without poses of OKS above {accuracy.DUPLICATE_OKS} to a better one"
+            f"without poses of OKS above {similarity.DUPLICATE_OKS} to a better one"
         )
         pck = "share of the distance from left shoulder to right hip, where both are labelled"
         recall = [box_recall.protocol(self.min_box_score)] if self.box_recall else []
@@ -102,7 +97,7 @@ class Report:
             f"Flip test: {'on' if self.flip_test else 'off'}.",
             f"Ranking published: {published}.",
             "Ranking served: poses and scores as the service answers them.",
-            f"PCK@{accuracy.PCK_FRACTION}: {pck}.",
+            f"PCK@{similarity.PCK_FRACTION}: {pck}.",
             "PCK and mean OKS count people who were not found as wrong.",
         ]
 
@@ -223,20 +218,20 @@ def _person_results(
 ) -> list[PersonResult]:
     people = _labelled(picture)
     found_NK2 = np.array([pose.keypoints_xy_px for pose in poses]).reshape(-1, KEYPOINT_COUNT, 2)
-    similarity = np.zeros((len(people), len(poses)))
+    oks_of = np.zeros((len(people), len(poses)))
     for row, person in enumerate(people):
-        similarity[row] = accuracy.oks(
+        oks_of[row] = similarity.oks(
             found_NK2,
             person.keypoints_xy_px,
             area_px2=person.area_px2,
             counted=person.visibility > 0,
         )
-    matches = list(range(len(people))) if one_for_one else accuracy.match_people(similarity)
+    matches = list(range(len(people))) if one_for_one else similarity.match_people(oks_of)
     have_box = [None] * len(people) if one_for_one else _have_box(people, poses)
     return [
         PersonResult(picture, person, None, 0.0, has_box)
         if match is None
-        else PersonResult(picture, person, poses[match], float(similarity[row, match]), has_box)
+        else PersonResult(picture, person, poses[match], float(oks_of[row, match]), has_box)
         for row, (person, match, has_box) in enumerate(zip(people, matches, have_box, strict=True))
     ]
 
@@ -258,7 +253,7 @@ def _rank_published(poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
         return []
     scores = [accuracy.published_score(each.raw_score, box_score=each.box_score) for each in poses]
     regions = crop_regions(np.array([pose.box_xyxy_px for pose in poses]))
-    kept = accuracy.suppress_duplicates(
+    kept = similarity.suppress_duplicates(
         np.array([pose.keypoints_xy_px for pose in poses]),
         np.array(scores),
         regions.sizes_wh_px.prod(axis=1),
@@ -288,7 +283,7 @@ def _entries(
 def _pck(results: Sequence[PersonResult]) -> float | None:
     lost = np.full((KEYPOINT_COUNT, 2), np.nan, np.float32)
     found = [result.pose.keypoints_xy_px if result.pose is not None else lost for result in results]
-    return accuracy.pck(
+    return similarity.pck(
         np.array(found),
         np.array([result.person.keypoints_xy_px for result in results]),
         np.array([result.person.visibility > 0 for result in results]),

@@ -13,15 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from distilpose.model import geometry
+from distilpose.model import geometry, similarity
 from distilpose.model.arrays import FloatArray
 from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH
-from distilpose.model.data.people import PERSON_CATEGORY_ID
 from distilpose.model.heatmaps import decode
 from distilpose.model.measure import accuracy
 from distilpose.model.networks import StudentOut, TeacherOut
 from distilpose.model.networks.roles import Network
-from distilpose.model.skeleton import KEYPOINT_NAMES
+from distilpose.model.skeleton import KEYPOINT_NAMES, PERSON_CATEGORY_ID
 from distilpose.model.train.feed.augment import plain
 from distilpose.model.train.feed.batch import StoredBatch
 from distilpose.model.train.feed.loader import Loader
@@ -83,7 +82,7 @@ def figures(
     regions = geometry.CropRegions(people.center_xy_px, people.region_wh_px)
     xy_px = geometry.crop_to_image(xy_crop, regions)
     labelled = people.weight > 0
-    each_oks = accuracy.oks(xy_px, people.xy_px, area_px2=people.area_px2, counted=labelled)
+    each_oks = similarity.oks(xy_px, people.xy_px, area_px2=people.area_px2, counted=labelled)
     person_score = [
         accuracy.published_score(score, box_score=1.0) if scores_trained else 1.0
         for score in raw_score
@@ -94,7 +93,7 @@ def figures(
         ap=coco.ap or 0.0,
         ap50=coco.ap50 or 0.0,
         mean_oks=float(each_oks.mean()),
-        pck=accuracy.pck(xy_px, people.xy_px, labelled) or 0.0,
+        pck=similarity.pck(xy_px, people.xy_px, labelled) or 0.0,
     )
 
 

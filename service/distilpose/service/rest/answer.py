@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, Field
 
-from distilpose.model.predict import Pose
-from distilpose.model.skeleton import KEYPOINT_NAMES
+from distilpose.model.poses.pose import Pose
+from distilpose.model.skeleton import KEYPOINT_NAMES, PERSON_CATEGORY_ID
 from distilpose.service.domain import ImageAnswer, ModelDescription, Options, PoseAnswer
 from distilpose.service.errors import ServiceError
 
-PERSON_CATEGORY_ID = 1
 ImageId = str | int | None
 
 

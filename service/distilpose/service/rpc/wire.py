@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from distilpose.model.pictures.source import EncodedImage, RawFrame, Source
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.domain import (
     FrameAnswer,

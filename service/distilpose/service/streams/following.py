@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from distilpose.model import geometry
 from distilpose.model.arrays import FloatArray
-from distilpose.model.measure.accuracy import oks, suppress_duplicates
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
+from distilpose.model.similarity import oks, suppress_duplicates
 from distilpose.service.domain import Frame, ImageAnswer, Options, PoseAnswer, StreamOptions
 from distilpose.service.errors import InvalidOptions
 from distilpose.service.streams.smoothing import Smoother

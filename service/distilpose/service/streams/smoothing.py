@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.service.streams.tracking import FORGOTTEN_AFTER_MS
 
 _LEAST_CUTOFF_HZ: Final = 1.5

@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from distilpose.model import geometry
 from distilpose.model.arrays import FloatArray
-from distilpose.model.measure.accuracy import oks
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
+from distilpose.model.similarity import oks
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -22,12 +22,12 @@ import simplejpeg
 import yaml
 
 from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.data.held_out import HOLDOUT_EVERY
 from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.files import replacing
 from distilpose.model.geometry import clip_boxes
 from distilpose.model.letterbox import BORDER_VALUE
-from distilpose.model.train.feed.cache import HOLDOUT_EVERY
 
 JPEG_QUALITY: Final = 95
 
@@ -86,19 +86,14 @@ def write_detector_data(
     )
 
 
-def is_ignored(person: Person) -> bool:
-    """Whether the box is neither one person's for sure nor background."""
-    return person.is_crowd or person.label == "doubtful"
-
-
 def sure_boxes_xyxy_px(picture: Picture) -> FloatArray:
     """Boxes (N, 4) of the people who are there for sure, clipped to the picture."""
-    return _boxes_xyxy_px(picture, (each for each in picture.people if not is_ignored(each)))
+    return _boxes_xyxy_px(picture, (each for each in picture.people if not each.is_ignored))
 
 
 def grey_ignored(image_HWC: ImageHWC, picture: Picture) -> ImageHWC:
     """A copy with what is to be ignored painted grey, but for what lies in somebody's box."""
-    ignored = _boxes_xyxy_px(picture, (each for each in picture.people if is_ignored(each)))
+    ignored = _boxes_xyxy_px(picture, (each for each in picture.people if each.is_ignored))
     grey_HW = np.zeros(image_HWC.shape[:2], np.bool_)
     for boxes_xyxy_px, value in ((ignored, True), (sure_boxes_xyxy_px(picture), False)):
         for x1, y1, x2, y2 in boxes_xyxy_px:
@@ -128,7 +123,7 @@ def _digest(pictures: Sequence[Picture]) -> str:
     for picture in pictures:
         digest.update(repr((picture.id, picture.file_name, picture.shard)).encode())
         for person in picture.people:
-            digest.update(person.box_xyxy_px.tobytes() + bytes([is_ignored(person)]))
+            digest.update(person.box_xyxy_px.tobytes() + bytes([person.is_ignored]))
     return digest.hexdigest()
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from distilpose.model.card import Figure
-from distilpose.model.data.people import PERSON_CATEGORY_ID, PeopleFolder, Picture, coco_document
+from distilpose.model.data.people import PeopleFolder, Picture, coco_document
 from distilpose.model.errors import DataError
 from distilpose.model.runtime.detector import PersonDetector
-from distilpose.model.train.detector.data import is_ignored
+from distilpose.model.skeleton import PERSON_CATEGORY_ID
 
 LEAST_SCORE: Final = 0.001
 """Boxes below are not measured: what they could add to AP is not seen in its third digit."""
@@ -71,7 +71,7 @@ def box_figures(
 
 def _with_regions(picture: Picture) -> Picture:
     """The picture with those to be ignored as crowds, in which COCO counts no box as wrong."""
-    people = tuple(replace(person, is_crowd=is_ignored(person)) for person in picture.people)
+    people = tuple(replace(person, is_crowd=person.is_ignored) for person in picture.people)
     return replace(picture, people=people)
 
 

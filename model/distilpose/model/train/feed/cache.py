@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.data.held_out import HOLDOUT_EVERY
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import image_to_crop_affine
@@ -41,8 +42,6 @@ EVALUATION: Final = CropFormat(CROP_HEIGHT, CROP_WIDTH, margin=1.0)
 """The network's own input, pixel for pixel as `crop.cut` gives it."""
 
 Holdout: TypeAlias = Literal["exclude", "only", "include"]
-HOLDOUT_EVERY: Final = 20
-"""Pictures whose id this divides are held out of training, for calibration."""
 
 _CROPS: Final = "crops.npy"
 _TABLE: Final = "people.npz"

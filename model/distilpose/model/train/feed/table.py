@@ -1,7 +1,7 @@
 """The people of a folder as a table of arrays, a row each; knows labels and no pixels."""
 
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,6 @@ from distilpose.model.arrays import FloatArray
 from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import CropRegions, crop_regions, image_to_crop
-
-DOUBTFUL_LABEL: Final = "doubtful"
-"""Label of detections that are neither surely a person nor surely background."""
 
 
 class CropFormat(NamedTuple):
@@ -115,8 +112,7 @@ def _rows(picture: Picture) -> list[_Row]:
     rows = []
     for index, person in enumerate(picture.people):
         box_xyxy_px = training_box(person.box_xyxy_px, picture.size_wh)
-        unsure = person.is_crowd or person.label == DOUBTFUL_LABEL
-        if not unsure and box_xyxy_px is not None and person.area_px2 > 0:
+        if not person.is_ignored and box_xyxy_px is not None and person.area_px2 > 0:
             rows.append(_Row(without_people, index, person, box_xyxy_px))
     return rows
 

@@ -12,20 +12,13 @@ from typing import Any, Final
 import numpy as np
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.data.people import PERSON_CATEGORY_ID
+from distilpose.model.data.people import DOUBTFUL_LABEL
 from distilpose.model.errors import DataError
 from distilpose.model.files import replacing
 from distilpose.model.load import Models
-from distilpose.model.skeleton import KEYPOINT_NAMES, LIMBS
-from distilpose.model.train.feed.table import DOUBTFUL_LABEL
+from distilpose.model.skeleton import AREA_SHARE, KEYPOINT_NAMES, LIMBS, PERSON_CATEGORY_ID
 from distilpose.model.train.label.photos import DOUBTFUL_BOX_SCORE, LabelledPhoto
-from distilpose.model.train.label.trust import (
-    AREA_SHARE,
-    MIN_WEIGHT,
-    TURN_DEGREES,
-    WIDENING,
-    person_areas_px2,
-)
+from distilpose.model.train.label.trust import MIN_WEIGHT, TURN_DEGREES, WIDENING, person_areas_px2
 
 PSEUDO_LABEL: Final = "pseudo"
 """Label of people whose keypoints a network found."""

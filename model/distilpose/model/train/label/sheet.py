@@ -9,7 +9,7 @@ from distilpose.model import crop, geometry
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.drawing import skeletons
 from distilpose.model.drawing.skeletons import Tile
-from distilpose.model.predict import Pose
+from distilpose.model.poses.pose import Pose
 from distilpose.model.train.label.photos import LabelledFolder, LabelledPhoto, read_photo
 from distilpose.model.train.label.trust import MIN_WEIGHT
 

@@ -26,12 +26,10 @@ import numpy.typing as npt
 from distilpose.model import geometry
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC, check_image, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.measure.accuracy import oks_terms
 from distilpose.model.predict import Predictor, answered
-from distilpose.model.skeleton import KEYPOINT_COUNT
+from distilpose.model.similarity import oks_terms
+from distilpose.model.skeleton import AREA_SHARE, KEYPOINT_COUNT
 
-AREA_SHARE: Final = 0.53
-"""Area of a person's outline as a share of the box, where nobody drew the outline."""
 MIN_WEIGHT: Final = 0.05
 """A keypoint that is trusted less has no label."""
 TURN_DEGREES: Final = 20.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distilpose.service.batching.capacity import items_that_leave_in_time
+from distilpose.service.batching.room import items_that_leave_in_time
 
 
 def capacity(seconds_per_item: float, *, largest_batch: int = 4) -> int:

@@ -1,0 +1,1 @@
+"""What is answered of a picture: light results that need no torch."""
