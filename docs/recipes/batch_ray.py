@@ -12,8 +12,8 @@ import argparse
 import os
 from typing import Any
 
+from distilpose.model import pictures
 from distilpose.model.load import load_models
-from distilpose.model.pictures import encoded, headers
 from distilpose.model.runtime.devices import use_threads
 from distilpose.service.errors import ServiceError
 
@@ -35,7 +35,7 @@ class Poser:
     def row(self, path: str, data: bytes) -> dict[str, Any]:
         """What is found on one photo; a broken one stops no other."""
         try:
-            image = encoded.decode(data, headers.read_header(data, max_pixels=50_000_000))
+            image = pictures.read(data)
         except ServiceError as err:
             return {"path": path, "width": 0, "height": 0, "people": [], "error": str(err)}
         [found] = self.predictor.detect([image], min_box_score=0.25)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "support")]
 
+from distilpose.model import pictures
 from distilpose.model.container import usable_cpus
 from distilpose.model.load import load_models
-from distilpose.model.pictures import encoded, headers
 from distilpose.model.runtime.devices import use_threads
 from photos import photo_path
 from servers import start
@@ -40,7 +40,7 @@ def plain(data: bytes) -> tuple[float, int]:
     predictor = load_models().predictor
 
     def journey() -> int:
-        image = encoded.decode(data, headers.read_header(data, max_pixels=50_000_000))
+        image = pictures.read(data)
         [people] = predictor.detect([image], min_box_score=0.25)
         return len(predictor.poses(image, people.boxes_xyxy_px, people.scores))
 

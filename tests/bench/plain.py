@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distilpose.model import crop, geometry, predict
+from distilpose.model import crop, geometry, pictures, predict
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.container import usable_cpus
 from distilpose.model.load import load_models
-from distilpose.model.pictures import encoded, headers
 from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.runtime.devices import use_threads
@@ -44,7 +43,7 @@ def read_photo(document: Mapping[str, Any]) -> Photo:
 
 def decode(data: bytes) -> ImageHWC:
     """The pixels of an image file."""
-    return encoded.decode(data, headers.read_header(data, max_pixels=50_000_000))
+    return pictures.read(data)
 
 
 class Poser:

@@ -11,14 +11,13 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from distilpose.model import pictures
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.pictures.encoded import decode
-from distilpose.model.pictures.headers import read_header
+from distilpose.model.formats import ACCEPTED
 
 Picture = npt.NDArray[np.uint8]
 
-MAX_PIXELS = 50_000_000
-FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "avif")
+FORMATS = tuple(ACCEPTED)
 LOSSLESS: dict[str, dict[str, Any]] = {
     "png": {},
     "webp": {"lossless": True, "exact": True},
@@ -42,7 +41,7 @@ ARITHMETIC_JPEG = base64.b64decode(
 
 def read(data: bytes) -> ImageHWC:
     """The image that the service makes of the bytes."""
-    return decode(data, read_header(data, max_pixels=MAX_PIXELS))
+    return pictures.read(data)
 
 
 def noise(height: int, width: int) -> Picture:

@@ -1,20 +1,42 @@
-"""The format that bytes are of, told by how they start; names also formats that we refuse."""
+"""The formats that pictures come in: those that are read, and how files of these and others start.
 
+Data alone: everything that depends on a format reads it here.
+"""
+
+from dataclasses import dataclass
 from typing import Final
 
-from distilpose.model.errors import NotAccepted, Undecodable
+MAX_PIXELS: Final = 50_000_000
+"""Largest picture, width times height, where nobody says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format that is read."""
+
+    name: str
+    """As it is written for people."""
+    media_type: str
+    suffixes: tuple[str, ...]
+    """Of file names, lower case; the first is the usual one."""
+    pillow_codec: str | None = None
+    """The optional part of Pillow that decodes it, as `PIL.features` calls it."""
+
 
 ACCEPTED: Final = {
-    "jpeg": "JPEG",
-    "png": "PNG",
-    "webp": "WebP",
-    "bmp": "BMP",
-    "tiff": "TIFF",
-    "avif": "AVIF",
+    "jpeg": Format("JPEG", "image/jpeg", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
+    "png": Format("PNG", "image/png", (".png", ".apng"), "zlib"),
+    "webp": Format("WebP", "image/webp", (".webp",), "webp"),
+    "bmp": Format("BMP", "image/bmp", (".bmp",)),
+    "tiff": Format("TIFF", "image/tiff", (".tif", ".tiff"), "libtiff"),
+    "avif": Format("AVIF", "image/avif", (".avif",), "avif"),
 }
-"""The formats that are accepted, and how they are written for people."""
+"""The formats that are read, by the key that a header has."""
 
-_SIGNATURES: Final = (
+MEDIA_TYPES: Final = tuple(each.media_type for each in ACCEPTED.values())
+SUFFIXES: Final = frozenset(suffix for each in ACCEPTED.values() for suffix in each.suffixes)
+
+SIGNATURES: Final = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"BM", "bmp"),
@@ -35,54 +57,9 @@ _SIGNATURES: Final = (
     (b"\0\0\x01\xba", "MPEG video"),
     (b"FLV\x01", "Flash video"),
 )
-_RIFF_KINDS: Final = {b"WEBP": "webp", b"AVI ": "AVI video"}
-_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
-_HEIF_BRANDS: Final = frozenset(
+"""How files start, and the key in `ACCEPTED` or the name of what is refused."""
+RIFF_KINDS: Final = {b"WEBP": "webp", b"AVI ": "AVI video"}
+AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
+HEIF_BRANDS: Final = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 )
-_XML_SPACE: Final = b"\xef\xbb\xbf \t\r\n"
-
-
-def sniff(data: bytes) -> str:
-    """The key of `ACCEPTED` that the bytes are of.
-
-    Raises:
-        NotAccepted: naming a format that is known and not accepted.
-        Undecodable: when the bytes are none of the known formats.
-
-    """
-    name = _known_name(data)
-    if name is None:
-        what = "is empty" if not data else "is not of a known format"
-        raise Undecodable(f"the image {what}")
-    if name not in ACCEPTED:
-        raise not_accepted(name)
-    return name
-
-
-def not_accepted(name: str) -> NotAccepted:
-    """The error that names the format found and those accepted."""
-    return NotAccepted(f"{name} is not accepted; accepted: {', '.join(ACCEPTED.values())}")
-
-
-def _known_name(data: bytes) -> str | None:
-    for signature, name in _SIGNATURES:
-        if data.startswith(signature):
-            return name
-    if data.startswith(b"RIFF"):
-        return _RIFF_KINDS.get(data[8:12])
-    if data[4:8] == b"ftyp":
-        return _iso_media_name(data)
-    if data[4:8] in {b"moov", b"mdat", b"wide"}:
-        return "QuickTime video"
-    start = data[:1024].lstrip(_XML_SPACE)
-    return "SVG" if start.startswith(b"<") and b"<svg" in start else None
-
-
-def _iso_media_name(data: bytes) -> str:
-    """*Source:* ISO/IEC 14496-12, section 4.3: one major brand, a version, compatible brands."""
-    end = min(int.from_bytes(data[:4], "big"), 1024)
-    brands = {data[8:12]} | {data[i : i + 4] for i in range(16, end, 4)}
-    if brands & _AVIF_BRANDS:
-        return "avif"
-    return "HEIC" if brands & _HEIF_BRANDS else "MP4 or QuickTime video"

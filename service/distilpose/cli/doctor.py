@@ -28,6 +28,7 @@ def _findings(config: Path | None) -> Iterator[tuple[str, str, bool]]:
     from PIL import features
 
     from distilpose.model.container import cpu_quota, usable_cpus
+    from distilpose.model.formats import ACCEPTED
     from distilpose.service.settings import load_settings
 
     with told_errors():
@@ -38,9 +39,10 @@ def _findings(config: Path | None) -> Iterator[tuple[str, str, bool]]:
     yield "torch", f"{torch.__version__}, built for CUDA {torch.version.cuda or 'none'}", True
     yield from _model_findings(settings)
     yield "jpeg", f"simplejpeg {version('simplejpeg')} (libjpeg-turbo)", True
-    for codec in ("webp", "avif"):
-        present = bool(features.check(codec))
-        yield codec, "Pillow decodes it" if present else "Pillow was built without it", present
+    for name, each in ACCEPTED.items():
+        if each.pillow_codec:
+            present = bool(features.check(each.pillow_codec))
+            yield name, "Pillow decodes it" if present else "Pillow was built without it", present
 
 
 def _model_findings(settings: object) -> Iterator[tuple[str, str, bool]]:

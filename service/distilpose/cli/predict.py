@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from distilpose.model.predict import Predictor
     from distilpose.service.domain import Options
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 _JPEG_SUFFIXES = {".jpg", ".jpeg"}
 
 
@@ -111,6 +110,8 @@ def _photos(arguments: Sequence[Path]) -> Iterator[_Photo]:
 
 
 def _looks_like_a_photo(path: Path) -> bool:
+    from distilpose.model.formats import SUFFIXES
+
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
@@ -152,15 +153,13 @@ def _with_progress(photos: list[_Photo]) -> Iterator[_Photo]:
 def _predict(
     predictor: "Predictor", path: Path, options: "Options", drawing: Path | None, *, max_pixels: int
 ) -> tuple[dict[str, Any], bool]:
+    from distilpose.model import pictures
     from distilpose.model.drawing.encode import encode
     from distilpose.model.drawing.skeletons import draw_poses
     from distilpose.model.errors import PictureError
-    from distilpose.model.pictures import encoded, headers
 
     try:
-        data = path.read_bytes()
-        header = headers.read_header(data, max_pixels=max_pixels)
-        image = encoded.decode(data, header)
+        image = pictures.read(path.read_bytes(), max_pixels=max_pixels)
     except (PictureError, OSError) as err:
         detail = err.strerror if isinstance(err, OSError) else str(err)
         return {"file": str(path), "error": detail}, False

@@ -4,18 +4,17 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from distilpose.client.errors import InvalidRequest, UndecodableImage
+from distilpose.model.formats import SUFFIXES
 
 Picture: TypeAlias = bytes | str | Path | npt.NDArray[np.uint8]
 """An encoded picture, the path of one, or RGB pixels (H, W, 3)."""
-
-SUFFIXES: Final = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 
 
 @dataclass(frozen=True, eq=False)

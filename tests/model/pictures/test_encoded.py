@@ -13,9 +13,10 @@ from PIL import Image
 import odd_images
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import TooManyPixels, Undecodable
+from distilpose.model.formats import MAX_PIXELS
 from distilpose.model.pictures.encoded import decode
 from distilpose.model.pictures.headers import ImageHeader, read_header
-from odd_images import MAX_PIXELS, read
+from odd_images import read
 from photos import photo
 
 

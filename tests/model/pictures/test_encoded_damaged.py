@@ -11,6 +11,7 @@ from PIL import Image
 import odd_images
 from distilpose.model.arrays import ImageHWC, check_image
 from distilpose.model.errors import NotAccepted, TooManyPixels, Undecodable
+from distilpose.model.formats import MAX_PIXELS
 from distilpose.model.pictures.encoded import decode
 from distilpose.model.pictures.headers import read_header
 from odd_images import read
@@ -104,7 +105,7 @@ def test_a_lack_of_memory_is_not_called_a_bad_image(monkeypatch: pytest.MonkeyPa
         raise MemoryError
 
     data = photo("bus.jpg")
-    header = read_header(data, max_pixels=odd_images.MAX_PIXELS)
+    header = read_header(data, max_pixels=MAX_PIXELS)
     monkeypatch.setattr(simplejpeg, "decode_jpeg", no_memory)
     with pytest.raises(MemoryError):
         decode(data, header)

@@ -7,6 +7,7 @@ from PIL import Image
 
 import odd_images
 from distilpose.model.errors import NotAccepted, Undecodable
+from distilpose.model.formats import MAX_PIXELS
 from distilpose.model.pictures.headers import read_header
 from odd_images import read
 
@@ -60,7 +61,7 @@ def test_a_jpeg_of_another_process_is_refused_by_name(marker: int, name: str) ->
 def test_an_mpo_is_the_jpeg_that_it_starts_with() -> None:
     first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
     data = odd_images.encode(first, "mpo", save_all=True, append_images=[second])
-    assert read_header(data, max_pixels=odd_images.MAX_PIXELS).format == "jpeg"
+    assert read_header(data, max_pixels=MAX_PIXELS).format == "jpeg"
     np.testing.assert_allclose(read(data)[8, 8], [255, 0, 0], atol=2)
 
 

@@ -7,11 +7,12 @@ from PIL import Image
 
 import odd_images
 from distilpose.model.errors import Undecodable
+from distilpose.model.formats import MAX_PIXELS
 from distilpose.model.geometry import CropRegions, regions_in_reduced
 from distilpose.model.pictures.encoded import decode
 from distilpose.model.pictures.headers import read_header
 from distilpose.model.pictures.scaled import FACTORS, reduction_of
-from odd_images import MAX_PIXELS, Picture, encode, exif
+from odd_images import Picture, encode, exif
 from photos import photo
 
 SIZE_WH = (203, 131)

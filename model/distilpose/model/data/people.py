@@ -16,16 +16,15 @@ import tarfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from distilpose.model import pictures
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.errors import DataError
+from distilpose.model.errors import DataError, PictureError
 from distilpose.model.geometry import xywh_to_xyxy
 from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES, PERSON_CATEGORY_ID
 
@@ -123,10 +122,9 @@ class PeopleFolder:
 
         """
         try:
-            with Image.open(BytesIO(self.encoded(picture))) as encoded:
-                image = np.array(ImageOps.exif_transpose(encoded).convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as err:
-            raise DataError(f"{picture.file_name}: cannot be decoded: {err}") from err
+            image = pictures.read(self.encoded(picture))
+        except (PictureError, OSError) as err:
+            raise DataError(f"{picture.file_name}: {err}") from err
         size_wh = (image.shape[1], image.shape[0])
         if size_wh != picture.size_wh:
             raise DataError(

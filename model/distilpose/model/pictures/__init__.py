@@ -4,12 +4,34 @@ Limits are checked before any pixel is decoded. Everything here is safe to call 
 threads.
 """
 
+from pathlib import Path
+
 from distilpose.model.arrays import ImageHWC
+from distilpose.model.errors import PictureError
+from distilpose.model.formats import MAX_PIXELS
 from distilpose.model.pictures import encoded, headers, raw
 from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import EncodedImage, RawFrame, Source
 
-__all__ = ["EncodedImage", "ImageHeader", "RawFrame", "Source", "decode", "read_header"]
+__all__ = ["EncodedImage", "ImageHeader", "RawFrame", "Source", "decode", "read", "read_header"]
+
+
+def read(picture: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageHWC:
+    """The file of a picture, given by its path or as its bytes: upright in RGB, uint8 (H, W, 3).
+
+    Raises:
+        Undecodable: truncated, corrupt, or no picture. All these name the path, where one is given.
+        NotAccepted: the format is known and not accepted.
+        TooManyPixels: more pixels than `max_pixels`, width times height.
+        OSError: the file cannot be read.
+
+    """
+    if isinstance(picture, bytes):
+        return encoded.decode(picture, headers.read_header(picture, max_pixels=max_pixels))
+    try:
+        return read(Path(picture).read_bytes(), max_pixels=max_pixels)
+    except PictureError as err:
+        raise type(err)(f"{picture}: {err}") from err
 
 
 def read_header(source: Source, *, max_pixels: int) -> ImageHeader:

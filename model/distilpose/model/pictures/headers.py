@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
-from distilpose.model.formats import ACCEPTED, not_accepted, sniff
+from distilpose.model.formats import ACCEPTED
 from distilpose.model.pictures.containers import (
     exif_orientation,
     first_directory,
@@ -31,6 +31,7 @@ from distilpose.model.pictures.containers import (
     png_chunks,
     webp_chunks,
 )
+from distilpose.model.pictures.sniffing import not_accepted, sniff
 
 SizeAndOrientation: TypeAlias = tuple[tuple[int, int], int]
 
@@ -95,7 +96,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
     header = ImageHeader(name, size_wh, orientation)
     width, height = size_wh
     if min(size_wh) <= 0:
-        raise Undecodable(f"the {ACCEPTED[name]} has no pixels: {width}x{height}")
+        raise Undecodable(f"the {ACCEPTED[name].name} has no pixels: {width}x{height}")
     check_pixels(size_wh, max_pixels=max_pixels)
     return header
 
@@ -124,7 +125,7 @@ def as_undecodable(name: str) -> Iterator[None]:
     except Exception as err:
         readable = isinstance(err, ValueError | OSError | SyntaxError)
         reason = " ".join(str(err).split())[:120] if readable else "its structure is broken"
-        raise Undecodable(f"the {ACCEPTED[name]} cannot be decoded: {reason}") from err
+        raise Undecodable(f"the {ACCEPTED[name].name} cannot be decoded: {reason}") from err
 
 
 def _read_jpeg_header(data: bytes) -> SizeAndOrientation:

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
+from distilpose.model.formats import MEDIA_TYPES
 from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import (
     DeadlineExceeded,
@@ -19,15 +20,7 @@ from distilpose.service.intake import OptionsBody, check_images, read_in_thread_
 from distilpose.service.rest.multipart import read_parts
 from distilpose.service.rest.request import parse_body, parse_options_json, parse_options_query
 
-IMAGE_MEDIA_TYPES: Final = (
-    "image/jpeg",
-    "image/png",
-    "image/webp",
-    "image/bmp",
-    "image/tiff",
-    "image/avif",
-    "application/octet-stream",
-)
+IMAGE_MEDIA_TYPES: Final = (*MEDIA_TYPES, "application/octet-stream")
 
 T = TypeVar("T")
 Parsed = tuple[list[EncodedImage], OptionsBody]

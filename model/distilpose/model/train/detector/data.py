@@ -34,7 +34,7 @@ JPEG_QUALITY: Final = 95
 _DESCRIPTION: Final = "data.yaml"
 _IMAGES: Final = "images/train"
 _LABELS: Final = "labels/train"
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Part of the digest: raised when pictures or labels are written otherwise."""
 _SMALLEST_PX: Final = 1.0
 

@@ -47,7 +47,7 @@ _CROPS: Final = "crops.npy"
 _TABLE: Final = "people.npz"
 _PARTIAL_CROPS: Final = f"partial-{_CROPS}"
 _PARTIAL_TABLE: Final = f"partial-{_TABLE}"
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Part of the digest: raised when crops are cut otherwise, so that older caches are not reused."""
 _PICTURES_A_MESSAGE: Final = 64
 

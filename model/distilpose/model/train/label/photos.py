@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps
-
+from distilpose.model import pictures
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.errors import DataError
+from distilpose.model.errors import DataError, PictureError
+from distilpose.model.formats import SUFFIXES
 from distilpose.model.predict import Predictor
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.train.label.trust import Labels, label
@@ -40,33 +39,16 @@ class LabelledFolder(NamedTuple):
 
 
 def photo_paths(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The files of a folder that have a suffix of Pillow's formats, in the order of their names.
+    """The files of a folder with a suffix of a format that is read, in the order of their names.
 
     Raises:
         DataError: there is none.
     """
-    formats = Image.registered_extensions()
-    suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN}
     entries = folder.rglob("*") if recursive else folder.iterdir()
-    paths = sorted(path for path in entries if path.suffix.lower() in suffixes and path.is_file())
+    paths = sorted(path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise DataError(f"{folder}: holds no file with the suffix of a picture")
     return paths
-
-
-def read_photo(path: Path) -> ImageHWC:
-    """RGB uint8 (H, W, 3) of one photo, after EXIF orientation, as `PeopleFolder` reads it.
-
-    Raises:
-        DataError: naming the photo, if it cannot be read.
-    """
-    try:
-        with Image.open(path) as encoded:
-            return np.array(ImageOps.exif_transpose(encoded).convert("RGB"))
-    except MemoryError:
-        raise
-    except Exception as err:  # decoders raise anything on broken files
-        raise DataError(f"{path}: cannot be decoded: {err}") from err
 
 
 def label_photos(
@@ -89,8 +71,8 @@ def label_photos(
     left_out: list[str] = []
     for done, path in enumerate(paths, start=1):
         try:
-            image_HWC = read_photo(path)
-        except DataError as err:
+            image_HWC = pictures.read(path)
+        except (PictureError, OSError) as err:
             left_out.append(str(err))
         else:
             people, doubtful = _detect(predictor, image_HWC, min_box_score)

@@ -5,12 +5,12 @@ from typing import Final
 
 import numpy as np
 
-from distilpose.model import crop, geometry
+from distilpose.model import crop, geometry, pictures
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.drawing import skeletons
 from distilpose.model.drawing.skeletons import Tile
 from distilpose.model.poses.pose import Pose
-from distilpose.model.train.label.photos import LabelledFolder, LabelledPhoto, read_photo
+from distilpose.model.train.label.photos import LabelledFolder, LabelledPhoto
 from distilpose.model.train.label.trust import MIN_WEIGHT
 
 _PEOPLE_AT_MOST: Final = 30
@@ -39,7 +39,7 @@ def _tile(folder: Path, photo: LabelledPhoto, index: int) -> Tile:
     box_xyxy_px = photo.people.boxes_xyxy_px[index]
     xy_px, weight = photo.labels.keypoints_xy_px[index], photo.labels.weight[index]
     pose = Pose(box_xyxy_px, 1.0, xy_px, weight, weight, np.zeros_like(xy_px))
-    image_HWC = read_photo(folder / photo.file_name)
+    image_HWC = pictures.read(folder / photo.file_name)
     drawn_HWC = skeletons.draw_poses(image_HWC, [pose], visible=[weight >= MIN_WEIGHT])
     [tile_HWC] = crop.cut(drawn_HWC, geometry.crop_regions(box_xyxy_px))
     return Tile(tile_HWC, f"{weight.mean():.2f} {photo.file_name[-_CAPTION_LETTERS:]}")

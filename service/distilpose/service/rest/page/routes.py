@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from distilpose.model import formats
 from distilpose.service.settings import Settings
 
-MEDIA_TYPES: Final = {
+_MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -63,7 +64,7 @@ def _contents(settings: Settings) -> dict[str, bytes]:
     contents = {
         entry.name: entry.read_bytes()
         for entry in folder.iterdir()
-        if entry.name.endswith(tuple(MEDIA_TYPES))
+        if entry.name.endswith(tuple(_MEDIA_TYPES))
     }
     # A proxy may hand us `/prefix` for `/`: only with a base are the page's addresses right there.
     filled = Template(contents["page.html"].decode()).substitute(
@@ -71,6 +72,7 @@ def _contents(settings: Settings) -> dict[str, bytes]:
         min_box_score=settings.detector.min_box_score,
         min_keypoint_score=settings.limits.min_keypoint_score,
         max_body_bytes=settings.http.max_body_bytes,
+        media_types=",".join(formats.MEDIA_TYPES),
     )
     return contents | {"page.html": filled.encode()}
 
@@ -81,4 +83,4 @@ def _answer(request: Request, content: bytes, suffix: str) -> Response:
     headers = {**HEADERS, "etag": etag, "cache-control": "no-cache"}
     if request.headers.get("if-none-match", "").removeprefix("W/") == etag:
         return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=MEDIA_TYPES[suffix])
+    return Response(content, headers=headers, media_type=_MEDIA_TYPES[suffix])

@@ -1,7 +1,5 @@
 // The service as this page calls it, and its failures in words for people.
 
-const MEDIA_TYPES = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/avif"];
-
 /**
  * What went wrong: a title and a detail to read, and what helps: another try (`mayPass`), at a time
  * that the service says (`waitSeconds`), or a key (`wantsKey`).
@@ -16,7 +14,8 @@ export class Failure extends Error {
 
 /** The media type that a file is sent with; the service itself goes by the bytes. */
 export function mediaType(blob) {
-  return MEDIA_TYPES.includes(blob.type) ? blob.type : "application/octet-stream";
+  const accepted = document.getElementById("files").accept.split(",");
+  return accepted.includes(blob.type) ? blob.type : "application/octet-stream";
 }
 
 /** The address that a picture is posted to. */

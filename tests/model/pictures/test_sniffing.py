@@ -2,7 +2,7 @@ import pytest
 
 import odd_images
 from distilpose.model.errors import NotAccepted, Undecodable
-from distilpose.model.formats import sniff
+from distilpose.model.pictures.sniffing import sniff
 
 REFUSED = {
     "GIF": odd_images.encode(odd_images.noise(4, 4), "gif"),
