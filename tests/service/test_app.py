@@ -28,6 +28,6 @@ async def test_calibrated_weights_answer_so_unless_the_settings_forbid(
     await service.start()
     try:
         assert service.model.calibrated is calibrate
-        assert service.pipeline.calibration == (calibration if calibrate else None)
+        assert service.pipeline.means.calibration == (calibration if calibrate else None)
     finally:
         await service.close()

@@ -15,6 +15,7 @@ from distilpose.service.domain import (
     ImageAnswer,
     Options,
     PoseAnswer,
+    PoseRequest,
     StreamOptions,
 )
 from distilpose.service.errors import ServiceError
@@ -59,6 +60,7 @@ class Camera:
         self.working = self.most_working = 0
         self.read_frames = 0
         self._frames = iter(frames)
+        self._read_by_id: dict[str | int | None, Frame] = {}
         self._estimate = estimate
         self._seconds = seconds
         self._stays_open = stays_open
@@ -76,18 +78,26 @@ class Camera:
         following = next(self._frames, None)
         if following is None and self._stays_open:
             await asyncio.Event().wait()
-        self.read_frames += following is not None
+        if following:
+            self.read_frames += 1
+            self._read_by_id[following.source.id] = following
         self.most_in_flight = max(self.most_in_flight, self.read_frames - len(self.taken))
         return following
 
-    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
+    async def estimate(self, request: PoseRequest) -> PoseAnswer:
+        """What stands in the pipeline's place for this stream."""
         self.working += 1
         self.most_working = max(self.most_working, self.working)
         try:
             await asyncio.sleep(random.uniform(0, self._seconds))  # noqa: S311 - a delay
-            return self._estimate(frame)
+            return self._estimate(self.frame_of(request))
         finally:
             self.working -= 1
+
+    def frame_of(self, request: PoseRequest) -> Frame:
+        """The frame that is asked for."""
+        [source] = request.images
+        return self._read_by_id[source.id]
 
     async def send(self, answer: FrameAnswer) -> None:
         await self.takes.wait()
@@ -117,7 +127,13 @@ class Bench:
         self.life.advance(State.READY)
 
     def stream(self, camera: Camera, *, window: int = WINDOW) -> Stream:
-        return Stream(camera, window=window, metrics=self.metrics, clock=self.clock)
+        return Stream(
+            camera,
+            estimate=camera.estimate,
+            window=window,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
 
     def streams(self, **settings: float) -> Streams:
         return Streams(GrpcSettings.model_validate(settings), self.life, self.metrics)

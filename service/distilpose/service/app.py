@@ -26,6 +26,7 @@ from distilpose.service.domain import ModelDescription
 from distilpose.service.errors import Draining, NotReady
 from distilpose.service.life import Life, State
 from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem, kind_of, run_detector, run_student
 from distilpose.service.pipeline.traffic import Traffic
@@ -174,7 +175,7 @@ class Service:
         self.metrics.watch(detect)
         self.metrics.watch(pose)
         self.metrics.watch_memory(lambda: devices.memory_bytes(engine.device))
-        return Pipeline(
+        means = Means(
             detect=detect,
             pose=pose,
             traffic=traffic,
@@ -186,6 +187,7 @@ class Service:
             metrics=self.metrics,
             calibration=models.predictor.calibration,
         )
+        return Pipeline(means)
 
     def _detect_stage(
         self, models: Models, traffic: Traffic, pose_room: Room, images_per_second: float

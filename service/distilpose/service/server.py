@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Final
 
 import uvicorn
@@ -21,9 +22,12 @@ from distilpose.service.rest.api import create_app, create_operations_app
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings
-from distilpose.service.telemetry import traces
+from distilpose.service.telemetry.traces import NoTraces, Traces
 
 logger = logging.getLogger(__name__)
+
+_TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_TRACE_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 _LAST_WORDS_SECONDS: Final = 1.0
 """From a lost device to closed ports: probes are told 503, callers are answered."""
@@ -53,7 +57,7 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    service = Service(settings, REGISTRY, traces.from_environment(os.environ))
+    service = Service(settings, REGISTRY, traces_from(os.environ))
     tls = TlsFiles.from_settings(settings.security)
     servers = _http_servers(settings, service, tls)
     grpc_server = GrpcServer(service, tls) if settings.grpc.port else None
@@ -157,3 +161,37 @@ def _config(
         timeout_graceful_shutdown=5,
         ssl_context_factory=(lambda _, __: context) if context else None,
     )
+
+
+def traces_from(environment: Mapping[str, str]) -> Traces:
+    """Traces to where the `OTEL_*` variables say, by OTLP over HTTP; none without such a place.
+
+    Sampling, names, headers and sizes of batches are read from the process's variables by the
+    library. *Source:* OpenTelemetry's specification, environment variables.
+    """
+    if not _wants_traces(environment):
+        return NoTraces()
+    protocol = next((environment[name] for name in _TRACE_PROTOCOLS if environment.get(name)), None)
+    if protocol not in (None, "http/protobuf"):
+        logger.warning("no traces: OTLP is sent as http/protobuf, not as %s", protocol)
+        return NoTraces()
+    if not _can_trace():
+        logger.warning("no traces: they need `pip install 'distilpose[otel]'`")
+        return NoTraces()
+    from distilpose.service.telemetry import traces_otel  # noqa: PLC0415 - the extra may be missing
+
+    return traces_otel.to_collector()
+
+
+def _can_trace() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # not even the packages around it
+        return False
+
+
+def _wants_traces(environment: Mapping[str, str]) -> bool:
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip()
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
+        return False
+    return exporter == "otlp" or any(environment.get(name) for name in _TRACE_ENDPOINTS)

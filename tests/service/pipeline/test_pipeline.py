@@ -28,6 +28,7 @@ from distilpose.service.errors import (
     UndecodableImage,
 )
 from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
@@ -85,12 +86,12 @@ class Bench:
             "queue_capacity": queue_capacity,
             "observer": metrics,
         }
-        self.pipeline = Pipeline(
+        means = Means(
             detect=Batcher(
                 detect_run,
                 stage="detect",
                 buckets=(1,),
-                held=lambda: self.pipeline.pose.room.is_crowded,
+                held=lambda: self.pipeline.means.pose.room.is_crowded,
                 **shared,
             ),
             pose=Batcher(pose_run, stage="pose", buckets=(8,), **shared),
@@ -102,6 +103,7 @@ class Bench:
             metrics=metrics,
             calibration=calibration,
         )
+        self.pipeline = Pipeline(means)
 
     async def ask(
         self,
@@ -238,7 +240,7 @@ async def test_i5_crops_are_what_counts_when_boxes_are_given() -> None:
     bench = Bench(queue_capacity=3)
     bench.device.start()
     two = boxes_option([0, 0, 9, 9], [0, 0, 9, 9], flip_test=True)
-    with bench.pipeline.pose.admit(1), pytest.raises(Overloaded, match="no room for 4 more"):
+    with bench.pipeline.means.pose.admit(1), pytest.raises(Overloaded, match="no room for 4 more"):
         await bench.ask(RED, options=two)
     await bench.close()
 
@@ -253,7 +255,7 @@ async def test_what_may_wait_is_answered_where_others_are_refused() -> None:
     bench.device.start()
     assert [len((await each).images) for each in (first, *waiting)] == [2] + [1] * 5
     assert bench.dropped("detect", "overloaded") == 1
-    assert bench.pipeline.detect.room.used == 0
+    assert bench.pipeline.means.detect.room.used == 0
     await bench.close()
 
 
@@ -261,7 +263,7 @@ async def test_what_waits_leaves_a_quarter_of_the_queue_to_who_asks_once() -> No
     bench = Bench(queue_capacity=8)
     streams = [asyncio.create_task(bench.ask(RED, waits_for_room=True)) for _ in range(20)]
     await asyncio.sleep(0)
-    assert bench.pipeline.detect.room.used == 6
+    assert bench.pipeline.means.detect.room.used == 6
     once = [asyncio.create_task(bench.ask(RED)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="the detect queue holds 8 of 8"):
@@ -287,7 +289,7 @@ async def test_what_has_waited_for_room_still_has_a_deadline() -> None:
     bench.device.start()
     with pytest.raises(DeadlineExceeded):
         await bench.ask(RED, seconds=0.1, waits_for_room=True)
-    assert bench.pipeline.detect.room.used == bench.pipeline.pose.room.used == 0
+    assert bench.pipeline.means.detect.room.used == bench.pipeline.means.pose.room.used == 0
     await bench.close()
 
 
@@ -300,7 +302,7 @@ async def test_who_leaves_waits_for_room_no_longer() -> None:
     await asyncio.wait([waiting])
     bench.device.start()
     await first
-    assert bench.pipeline.detect.room.used == 0
+    assert bench.pipeline.means.detect.room.used == 0
     await bench.close()
 
 
@@ -324,7 +326,7 @@ async def test_what_takes_too_long_is_told_and_its_work_withdrawn() -> None:
         await bench.ask(RED, seconds=0.05)
     await slow
     assert sum(bench.batches) == 2
-    assert bench.pipeline.detect.room.used == bench.pipeline.pose.room.used == 0
+    assert bench.pipeline.means.detect.room.used == bench.pipeline.means.pose.room.used == 0
     await bench.close()
 
 
@@ -342,12 +344,12 @@ async def test_o8_stages_and_waits_make_up_the_whole() -> None:
 async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do() -> None:
     bench = Bench(queue_capacity=2)
     bench.device.start()
-    places = bench.pipeline.pose.admit(1)
+    places = bench.pipeline.means.pose.admit(1)
     asked = [asyncio.create_task(bench.ask(RED))]
-    while not bench.pipeline.pose.room.is_crowded:  # noqa: ASYNC110 - it tells nobody
+    while not bench.pipeline.means.pose.room.is_crowded:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
     asked.append(asyncio.create_task(bench.ask(RED)))
-    while not bench.pipeline.detect.queued:  # noqa: ASYNC110 - it tells nobody
+    while not bench.pipeline.means.detect.queued:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
     assert bench.detected == 1
@@ -356,7 +358,7 @@ async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do()
         pass
     answers = await asyncio.gather(*asked)
     assert [len(answer.images[0].poses) for answer in answers] == [2, 2]
-    assert bench.pipeline.pose.room.used == 0
+    assert bench.pipeline.means.pose.room.used == 0
     await bench.close()
 
 
@@ -365,5 +367,5 @@ async def test_nothing_is_waited_for_once_a_request_is_over() -> None:
     bench.device.start()
     await bench.ask(RED, b"rubbish", options=Options(0.25, 50, 0.3, whole_image=True))
     await bench.ask(RED, WHITE, b"rubbish")
-    assert bench.pipeline.traffic.coming == {"detect": 0, "pose": 0}
+    assert bench.pipeline.means.traffic.coming == {"detect": 0, "pose": 0}
     await bench.close()

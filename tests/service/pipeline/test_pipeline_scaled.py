@@ -25,6 +25,7 @@ from distilpose.service.batching.device import Device
 from distilpose.service.domain import ImageAnswer, Options, PoseRequest
 from distilpose.service.errors import Draining
 from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
@@ -150,7 +151,7 @@ class Bench:
             deadline=time.monotonic() + 30,
             keep_pixels=keep_pixels,
         )
-        pipeline = Pipeline(scaled_decode=scaled_decode, **self.means)
+        pipeline = Pipeline(Means(scaled_decode=scaled_decode, **self.means))
         return list((await pipeline.estimate(request)).images)
 
     def decodes(self) -> dict[str, float | None]:

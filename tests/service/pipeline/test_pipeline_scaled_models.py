@@ -51,7 +51,7 @@ async def all_poses() -> list[tuple[list[Pose], list[Pose]]]:
     service = Service(Settings(batching=batching), CollectorRegistry())
     await service.start()
     scaled = service.pipeline
-    full = dataclasses.replace(scaled, scaled_decode=False)
+    full = Pipeline(dataclasses.replace(scaled.means, scaled_decode=False))
     try:
         pairs = [(await poses(full, name), await poses(scaled, name)) for name in PHOTOS]
         counted = service.metrics.registry.get_sample_value

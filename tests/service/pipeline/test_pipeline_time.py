@@ -15,6 +15,7 @@ from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
@@ -49,7 +50,7 @@ class Bench:
             "observer": metrics,
             "clock": clock,
         }
-        self.pipeline = Pipeline(
+        means = Means(
             detect=Batcher(find_somebody, stage="detect", buckets=(1,), **shared),
             pose=Batcher(look, stage="pose", buckets=(8,), **shared),
             traffic=Traffic(self.device.wake),
@@ -60,6 +61,7 @@ class Bench:
             metrics=metrics,
             clock=clock,
         )
+        self.pipeline = Pipeline(means)
         self.device.start()
 
     async def ask(self, *boxes: Sequence[float]) -> PoseAnswer:
@@ -97,7 +99,7 @@ def test_o8_a_wait_behind_others_is_told_as_a_wait() -> None:
         bench = Bench()
         squares = [DetectItem(np.zeros((64, 64, 3), np.uint8), 0.25)] * 5
         others = asyncio.create_task(
-            bench.pipeline.detect.submit(squares, deadline=float("inf"), accepted_at=-1.0)
+            bench.pipeline.means.detect.submit(squares, deadline=float("inf"), accepted_at=-1.0)
         )
         await asyncio.sleep(0)
         timing = (await bench.ask()).timing

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cameras import WINDOW, Bench, Camera, answered, frame
-from distilpose.service.domain import Frame, ImageAnswer, Options, PoseAnswer
+from distilpose.service.domain import Frame, ImageAnswer, PoseAnswer, PoseRequest
 from distilpose.service.errors import (
     DeadlineExceeded,
     Draining,
@@ -32,13 +32,13 @@ class Crowd(Camera):
         now = asyncio.get_running_loop().time()
         return read and replace(read, arrived_at=now, timeout_seconds=10)
 
-    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
+    async def estimate(self, request: PoseRequest) -> PoseAnswer:
         try:
-            async with asyncio.timeout(frame.timeout_seconds), self._server:
+            async with asyncio.timeout(10), self._server:
                 await asyncio.sleep(0.1)
         except TimeoutError as err:
             raise DeadlineExceeded("the deadline passed") from err
-        return answered(frame)
+        return answered(self.frame_of(request))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.domain import Frame, FrameAnswer, Options, PoseAnswer, PoseRequest
 from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
@@ -71,7 +72,7 @@ def pipeline() -> Pipeline:
     metrics = Metrics(CollectorRegistry())
     device = Device(executor=VirtualThread(lambda: BATCH_SECONDS), clock=clock)
     shared: dict[str, Any] = {"device": device, "observer": metrics, "clock": clock}
-    made = Pipeline(
+    means = Means(
         detect=Batcher(find_people, stage="detect", buckets=(1, 2), queue_capacity=40, **shared),
         pose=Batcher(look, stage="pose", buckets=(1, 2, 4, 8), queue_capacity=50, **shared),
         traffic=Traffic(device.wake),
@@ -83,7 +84,7 @@ def pipeline() -> Pipeline:
         clock=clock,
     )
     device.start()
-    return made
+    return Pipeline(means)
 
 
 class RealCamera(Camera):
@@ -108,14 +109,10 @@ class RealCamera(Camera):
         now = asyncio.get_running_loop().time()
         return read and replace(read, source=PHOTO, arrived_at=now)
 
-    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
+    async def estimate(self, request: PoseRequest) -> PoseAnswer:
         clock = asyncio.get_running_loop().time
         began_at = clock()
-        answer = await self._shared.estimate(
-            PoseRequest(
-                [frame.source], options, began_at + frame.timeout_seconds, waits_for_room=True
-            )
-        )
+        answer = await self._shared.estimate(request)
         self.seconds_to_answer.append(clock() - began_at)
         return answer
 

@@ -9,7 +9,7 @@ import pytest
 
 from cameras import Bench, Camera, Estimate, answered, frame
 from distilpose.model.pictures.source import EncodedImage
-from distilpose.service.domain import Frame, FrameAnswer, ImageAnswer, Options, PoseAnswer
+from distilpose.service.domain import Frame, FrameAnswer, ImageAnswer, PoseAnswer, PoseRequest
 from distilpose.service.errors import Draining, InvalidRequest, UndecodableImage
 from distilpose.service.life import State
 from virtual_time import run_virtually
@@ -31,12 +31,12 @@ class SlowCamera(Camera):
         read = await super().read()
         return read and replace(read, arrived_at=asyncio.get_running_loop().time())
 
-    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
+    async def estimate(self, request: PoseRequest) -> PoseAnswer:
         self.working += 1
         self.most_working = max(self.most_working, self.working)
         await asyncio.sleep(1 / A_SECOND)
         self.working -= 1
-        return self._estimate(frame)
+        return self._estimate(self.frame_of(request))
 
     async def send(self, answer: FrameAnswer) -> None:
         await super().send(answer)

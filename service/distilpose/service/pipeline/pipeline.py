@@ -4,7 +4,7 @@ Knows no transport.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from distilpose.service.batching.batcher import Batcher
@@ -20,9 +20,11 @@ _SHARE_LEFT_BY_WHO_WAITS: Final = 4
 it for ever, and whoever asks once would always be refused."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pipeline(Means):
+class Pipeline:
     """The way of every request, over what they share."""
+
+    def __init__(self, means: Means) -> None:
+        self.means = means
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
         """Poses or an error for each image, in their order.
@@ -31,21 +33,21 @@ class Pipeline(Means):
             Overloaded: the request does not fit the queue it would wait in, and may not wait.
             DeadlineExceeded: not everything was answered in time.
         """
-        accepted_at = self.clock()
+        accepted_at = self.means.clock()
         spans = Spans()
         try:
             with await self._admit(request, accepted_at, spans) as places:
-                waited = self.clock() - accepted_at if request.waits_for_room else 0.0
+                waited = self.means.clock() - accepted_at if request.waits_for_room else 0.0
                 request = replace(request, deadline=request.deadline + waited)
-                async with asyncio.timeout(request.deadline - self.clock()):
-                    journey = Journey(self, request, accepted_at, places, spans)
+                async with asyncio.timeout(request.deadline - self.means.clock()):
+                    journey = Journey(self.means, request, accepted_at, places, spans)
                     images = await _all_images(journey, len(request.images))
         except TimeoutError as err:
             raise DeadlineExceeded("the request's deadline passed") from err
         finally:
-            traces.add_journey(spans, began_at=accepted_at, ended_at=self.clock())
-        answer = PoseAnswer(images, spans.timing(total=self.clock() - accepted_at))
-        self.metrics.answered(answer, waits=spans.waits())
+            traces.add_journey(spans, began_at=accepted_at, ended_at=self.means.clock())
+        answer = PoseAnswer(images, spans.timing(total=self.means.clock() - accepted_at))
+        self.means.metrics.answered(answer, waits=spans.waits())
         return answer
 
     async def _admit(self, request: PoseRequest, accepted_at: float, spans: Spans) -> Places:
@@ -54,17 +56,17 @@ class Pipeline(Means):
             return stage.admit(items)
         leaving = stage.room.capacity // _SHARE_LEFT_BY_WHO_WAITS
         places = await stage.room.wait_for(items, accepted_at=accepted_at, leaving=leaving)
-        spans.add_wait(stage.stage, accepted_at, self.clock())
+        spans.add_wait(stage.stage, accepted_at, self.means.clock())
         return places
 
     def _first_queue(self, request: PoseRequest) -> tuple[Batcher[Any, Any], int]:
         """The queue that the request waits in first, and how many items it brings there."""
         options = request.options
         if not options.skips_detector:
-            return self.detect, len(request.images)
+            return self.means.detect, len(request.images)
         boxes = options.boxes
         people = sum(map(len, boxes)) if boxes is not None else len(request.images)
-        return self.pose, people * options.crops_per_person
+        return self.means.pose, people * options.crops_per_person
 
 
 async def _all_images(journey: Journey, images: int) -> list[ImageAnswer]:

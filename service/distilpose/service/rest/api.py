@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from distilpose.model.drawing import skeletons
 from distilpose.model.drawing.encode import PictureFormat, encode
-from distilpose.service.backend import Backend
+from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
 from distilpose.service.rest import openapi
@@ -37,7 +37,7 @@ _PICTURES: Final = " or ".join(PICTURE_FORMATS)
 _WRITTEN_ON_THE_LOOP_PEOPLE: Final = 10
 
 
-def create_app(backend: Backend) -> FastAPI:
+def create_app(service: Service) -> FastAPI:
     """The ASGI application over a service that may still be loading."""
     app = FastAPIOffline(
         title="distilpose",
@@ -45,12 +45,12 @@ def create_app(backend: Backend) -> FastAPI:
         version=openapi.VERSION,
         redoc_url=None,
     )
-    guard = Depends(_key_check(backend.keys))
-    app.include_router(_pose_routes(backend), prefix="/v1", dependencies=[guard])
-    app.include_router(_health_routes(backend))
-    if backend.settings.telemetry.metrics_port is None:
-        app.include_router(_metrics_route(backend), dependencies=[guard])
-    if origins := backend.settings.http.cors_origins:
+    guard = Depends(_key_check(service.keys))
+    app.include_router(_pose_routes(service), prefix="/v1", dependencies=[guard])
+    app.include_router(_health_routes(service))
+    if service.settings.telemetry.metrics_port is None:
+        app.include_router(_metrics_route(service), dependencies=[guard])
+    if origins := service.settings.http.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(origins),
@@ -59,38 +59,38 @@ def create_app(backend: Backend) -> FastAPI:
             expose_headers=["x-request-id", "retry-after"],
         )
     for method in METHODS.values():
-        backend.metrics.expect("rest", method, codes=CODES)
+        service.metrics.expect("rest", method, codes=CODES)
     app.add_middleware(
         RequestMiddleware,
-        metrics=backend.metrics,
-        traces=backend.traces,
-        root_path=backend.settings.http.root_path,
+        metrics=service.metrics,
+        traces=service.traces,
+        root_path=service.settings.http.root_path,
     )
     add_handlers(app)
     openapi.install(app)
 
     app.include_router(
-        demo_routes(backend.settings) if backend.settings.demo.enabled else _no_demo_route(backend)
+        demo_routes(service.settings) if service.settings.demo.enabled else _no_demo_route(service)
     )
     app.openapi()  # written now, not while the event loop serves
     return app
 
 
-def create_operations_app(backend: Backend) -> FastAPI:
+def create_operations_app(service: Service) -> FastAPI:
     """Health and metrics alone, for a port of their own that asks for no key."""
     app = FastAPI(title="distilpose operations", openapi_url=None)
-    app.include_router(_health_routes(backend))
-    app.include_router(_metrics_route(backend))
+    app.include_router(_health_routes(service))
+    app.include_router(_metrics_route(service))
     add_handlers(app)
     return app
 
 
-def _no_demo_route(backend: Backend) -> APIRouter:
+def _no_demo_route(service: Service) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     async def root() -> Response:
-        return RedirectResponse(f"{backend.settings.http.root_path}/docs")
+        return RedirectResponse(f"{service.settings.http.root_path}/docs")
 
     return router
 
@@ -109,7 +109,7 @@ def _key_check(keys: ApiKeys):  # type: ignore[no-untyped-def]  # FastAPI reads 
     return check
 
 
-def _pose_routes(backend: Backend) -> APIRouter:
+def _pose_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["pose"])
 
     @router.post("/pose", **openapi.POSE_ROUTE)
@@ -117,11 +117,11 @@ def _pose_routes(backend: Backend) -> APIRouter:
         request: Request, accept: Annotated[str, Header(include_in_schema=False)] = "*/*"
     ) -> Response:
         """Find the people of one or several photos and the 17 COCO keypoints of each."""
-        settings = backend.settings
+        settings = service.settings
         deadline = time.monotonic() + timeout_seconds(
             request, limit_seconds=settings.limits.request_timeout_seconds
         )
-        with backend.life.admitted():
+        with service.life.admitted():
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,
@@ -137,18 +137,18 @@ def _pose_routes(backend: Backend) -> APIRouter:
             pose_request = PoseRequest(
                 sources, options, deadline, keep_pixels=picture_format is not None
             )
-            answer = await while_waiting(request, backend.pipeline.estimate(pose_request))
+            answer = await while_waiting(request, service.pipeline.estimate(pose_request))
             if answer.failure:
                 return _all_failed(answer.failure, answer, options)
             if picture_format:
                 return await _picture(answer, options, picture_format)
-            model = ModelOut(name=backend.model.name, version=backend.model.version)
+            model = ModelOut(name=service.model.name, version=service.model.version)
             return await _json(answer, options, model)
 
     @router.get("/models", response_model_exclude_unset=True)
     async def get_models() -> dict[str, list[ModelCardOut]]:
         """The model that answers: where it comes from, what it reaches, on what it runs."""
-        return {"models": [model_out(backend.model)]}
+        return {"models": [model_out(service.model)]}
 
     return router
 
@@ -201,44 +201,44 @@ def _all_failed(first: ServiceError, answer: PoseAnswer, options: Options) -> Re
     return problem(first, images=several if len(several) > 1 else None)
 
 
-def _health_routes(backend: Backend) -> APIRouter:
+def _health_routes(service: Service) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> Response:
         """200 while the process and its device thread are alive, else 503."""
-        alive = backend.alive
+        alive = service.alive
         return PlainTextResponse("alive" if alive else "dead", 200 if alive else 503)
 
     @router.get("/readyz")
     async def readyz() -> Response:
         """200 when loaded, warmed up and not shutting down, else 503."""
-        ready = backend.ready
-        return JSONResponse({"state": backend.life.state}, 200 if ready else 503)
+        ready = service.ready
+        return JSONResponse({"state": service.life.state}, 200 if ready else 503)
 
     @router.get("/v2/health/live")
     async def live() -> Response:
         """As `/healthz`, for callers of the Open Inference Protocol."""
-        alive = backend.alive
+        alive = service.alive
         return JSONResponse({"live": alive}, 200 if alive else 503)
 
     @router.get("/v2/health/ready")
     async def ready() -> Response:
         """As `/readyz`, for callers of the Open Inference Protocol."""
-        ready = backend.ready
+        ready = service.ready
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     return router
 
 
-def _metrics_route(backend: Backend) -> APIRouter:
+def _metrics_route(service: Service) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        backend.metrics.ready.set(backend.ready)
-        body = await asyncio.to_thread(generate_latest, backend.metrics.registry)
+        service.metrics.ready.set(service.ready)
+        body = await asyncio.to_thread(generate_latest, service.metrics.registry)
         return Response(body, media_type=CONTENT_TYPE_LATEST)
 
     return router

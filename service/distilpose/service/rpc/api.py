@@ -8,12 +8,11 @@ from typing import Any, Final
 import grpc
 
 from distilpose.model.pictures.source import Source
-from distilpose.service.backend import Backend
+from distilpose.service.app import Service
 from distilpose.service.domain import (
     Frame,
     FrameAnswer,
     Options,
-    PoseAnswer,
     PoseRequest,
     StreamOptions,
 )
@@ -21,6 +20,7 @@ from distilpose.service.errors import Draining, InvalidRequest, TooLarge
 from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
+from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
 from distilpose.v1 import pose_pb2
@@ -33,15 +33,15 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PoseApi:
-    """The service's methods over a backend that may still be loading.
+    """The service's methods over a process's service, which may still be loading.
 
     They get the bytes of a message, so that one too large or malformed is our error and not the
     library's, whose RESOURCE_EXHAUSTED a caller takes for overload.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._streams = Streams(backend.settings.grpc, backend.life, backend.metrics)
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._streams = Streams(service.settings.grpc, service.life, service.metrics)
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The methods as a server registers them."""
@@ -69,23 +69,23 @@ class PoseApi:
         Raises:
             ServiceError: the call fails as a whole.
         """
-        settings = self._backend.settings
+        settings = self._service.settings
         deadline = time.monotonic() + _seconds_left(
             context, default=settings.limits.request_timeout_seconds
         )
-        with self._backend.life.admitted():
+        with self._service.life.admitted():
             _check_size(data, settings.grpc.max_message_bytes)
             images, given = await read_in_thread_if_large(len(data), partial(_read_request, data))
             check_images(images, max_images=settings.http.max_images)
             options = given.resolve(settings, images=len(images))
-            answer = await self._backend.pipeline.estimate(PoseRequest(images, options, deadline))
+            answer = await self._service.pipeline.estimate(PoseRequest(images, options, deadline))
             if answer.failure:
                 raise answer.failure
             return wire.from_answer(
                 answer,
                 options,
                 request_id=logs.request_id.get() or "",
-                model=self._backend.model,
+                model=self._service.model,
                 codes=_CODES,
             )
 
@@ -95,11 +95,12 @@ class PoseApi:
         Raises:
             ServiceError: the stream fails as a whole, or is ended by us.
         """
-        with self._backend.life.admitted(), self._streams.place():
+        with self._service.life.admitted(), self._streams.place():
             stream = Stream(
-                _StreamCaller(self._backend, aiter(messages), context),
-                window=self._backend.settings.grpc.stream_window,
-                metrics=self._backend.metrics,
+                _StreamCaller(self._service.settings, aiter(messages), context),
+                estimate=self._service.pipeline.estimate,
+                window=self._service.settings.grpc.stream_window,
+                metrics=self._service.metrics,
             )
             try:
                 await self._streams.run(stream)
@@ -115,14 +116,16 @@ class PoseApi:
             NotReady: it is not loaded.
         """
         wire.parse(pose_pb2.GetModelRequest, data)
-        return wire.from_model(self._backend.model)
+        return wire.from_model(self._service.model)
 
 
 class _StreamCaller:
     """A gRPC call as the other end of a stream: messages to frames, answers to messages."""
 
-    def __init__(self, backend: Backend, messages: AsyncIterator[bytes], context: Context) -> None:
-        self._backend = backend
+    def __init__(
+        self, settings: Settings, messages: AsyncIterator[bytes], context: Context
+    ) -> None:
+        self._settings = settings
         self._messages = messages
         self._context = context
         self._pose_options: Options | None = None
@@ -132,7 +135,7 @@ class _StreamCaller:
         if not message.HasField("options"):
             raise InvalidRequest("the first message carries the options")
         opening = message.options
-        pose = wire.to_options(opening.pose).resolve(self._backend.settings, images=1)
+        pose = wire.to_options(opening.pose).resolve(self._settings, images=1)
         self._pose_options = pose
         return wire.to_stream_options(opening, pose)
 
@@ -150,13 +153,12 @@ class _StreamCaller:
         if not request.HasField("frame"):
             raise InvalidRequest("every message but the first carries a frame")
         message = request.frame
-        settings = self._backend.settings
         error = None
         try:
-            _check_size(data, settings.grpc.max_message_bytes)
+            _check_size(data, self._settings.grpc.max_message_bytes)
         except TooLarge as err:
             error = err
-        seconds = settings.limits.request_timeout_seconds
+        seconds = self._settings.limits.request_timeout_seconds
         return Frame(
             frame_id=message.frame_id,
             timestamp_ms=message.timestamp_ms,
@@ -165,12 +167,6 @@ class _StreamCaller:
             timeout_seconds=min(seconds, _seconds_left(self._context, default=seconds)),
             error=error,
         )
-
-    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
-        # A frame that was read waits: the window is what holds a stream back, not a refusal.
-        deadline = time.monotonic() + frame.timeout_seconds
-        request = PoseRequest([frame.source], options, deadline, waits_for_room=True)
-        return await self._backend.pipeline.estimate(request)
 
     async def send(self, answer: FrameAnswer) -> None:
         assert self._pose_options is not None  # noqa: S101 - a stream opens before it answers

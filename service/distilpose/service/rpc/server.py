@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from distilpose.service.backend import Backend
+from distilpose.service.app import Service
 from distilpose.service.rpc.api import SERVICE, PoseApi
 from distilpose.service.rpc.interceptor import CallInterceptor
 from distilpose.service.security.tls import Pem, TlsFiles
@@ -31,14 +31,14 @@ class GrpcServer:
         SettingsError: the port cannot be had, or the TLS files cannot be used.
     """
 
-    def __init__(self, backend: Backend, tls: TlsFiles | None) -> None:
-        self._backend = backend
+    def __init__(self, service: Service, tls: TlsFiles | None) -> None:
+        self._service = service
         self._ending = asyncio.Event()
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(backend.keys, backend.metrics, backend.traces)],
-            options=_options(backend.settings.grpc),
+            interceptors=[CallInterceptor(service.keys, service.metrics, service.traces)],
+            options=_options(service.settings.grpc),
         )
-        self._server.add_generic_rpc_handlers((PoseApi(backend).handlers(),))
+        self._server.add_generic_rpc_handlers((PoseApi(service).handlers(),))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -61,7 +61,7 @@ class GrpcServer:
         self._ending.set()
 
     def _bind(self, tls: TlsFiles | None) -> None:
-        settings = self._backend.settings
+        settings = self._service.settings
         host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
         address = f"{host}:{settings.grpc.port}"
         try:
@@ -77,11 +77,11 @@ class GrpcServer:
             # A device that dies changes no state of life, so it is looked at now and then.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ALIVE_CHECK_SECONDS):
-                    await self._backend.life.changed()
+                    await self._service.life.changed()
             await self._tell_readiness()
 
     async def _tell_readiness(self) -> None:
-        ready = self._backend.ready
+        ready = self._service.ready
         states = health_pb2.HealthCheckResponse.ServingStatus
         for name in ("", SERVICE):
             await self._health.set(name, states.SERVING if ready else states.NOT_SERVING)

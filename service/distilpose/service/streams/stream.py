@@ -6,9 +6,9 @@ Knows no transport: a `Caller` brings frames and takes answers.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from distilpose.service.domain import (
     Frame,
@@ -16,6 +16,7 @@ from distilpose.service.domain import (
     ImageAnswer,
     Options,
     PoseAnswer,
+    PoseRequest,
     StreamOptions,
 )
 from distilpose.service.errors import Draining, Internal, Overloaded, ServiceError
@@ -29,8 +30,12 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+Estimate: TypeAlias = Callable[[PoseRequest], Awaitable[PoseAnswer]]
+"""The pipeline's. Raises ServiceError."""
+
+
 class Caller(Protocol):
-    """The other end of a stream, and what is asked of the pipeline for it."""
+    """The other end of a stream."""
 
     async def open(self) -> StreamOptions:
         """How the stream is to be answered. Raises ServiceError."""
@@ -38,10 +43,6 @@ class Caller(Protocol):
 
     async def read(self) -> Frame | None:
         """The next frame; None when there are no more. Raises ServiceError."""
-        ...
-
-    async def estimate(self, frame: Frame, options: Options) -> PoseAnswer:
-        """Ask the pipeline. Raises ServiceError."""
         ...
 
     async def send(self, answer: FrameAnswer) -> None:
@@ -59,6 +60,7 @@ class Stream:
         self,
         caller: Caller,
         *,
+        estimate: Estimate,
         window: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
@@ -66,6 +68,7 @@ class Stream:
         self.last_frame_id: int | None = None
         """Of the last frame in order that was answered, by this stream or the one before it."""
         self._caller = caller
+        self._estimate = estimate
         self._window = window
         self._metrics = metrics
         self._clock = clock
@@ -84,7 +87,7 @@ class Stream:
             options = await self._outcome(self._read(self._caller.open()))
             self.last_frame_id = options.last_frame_id
             line = self._line(options)
-            follower = Follower(self._caller.estimate, options)
+            follower = Follower(self._ask, options)
             reading = self._read(self._fill(line, follower, options))
             while waiting := await line.take():
                 await self._hand_out(waiting, follower, options)
@@ -143,6 +146,12 @@ class Stream:
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
         return task
+
+    async def _ask(self, frame: Frame, options: Options) -> PoseAnswer:
+        # A frame that was read waits: the window is what holds a stream back, not a refusal.
+        deadline = self._clock() + frame.timeout_seconds
+        request = PoseRequest([frame.source], options, deadline, waits_for_room=True)
+        return await self._estimate(request)
 
     async def _hand_out(self, waiting: Waiting, follower: Follower, options: StreamOptions) -> None:
         frame = waiting.frame

@@ -1,6 +1,7 @@
 import ast
 import re
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,9 @@ from distilpose.service.settings import Settings
 from distilpose.service.telemetry.traces import NoTraces
 
 FOLDER = files("distilpose.service.rest.page")
-FILES = sorted(entry.name for entry in FOLDER.iterdir() if entry.name != "page.html")
+FILES = sorted(
+    entry.name for entry in FOLDER.iterdir() if Path(entry.name).suffix in (".css", ".js", ".svg")
+)
 
 
 def client(**settings: Any) -> httpx.AsyncClient:

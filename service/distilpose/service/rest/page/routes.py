@@ -1,4 +1,4 @@
-"""The demo page at `/`, and the files in `demo/` that it is made of. They need no key."""
+"""The demo page at `/`, and the files below `/demo/` that it is made of. They need no key."""
 
 import hashlib
 import html
