@@ -104,7 +104,7 @@ def test_a_cache_says_which_picture_cannot_be_read(good: Path, tmp_path: Path) -
     (good / "2.png").write_bytes(b"no picture")
     done = data("cache", good, tmp_path / "cache", "--workers", "1")
     assert done.exit_code == 1
-    assert "2.png: cannot be decoded" in done.stderr
+    assert "2.png: the image is not of a known format" in done.stderr
 
 
 def test_only_the_wanted_sources_are_cut(good: Path, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_photos_are_labelled_by_detector_and_teacher(photos: Path, teacher: Path
     assert done.stdout == (
         f"{out}: 1 photos, 1 left out; 3 people with keypoints, 0 without, 1 doubtful\n"
     )
-    assert f"left out: {photos / 'broken.jpg'}: cannot be decoded" in done.stderr
+    assert f"left out: {photos / 'broken.jpg'}: the JPEG cannot be decoded" in done.stderr
     [picture] = PeopleFolder(photos).pictures
     people = [each for each in picture.people if each.label == "pseudo"]
     for one, box in zip(people, BUS_BOXES_XYXY_PX[:3], strict=True):

@@ -189,7 +189,7 @@ def test_a_truncated_picture_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "mine.json", document([image()], []))
     folder = PeopleFolder(tmp_path)
 
-    with pytest.raises(DataError, match=r"a\.png: cannot be decoded"):
+    with pytest.raises(DataError, match=r"a\.png: the PNG cannot be decoded"):
         folder.read(folder.pictures[0])
 
 

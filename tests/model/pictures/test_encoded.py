@@ -152,12 +152,12 @@ def test_bombs_are_refused_without_their_memory(tmp_path: Path) -> None:
         "    try:\n"
         "        decode(data, read_header(data, max_pixels=50_000_000))\n"
         "    except (TooManyPixels, Undecodable) as refusal:\n"
-        "        print(refusal.type)\n"
+        "        print(type(refusal).__name__)\n"
         "assert peak_kib() - before < 50 * 1024\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     output = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
-    assert sorted(output) == ["too-large"] * 6 + ["undecodable-image"]
+    assert sorted(output) == ["TooManyPixels"] * 6 + ["Undecodable"]
 
 
 @pytest.mark.parametrize("name", odd_images.FORMATS)

@@ -166,6 +166,6 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     people = only_picture(tmp_path / "people", person(1))
     (tmp_path / "people" / "1.png").write_bytes(b"no picture")
 
-    with pytest.raises(DataError, match=r"1\.png: cannot be decoded"):
+    with pytest.raises(DataError, match=r"1\.png: the image is not of a known format"):
         write_detector_data(people, tmp_path / "data")
     assert not (tmp_path / "data" / "data.yaml").exists()

@@ -149,7 +149,7 @@ def test_a_picture_that_cannot_be_read_stops_the_build_by_name(
         [person(1), person(2)],
         files={"2.png": b"no picture"},
     )
-    with pytest.raises(DataError, match=r"2\.png: cannot be decoded"):
+    with pytest.raises(DataError, match=r"2\.png: the image is not of a known format"):
         build(people_folder, tmp_path / "cache", workers=workers)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
