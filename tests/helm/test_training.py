@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from charts import CHART, SCENARIOS, Rendered, refusal, render
 from distilpose.model.train.settings import load_run
 
@@ -37,6 +39,19 @@ def test_training_reads_the_run(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(render(TRAINING).objects["training-config.yaml"]["data"]["run.yaml"])
     assert load_run(path).run.batch_size == 64
+
+
+def test_the_runbooks_values_make_a_job_whose_run_is_valid(tmp_path: Path) -> None:
+    [values] = [
+        yaml.safe_load(block)
+        for block in re.findall(r"```yaml\n(.*?)```", RUNBOOK, re.DOTALL)
+        if block.startswith("training:")
+    ]
+    made = render(values)
+    assert container(made)["resources"]["limits"]["nvidia.com/gpu"] == 8
+    path = tmp_path / "run.yaml"
+    path.write_text(made.objects["training-config.yaml"]["data"]["run.yaml"])
+    assert load_run(path).run.budget_seconds == 1500
 
 
 def test_its_folders_are_the_claims() -> None:

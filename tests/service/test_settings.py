@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from distilpose.service.settings import Settings, SettingsError, field_names, load_settings
+from distilpose.service.settings import (
+    BatchingSettings,
+    Settings,
+    SettingsError,
+    field_names,
+    load_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +91,17 @@ def test_settings_cannot_be_changed() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.http.port = 1  # type: ignore[misc]  # the test is about it
+
+
+def test_scaled_decode_takes_what_it_took_before_it_was_a_boolean(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    read = [
+        BatchingSettings.model_validate({"scaled_decode": v}).scaled_decode for v in ("on", "off")
+    ]
+    assert read == [True, False]
+    assert not caplog.messages
+    assert BatchingSettings.model_validate({"scaled_decode": "auto"}).scaled_decode is False
+    assert caplog.messages == [
+        "batching.scaled_decode: auto means false, and will be refused: say false"
+    ]

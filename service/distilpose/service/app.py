@@ -183,7 +183,7 @@ class Service:
             decoded_bytes=ByteBudget(settings.limits.max_decoded_bytes),
             image_size_px=settings.detector.image_size,
             max_pixels=settings.limits.max_pixels,
-            scaled_decode=settings.batching.scaled_decode == "on",
+            scaled_decode=settings.batching.scaled_decode,
             metrics=self.metrics,
             calibration=models.predictor.calibration,
         )

@@ -5,14 +5,25 @@ Values come from, strongest first: `DISTILPOSE_<GROUP>__<FIELD>` variables, the 
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+logger = logging.getLogger(__name__)
 
 ENV_PREFIX = "DISTILPOSE_"
 MEBIBYTE = 1024 * 1024
@@ -22,6 +33,14 @@ Auto = Literal["auto"]
 
 class SettingsError(Exception):
     """A setting that does not exist or does not fit; the message names it."""
+
+
+def _off_for_auto(value: object) -> object:
+    """Read what `batching.scaled_decode` was by default before it was a boolean."""
+    if value != "auto":
+        return value
+    logger.warning("batching.scaled_decode: auto means false, and will be refused: say false")
+    return False
 
 
 class _Group(BaseModel):
@@ -145,11 +164,15 @@ class BatchingSettings(_Group):
         "batches, and one whole request as far as half of request_timeout_seconds clears it.",
     )
     decode_threads: Auto | int = Field("auto", description="auto: the container's CPU quota.")
-    scaled_decode: Literal["auto", "on", "off"] = Field(
-        "auto",
+    scaled_decode: Annotated[
+        bool,
+        BeforeValidator(_off_for_auto),
+        WithJsonSchema({"enum": [True, False, "on", "off", "auto"]}),
+    ] = Field(
+        False,
         description="Decode JPEGs 2, 4 or 8 times smaller where detector and crops keep their "
-        "pixels: half the time or less, but the packaged weights then answer 1 to 2 crop pixels "
-        "elsewhere (median). auto: off.",
+        "pixels. It takes half the time or less, but keypoints of the packaged weights then move "
+        "by 1 to 2 crop pixels (median).",
     )
     buckets: Auto | tuple[int, ...] = Field(
         "auto",

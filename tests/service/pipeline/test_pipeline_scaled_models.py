@@ -47,7 +47,7 @@ async def poses(pipeline: Pipeline, name: str) -> list[Pose]:
 
 
 async def all_poses() -> list[tuple[list[Pose], list[Pose]]]:
-    batching = BatchingSettings(scaled_decode="on", pose_max_batch=4)
+    batching = BatchingSettings(scaled_decode=True, pose_max_batch=4)
     service = Service(Settings(batching=batching), CollectorRegistry())
     await service.start()
     scaled = service.pipeline
