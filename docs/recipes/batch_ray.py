@@ -13,11 +13,10 @@ import os
 from typing import Any
 
 from distilpose.model import pictures
+from distilpose.model.errors import PictureError
+from distilpose.model.formats import SUFFIXES
 from distilpose.model.load import load_models
 from distilpose.model.runtime.devices import use_threads
-from distilpose.service.errors import ServiceError
-
-SUFFIXES = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "avif"]
 
 
 class Poser:
@@ -36,7 +35,7 @@ class Poser:
         """What is found on one photo; a broken one stops no other."""
         try:
             image = pictures.read(data)
-        except ServiceError as err:
+        except PictureError as err:
             return {"path": path, "width": 0, "height": 0, "people": [], "error": str(err)}
         [found] = self.predictor.detect([image], min_box_score=0.25)
         poses = self.predictor.poses(image, found.boxes_xyxy_px, found.scores)
@@ -69,7 +68,9 @@ def main() -> None:
     import ray.data  # noqa: PLC0415 - the rest works, and is tested, without it
 
     files = ray.data.read_binary_files(
-        arguments.photos, include_paths=True, file_extensions=SUFFIXES
+        arguments.photos,
+        include_paths=True,
+        file_extensions=[suffix.removeprefix(".") for suffix in sorted(SUFFIXES)],
     )
     poses = files.map_batches(
         Poser,
