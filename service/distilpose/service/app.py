@@ -34,6 +34,7 @@ from distilpose.service.security.keys import ApiKeys
 from distilpose.service.settings import Settings
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import NoTraces, Traces
+from distilpose.service.words import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -196,13 +197,13 @@ class Service:
         capacity_at = self._capacity_at(self.settings.http.max_images, buckets[-1])
         return Batcher(
             run_detector(models.detector, buckets),
-            stage="detect",
+            stage=Stage.DETECT,
             device=self.device,
             buckets=buckets,
             queue_capacity=capacity_at(1 / images_per_second),
             capacity_at=capacity_at,
             max_delay_seconds=self.settings.batching.max_delay_seconds,
-            more_coming=lambda: traffic.coming["detect"] > 0,
+            more_coming=lambda: traffic.coming[Stage.DETECT] > 0,
             held=lambda: pose_room.is_crowded,
             kind_of=kind_of,
             observer=self.metrics,
@@ -214,13 +215,13 @@ class Service:
         capacity_at = self._capacity_at(self.settings.limits.max_people, engine.buckets[-1])
         return Batcher(
             run_student(engine),
-            stage="pose",
+            stage=Stage.POSE,
             device=self.device,
             buckets=engine.buckets,
             queue_capacity=capacity_at(1 / crops_per_second),
             capacity_at=capacity_at,
             max_delay_seconds=self.settings.batching.max_delay_seconds,
-            more_coming=lambda: traffic.coming["pose"] > 0,
+            more_coming=lambda: traffic.coming[Stage.POSE] > 0,
             kind_of=kind_of,
             observer=self.metrics,
         )

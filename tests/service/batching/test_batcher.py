@@ -11,6 +11,7 @@ from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.errors import DeadlineExceeded, Draining, Internal, Overloaded
+from distilpose.service.words import Fault, Stage
 from fakes import CountingObserver
 from virtual_time import VirtualThread, run_virtually
 
@@ -35,7 +36,7 @@ class Bench:
         self,
         run: Callable[[Sequence[int]], Sequence[int | Exception]] = double,
         *,
-        stage: str = "pose",
+        stage: Stage = Stage.POSE,
         max_batch: int = 4,
         queue_capacity: int = 100,
         **options: Any,
@@ -120,7 +121,7 @@ async def test_the_request_accepted_first_goes_first(bench: Bench) -> None:
 
 @virtually
 async def test_the_stage_with_the_earliest_request_gets_the_device(bench: Bench) -> None:
-    detect, pose = (bench.stage(stage=name, max_batch=1) for name in ("detect", "pose"))
+    detect, pose = (bench.stage(stage=Stage(name), max_batch=1) for name in ("detect", "pose"))
     both = asyncio.gather(results(detect, [1], at=2.0), results(pose, [2], at=1.0))
     await asyncio.sleep(0)
     bench.device.start()
@@ -130,7 +131,10 @@ async def test_the_stage_with_the_earliest_request_gets_the_device(bench: Bench)
 
 @virtually
 async def test_r6_a_batch_that_is_not_full_lets_two_others_go_first(bench: Bench) -> None:
-    detect, pose = bench.stage(stage="detect", max_batch=1), bench.stage(stage="pose", max_batch=4)
+    detect, pose = (
+        bench.stage(stage=Stage.DETECT, max_batch=1),
+        bench.stage(stage=Stage.POSE, max_batch=4),
+    )
     images = asyncio.gather(*(results(detect, [n], at=n) for n in range(1, 6)))
     crops = asyncio.gather(results(pose, [100], at=0.0))
     await asyncio.sleep(0)
@@ -141,8 +145,8 @@ async def test_r6_a_batch_that_is_not_full_lets_two_others_go_first(bench: Bench
 
 @virtually
 async def test_r6_crops_of_several_images_fill_a_batch(bench: Bench) -> None:
-    detect = bench.stage(stage="detect", max_batch=1)
-    pose = bench.stage(stage="pose", max_batch=4)
+    detect = bench.stage(stage=Stage.DETECT, max_batch=1)
+    pose = bench.stage(stage=Stage.POSE, max_batch=4)
 
     async def photo(number: int) -> None:
         await results(detect, [number], at=number)
@@ -285,8 +289,8 @@ async def test_b7_the_pace_counts_what_else_the_device_does(bench: Bench) -> Non
         asked.append(seconds_per_item)
         return 100
 
-    detect = bench.stage(stage="detect", max_batch=1, capacity_at=capacity_at)
-    pose = bench.stage(stage="pose", max_batch=1)
+    detect = bench.stage(stage=Stage.DETECT, max_batch=1, capacity_at=capacity_at)
+    pose = bench.stage(stage=Stage.POSE, max_batch=1)
     both = [results(stage, [item], at=item) for item in range(100) for stage in (detect, pose)]
     bench.device.start()
     await asyncio.gather(*both)
@@ -375,7 +379,7 @@ async def test_b1_an_item_can_fail_without_its_batch(bench: Bench) -> None:
     def run(items: Sequence[int]) -> list[int | Exception]:
         return [ValueError("odd") if item % 2 else 2 * item for item in items]
 
-    batcher = bench.stage(run, kind_of=lambda _: "nan")
+    batcher = bench.stage(run, kind_of=lambda _: Fault.NAN)
     bench.device.start()
     outcomes = await batcher.submit([1, 2], deadline=FOREVER, accepted_at=0)
     assert isinstance(outcomes[0].error, Internal)
@@ -393,7 +397,7 @@ async def test_o9_want_of_memory_halves_the_batch_and_lowers_the_largest_bucket(
             raise MemoryError
         return double(items)
 
-    batcher = bench.stage(run, buckets=(1, 2, 4, 8, 16), kind_of=lambda _: "oom")
+    batcher = bench.stage(run, buckets=(1, 2, 4, 8, 16), kind_of=lambda _: Fault.OOM)
     bench.device.start()
     assert await results(batcher, list(range(16))) == [2 * item for item in range(16)]
     assert batcher.max_batch == 4
@@ -510,7 +514,7 @@ async def test_outcomes_tell_when_the_item_waited_and_ran(bench: Bench) -> None:
 async def test_on_a_real_thread_results_come_back_too() -> None:
     device = Device()
     batcher = Batcher(
-        double, stage="pose", device=device, buckets=(4,), queue_capacity=9,
+        double, stage=Stage.POSE, device=device, buckets=(4,), queue_capacity=9,
         observer=CountingObserver(),
     )  # fmt: skip
     device.start()

@@ -13,6 +13,7 @@ from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.errors import DeadlineExceeded, Draining, Internal, Overloaded
+from distilpose.service.words import Stage
 from fakes import CountingObserver
 from virtual_time import VirtualThread, run_virtually
 
@@ -76,7 +77,7 @@ class World:
         self.coming = 0
         self.batcher = Batcher(
             self.run,
-            stage="pose",
+            stage=Stage.POSE,
             device=self.device,
             buckets=scenario.buckets,
             queue_capacity=scenario.capacity,

@@ -14,6 +14,7 @@ from distilpose.service.batching.device import (
 )
 from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.errors import Draining, Internal
+from distilpose.service.words import Fault, Stage
 from fakes import CountingObserver
 from virtual_time import VirtualThread, run_virtually
 
@@ -31,12 +32,12 @@ class Bench:
         self.device = Device(executor=VirtualThread(seconds), clock=clock)
         self.stage = Batcher(
             self.compute,
-            stage="pose",
+            stage=Stage.POSE,
             device=self.device,
             buckets=(1, 2, 4),
             queue_capacity=10,
             observer=CountingObserver(),
-            kind_of=lambda error: "lost" if str(error) == "lost" else "fault",
+            kind_of=lambda error: Fault.LOST if str(error) == Fault.LOST else Fault.FAULT,
             clock=clock,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device, DeviceLost
 from distilpose.service.batching.outcomes import Outcome
+from distilpose.service.words import Fault, Stage
 from fakes import CountingObserver
 from virtual_time import VirtualThread, run_virtually
 
@@ -21,12 +22,12 @@ class Bench:
         self.device = Device(executor=VirtualThread(), clock=clock)
         self.stage = Batcher(
             self.compute,
-            stage="pose",
+            stage=Stage.POSE,
             device=self.device,
             buckets=(1, 2, 4, 8),
             queue_capacity=100,
             observer=self.observer,
-            kind_of=lambda error: "oom" if isinstance(error, MemoryError) else "fault",
+            kind_of=lambda error: Fault.OOM if isinstance(error, MemoryError) else Fault.FAULT,
             clock=clock,
         )
         self.device.start(canary=lambda: self.compute([0]), on_lost=self.lost.append)

@@ -33,6 +33,7 @@ from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import Stage
 from odd_images import encode
 
 WHITE = encode(np.full((100, 200, 3), 255, np.uint8), "png")
@@ -89,12 +90,12 @@ class Bench:
         means = Means(
             detect=Batcher(
                 detect_run,
-                stage="detect",
+                stage=Stage.DETECT,
                 buckets=(1,),
                 held=lambda: self.pipeline.means.pose.room.is_crowded,
                 **shared,
             ),
-            pose=Batcher(pose_run, stage="pose", buckets=(8,), **shared),
+            pose=Batcher(pose_run, stage=Stage.POSE, buckets=(8,), **shared),
             traffic=Traffic(self.device.wake),
             decode_pool=self.pool,
             decoded_bytes=ByteBudget(1_000_000),

@@ -30,6 +30,7 @@ from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import Stage
 from odd_images import Picture, encode, exif
 
 SIZE_WH = (1301, 2603)
@@ -114,12 +115,12 @@ class Bench:
         self.means: dict[str, Any] = {
             "detect": Batcher[DetectItem, Detections](
                 lambda items: find_the_spot(items, self.half_height),
-                stage="detect",
+                stage=Stage.DETECT,
                 buckets=(1,),
                 **shared,
             ),
             "pose": Batcher[Picture, PoseArrays](
-                point_at_the_spot, stage="pose", buckets=(8,), **shared
+                point_at_the_spot, stage=Stage.POSE, buckets=(8,), **shared
             ),
             "traffic": Traffic(self.device.wake),
             "decode_pool": self.pool,

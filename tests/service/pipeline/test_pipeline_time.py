@@ -19,7 +19,8 @@ from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
-from distilpose.service.telemetry.metrics import STAGES, Metrics
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import Stage
 from odd_images import encode
 from virtual_time import VirtualThread, run_virtually
 
@@ -51,8 +52,8 @@ class Bench:
             "clock": clock,
         }
         means = Means(
-            detect=Batcher(find_somebody, stage="detect", buckets=(1,), **shared),
-            pose=Batcher(look, stage="pose", buckets=(8,), **shared),
+            detect=Batcher(find_somebody, stage=Stage.DETECT, buckets=(1,), **shared),
+            pose=Batcher(look, stage=Stage.POSE, buckets=(8,), **shared),
             traffic=Traffic(self.device.wake),
             decode_pool=VirtualThread(lambda: 0.25, threads=2),  # type: ignore[arg-type]  # an executor as well
             decoded_bytes=ByteBudget(decoded_bytes),
@@ -75,7 +76,7 @@ class Bench:
         """A histogram's sum over all stages."""
         values = (
             self.registry.get_sample_value(f"distilpose_{name}_sum", {"stage": stage})
-            for stage in STAGES
+            for stage in Stage
         )
         return sum(value or 0.0 for value in values)
 

@@ -25,6 +25,7 @@ from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import Stage
 from odd_images import encode
 from virtual_time import VirtualThread, run_virtually
 
@@ -73,8 +74,10 @@ def pipeline() -> Pipeline:
     device = Device(executor=VirtualThread(lambda: BATCH_SECONDS), clock=clock)
     shared: dict[str, Any] = {"device": device, "observer": metrics, "clock": clock}
     means = Means(
-        detect=Batcher(find_people, stage="detect", buckets=(1, 2), queue_capacity=40, **shared),
-        pose=Batcher(look, stage="pose", buckets=(1, 2, 4, 8), queue_capacity=50, **shared),
+        detect=Batcher(
+            find_people, stage=Stage.DETECT, buckets=(1, 2), queue_capacity=40, **shared
+        ),
+        pose=Batcher(look, stage=Stage.POSE, buckets=(1, 2, 4, 8), queue_capacity=50, **shared),
         traffic=Traffic(device.wake),
         decode_pool=VirtualThread(lambda: 0.002, threads=10_000),  # type: ignore[arg-type]  # an executor as well
         decoded_bytes=ByteBudget(10_000_000),

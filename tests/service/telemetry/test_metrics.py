@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from distilpose.model.poses.pose import Pose
 from distilpose.service.domain import ImageAnswer, PoseAnswer, Timing
 from distilpose.service.errors import UndecodableImage
-from distilpose.service.telemetry.metrics import DROP_REASONS, Metrics
+from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import DropReason, Stage
 
 
 def made() -> tuple[Metrics, CollectorRegistry]:
@@ -116,7 +117,7 @@ def test_the_devices_memory_is_read_at_each_scrape() -> None:
 
 def test_known_labels_exist_from_the_start_at_zero() -> None:
     _, registry = made()
-    for reason in DROP_REASONS:
+    for reason in set(DropReason) - {DropReason.REPLACED}:
         labels = {"stage": "pose", "reason": reason}
         assert registry.get_sample_value("distilpose_dropped_items_total", labels) == 0
 
@@ -131,7 +132,7 @@ def test_an_answer_is_counted_by_image_person_and_keypoint() -> None:
         ImageAnswer(None, error=UndecodableImage("")),
     ]
     timing = Timing(decode=0.1, pose=0.2, queue=0.3, total=0.6)
-    metrics.answered(PoseAnswer(images, timing), waits={"pose": 0.3})
+    metrics.answered(PoseAnswer(images, timing), waits={Stage.POSE: 0.3})
     value = registry.get_sample_value
     assert value("distilpose_images_total", {"outcome": "answered"}) == 1
     assert value("distilpose_images_total", {"outcome": "undecodable-image"}) == 1

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.telemetry.spans import Spans, covered_seconds
+from distilpose.service.words import Stage
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def test_the_union_is_counted(intervals: list[list[int]]) -> None:
 
 def test_waiting_and_work_are_told_apart() -> None:
     spans = Spans()
-    spans.add_outcomes("decode", [Outcome(None, None, 0.0, 1.0, 3.0)])
-    spans.add_outcomes("pose", [Outcome(None, None, 3.0, 4.0, 6.0)] * 2)
+    spans.add_outcomes(Stage.DECODE, [Outcome(None, None, 0.0, 1.0, 3.0)])
+    spans.add_outcomes(Stage.POSE, [Outcome(None, None, 3.0, 4.0, 6.0)] * 2)
     timing = spans.timing(total=7.0)
     assert (timing.decode, timing.detect, timing.pose) == (2.0, 0.0, 2.0)
     assert (timing.queue, timing.total) == (2.0, 7.0)

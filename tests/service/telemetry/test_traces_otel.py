@@ -13,6 +13,7 @@ from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.telemetry import traces
 from distilpose.service.telemetry.spans import Spans
 from distilpose.service.telemetry.traces_otel import OtelTraces
+from distilpose.service.words import Stage
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -40,8 +41,8 @@ def bench() -> Bench:
 def journey(now: float) -> Spans:
     """Of an image that was decoded for 1 s, waited for 2 s and was detected for 3 s."""
     spans = Spans()
-    spans.add_outcomes("decode", [Outcome(None, None, now, now, now + 1)])
-    spans.add_outcomes("detect", [Outcome(None, None, now + 1, now + 3, now + 6)])
+    spans.add_outcomes(Stage.DECODE, [Outcome(None, None, now, now, now + 1)])
+    spans.add_outcomes(Stage.DETECT, [Outcome(None, None, now + 1, now + 3, now + 6)])
     return spans
 
 

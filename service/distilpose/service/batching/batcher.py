@@ -9,17 +9,14 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, Literal, Protocol, TypeAlias
+from typing import Generic, Protocol
 
 from distilpose.service.batching.careful import careful, steady
 from distilpose.service.batching.device import Device, Verdict
 from distilpose.service.batching.outcomes import Call, Computed, Entry, Item, Outcome, Result
 from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import DeadlineExceeded, Internal, Overloaded, ServiceError
-
-Fault: TypeAlias = Literal["fault", "nan", "oom", "lost"]
-"""Why work failed: by itself, with numbers that are none, for want of memory, or because the device
-is gone."""
+from distilpose.service.words import DropReason, Fault, Stage
 
 AT_ONCE = float("-inf")
 
@@ -27,13 +24,13 @@ AT_ONCE = float("-inf")
 class BatchObserver(Protocol):
     """Is told what happens, for metrics and logs."""
 
-    def batch_done(self, stage: str, *, items: int, padding: int, seconds: float) -> None:
+    def batch_done(self, stage: Stage, *, items: int, padding: int, seconds: float) -> None:
         """A batch has left the device, well or not, filled up by `padding`."""
 
-    def items_dropped(self, stage: str, *, reason: str, items: int) -> None:
+    def items_dropped(self, stage: Stage, *, reason: DropReason, items: int) -> None:
         """Items will not be computed."""
 
-    def failed(self, stage: str, *, kind: Fault) -> None:
+    def failed(self, stage: Stage, *, kind: Fault) -> None:
         """A batch, or an item of one, failed on the device."""
 
 
@@ -52,7 +49,7 @@ class Batcher(Generic[Item, Result]):
         self,
         run: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         *,
-        stage: str,
+        stage: Stage,
         device: Device,
         buckets: Sequence[int],
         queue_capacity: int,
@@ -61,7 +58,7 @@ class Batcher(Generic[Item, Result]):
         max_delay_seconds: float = 0.0,
         more_coming: Callable[[], bool] = lambda: False,
         held: Callable[[], bool] = lambda: False,
-        kind_of: Callable[[BaseException], Fault] = lambda _: "fault",
+        kind_of: Callable[[BaseException], Fault] = lambda _: Fault.FAULT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stage = stage
@@ -72,7 +69,7 @@ class Batcher(Generic[Item, Result]):
         self._max_delay_seconds = max_delay_seconds
         self._more_coming = careful(more_coming, otherwise=lambda: False)
         self._held = careful(held, otherwise=lambda: False)
-        self._kind_of = careful(kind_of, otherwise=lambda: "fault")
+        self._kind_of = careful(kind_of, otherwise=lambda: Fault.FAULT)
         self._clock = steady(clock)
         self._tell_batch_done = careful(observer.batch_done, otherwise=lambda: None)
         self._tell_dropped = careful(observer.items_dropped, otherwise=lambda: None)
@@ -109,7 +106,7 @@ class Batcher(Generic[Item, Result]):
             Overloaded: with the time after which there should be room.
         """
         if not self.room.fits(items):
-            self._tell_dropped(self.stage, reason="overloaded", items=items)
+            self._tell_dropped(self.stage, reason=DropReason.OVERLOADED, items=items)
             raise Overloaded(
                 f"the {self.stage} queue holds {self.room.used} of {self.room.capacity} items, "
                 f"no room for {items} more",
@@ -200,7 +197,7 @@ class Batcher(Generic[Item, Result]):
             self._tell_batch_done(self.stage, items=len(batch), padding=padding, seconds=seconds)
             self._fail_unanswered(batch)
 
-    def drop_all(self, error: ServiceError, *, reason: str) -> None:
+    def drop_all(self, error: ServiceError, *, reason: DropReason) -> None:
         """Answer everything that is still queued with `error`."""
         entries = [*self._queue, *(entry for half in self._retries for entry in half)]
         self.room.release(len(self._queue))
@@ -217,7 +214,7 @@ class Batcher(Generic[Item, Result]):
         self._queue = left
         self.room.release(gone)
         if gone:
-            self._tell_dropped(self.stage, reason="cancelled", items=gone)
+            self._tell_dropped(self.stage, reason=DropReason.CANCELLED, items=gone)
         self._device.wake()
 
     def _living(self, entries: Iterable[Entry[Item, Result]]) -> list[Entry[Item, Result]]:
@@ -225,16 +222,16 @@ class Batcher(Generic[Item, Result]):
         living = []
         for entry in entries:
             if entry.call.is_over:
-                self._tell_dropped(self.stage, reason="cancelled", items=1)
+                self._tell_dropped(self.stage, reason=DropReason.CANCELLED, items=1)
             elif entry.deadline <= now:
                 late = DeadlineExceeded(f"the deadline passed in the {self.stage} queue")
-                self._drop([entry], late, reason="deadline")
+                self._drop([entry], late, reason=DropReason.DEADLINE)
             else:
                 living.append(entry)
         return living
 
     def _drop(
-        self, entries: Sequence[Entry[Item, Result]], error: ServiceError, *, reason: str
+        self, entries: Sequence[Entry[Item, Result]], error: ServiceError, *, reason: DropReason
     ) -> None:
         for entry in entries:
             entry.settle(now=self._clock(), error=error)
@@ -246,19 +243,19 @@ class Batcher(Generic[Item, Result]):
             entry.settle(now=self._clock(), result=result)
             return
         self._tell_failed(self.stage, kind=self._kind_of(result))
-        self._drop([entry], _told(self.stage, result), reason="failed")
+        self._drop([entry], _told(self.stage, result), reason=DropReason.FAILED)
 
     def _failed(self, batch: Sequence[Entry[Item, Result]], error: BaseException) -> Verdict:
         kind = self._kind_of(error)
         self._tell_failed(self.stage, kind=kind)
-        if kind == "oom":
+        if kind == Fault.OOM:
             self._lower_largest_bucket(len(batch))
-        if kind != "lost" and len(batch) > 1:
+        if kind != Fault.LOST and len(batch) > 1:
             middle = len(batch) // 2
             self._retries.extendleft((list(batch[middle:]), list(batch[:middle])))
             return "retrying"
-        self._drop(batch, _told(self.stage, error), reason="failed")
-        return "lost" if kind == "lost" else "doubtful"
+        self._drop(batch, _told(self.stage, error), reason=DropReason.FAILED)
+        return "lost" if kind == Fault.LOST else "doubtful"
 
     def _lower_largest_bucket(self, items: int) -> None:
         smaller = [bucket for bucket in self.buckets if bucket < self._bucket(items)]
@@ -271,7 +268,7 @@ class Batcher(Generic[Item, Result]):
     def _fail_unanswered(self, batch: Sequence[Entry[Item, Result]]) -> None:
         again = {id(entry) for half in self._retries for entry in half}
         lost = [e for e in batch if not e.settled and id(e) not in again]
-        self._drop(lost, Internal("the item was lost; this is a bug"), reason="failed")
+        self._drop(lost, Internal("the item was lost; this is a bug"), reason=DropReason.FAILED)
 
     def _learn_pace(self, items: int, computed: Computed[Result]) -> None:
         """From the end of the batch before, where items have waited since then.
@@ -287,7 +284,7 @@ class Batcher(Generic[Item, Result]):
         self._busy_since = computed.ended_at if self._queue else None
 
 
-def _told(stage: str, error: BaseException) -> ServiceError:
+def _told(stage: Stage, error: BaseException) -> ServiceError:
     """What callers are told of a failure: never its own words, which may hold a path."""
     if isinstance(error, ServiceError):
         return error

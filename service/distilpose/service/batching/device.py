@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from distilpose.service.batching.careful import steady
 from distilpose.service.errors import Internal, ServiceError
+from distilpose.service.words import DropReason
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Stage(Protocol):
         """Answer a batch's items; what it says of the device."""
         ...
 
-    def drop_all(self, error: ServiceError, *, reason: str) -> None:
+    def drop_all(self, error: ServiceError, *, reason: DropReason) -> None:
         """Answer everything still queued with `error`."""
 
 
@@ -90,7 +91,7 @@ class Device:
         self._on_lost: Callable[[DeviceLost], None] = lambda _: None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._refusal: tuple[ServiceError, str] | None = None
+        self._refusal: tuple[ServiceError, DropReason] | None = None
         self._canary_due = False
         self._passed_over = 0
         self._began_at = 0.0
@@ -156,13 +157,15 @@ class Device:
 
     async def close(self, error: ServiceError) -> None:
         """Let the running batch finish, answer the queued items with `error`, end the thread."""
-        self._refuse(error, reason="draining")
+        self._refuse(error, reason=DropReason.DRAINING)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._idle.wait()
         except TimeoutError:
             logger.error("a batch still runs on the device; leaving it")
-        self._drop_all(error, "draining")  # a batch that failed just now may have queued halves
+        self._drop_all(
+            error, DropReason.DRAINING
+        )  # a batch that failed just now may have queued halves
         self._executor.shutdown(wait=False)
 
     def _feed(self) -> None:
@@ -253,20 +256,20 @@ class Device:
 
     def _give_up(self) -> None:
         self.failure = DeviceLost("the device does not compute any more")
-        self._refuse(Internal("the device failed"), reason="failed")
+        self._refuse(Internal("the device failed"), reason=DropReason.FAILED)
         try:
             self._on_lost(self.failure)
         except Exception:
             logger.exception("telling that the device is lost failed")
 
-    def _refuse(self, error: ServiceError, *, reason: str) -> None:
+    def _refuse(self, error: ServiceError, *, reason: DropReason) -> None:
         """Answer what is queued, and from now on whatever still comes, with `error`."""
         self._refusal = self._refusal or (error, reason)
         if self._timer:
             self._timer.cancel()
         self._drop_all(*self._refusal)
 
-    def _drop_all(self, error: ServiceError, reason: str) -> None:
+    def _drop_all(self, error: ServiceError, reason: DropReason) -> None:
         for stage in self._stages:
             stage.drop_all(error, reason=reason)
 

@@ -45,6 +45,7 @@ from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic, Way
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.spans import Spans
+from distilpose.service.words import Stage
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -129,9 +130,9 @@ class Journey:
 
     async def _answer(self, source: Source, index: int, way: Way) -> ImageAnswer:
         means = self._means
-        way.to("pose" if self._request.options.skips_detector else "detect")
+        way.to(Stage.POSE if self._request.options.skips_detector else Stage.DETECT)
         header = await self._in_thread(
-            "decode", lambda: pictures.read_header(source, max_pixels=means.max_pixels)
+            Stage.DECODE, lambda: pictures.read_header(source, max_pixels=means.max_pixels)
         )
         people = await self._people(source, header, index, way)
         # The image is freed before: whoever held bytes and waited for places could wait for ever,
@@ -180,19 +181,21 @@ class Journey:
         width, height = reduced_size_wh(header.size_wh, factor)
         await held.enter_async_context(self._means.decoded_bytes.hold(width * height * 3))
         image_HWC = await self._in_thread(
-            "decode", lambda: pictures.decode(source, header, factor=factor)
+            Stage.DECODE, lambda: pictures.decode(source, header, factor=factor)
         )
         return _View(image_HWC, scaled.reduction_of(header, factor))
 
     async def _detect(self, view: _View, header: ImageHeader, way: Way) -> Detections:
         """The people to answer, in pixels of the whole image."""
         options, size_px = self._request.options, self._means.image_size_px
-        square, placed = await self._in_thread("detect", lambda: letterbox(view.image_HWC, size_px))
+        square, placed = await self._in_thread(
+            Stage.DETECT, lambda: letterbox(view.image_HWC, size_px)
+        )
         item = DetectItem(square, options.min_box_score)
         way.to(None)  # in a queue it waits for the device itself: no company is kept waiting
         [outcome] = await self._means.detect.submit([item], places=self._places, **self._terms())
-        way.to("pose")
-        self._spans.add_outcomes("detect", [outcome])
+        way.to(Stage.POSE)
+        self._spans.add_outcomes(Stage.DETECT, [outcome])
         seen = to_image(outcome.unwrap(), placed)
         found = scaled.to_whole(seen, view.reduction, header.upright_size_wh)
         return Detections(*(column[: options.max_people] for column in found))
@@ -205,7 +208,7 @@ class Journey:
             return Places(self._places.room, self._places.use(crops))
         asked_at = self._means.clock()
         places = await self._means.pose.room.wait_for(crops, accepted_at=self._accepted_at)
-        self._spans.add_wait("pose", asked_at, self._means.clock())
+        self._spans.add_wait(Stage.POSE, asked_at, self._means.clock())
         return places
 
     async def _cut(self, view: _View, regions: geometry.CropRegions) -> CropsBHWC:
@@ -216,13 +219,13 @@ class Journey:
             crops = crop.cut(view.image_HWC, in_view)
             return np.concatenate([crops, crop.mirror(crops)]) if flip_test else crops
 
-        return await self._in_thread("pose", cut)
+        return await self._in_thread(Stage.POSE, cut)
 
     async def _run_student(self, crops: CropsBHWC, places: Places) -> PoseArrays | None:
         if not len(crops):
             return None
         outcomes = await self._means.pose.submit(list(crops), places=places, **self._terms())
-        self._spans.add_outcomes("pose", outcomes)
+        self._spans.add_outcomes(Stage.POSE, outcomes)
         rows = [outcome.unwrap() for outcome in outcomes]
         arrays = PoseArrays(*(np.stack(column) for column in zip(*rows, strict=True)))
         if not self._request.options.flip_test:
@@ -237,7 +240,7 @@ class Journey:
     def _terms(self) -> dict[str, Any]:
         return {"deadline": self._request.deadline, "accepted_at": self._accepted_at}
 
-    async def _in_thread(self, stage: str, work: Callable[[], T]) -> T:
+    async def _in_thread(self, stage: Stage, work: Callable[[], T]) -> T:
         clock = self._means.clock
         queued_at = clock()
 

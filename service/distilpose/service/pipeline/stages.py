@@ -10,7 +10,7 @@ from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import DeviceFault, NotFinite, OutOfDeviceMemory
 from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
-from distilpose.service.batching.batcher import Fault
+from distilpose.service.words import Fault
 
 
 class DetectItem(NamedTuple):
@@ -53,12 +53,12 @@ def run_student(
 def kind_of(error: BaseException) -> Fault:
     """What a stage's failure says of the device."""
     kinds: list[tuple[type[BaseException], Fault]] = [
-        (NotFinite, "nan"),
-        (OutOfDeviceMemory, "oom"),
-        (MemoryError, "oom"),
-        (DeviceFault, "lost"),
+        (NotFinite, Fault.NAN),
+        (OutOfDeviceMemory, Fault.OOM),
+        (MemoryError, Fault.OOM),
+        (DeviceFault, Fault.LOST),
     ]
-    return next((kind for known, kind in kinds if isinstance(error, known)), "fault")
+    return next((kind for known, kind in kinds if isinstance(error, known)), Fault.FAULT)
 
 
 def _is_finite(row: PoseArrays) -> bool:

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from distilpose.service import errors
 from distilpose.service.batching.room import Room
 from distilpose.service.domain import PoseAnswer, Timing
+from distilpose.service.words import DropReason, Fault, Stage
 
-STAGES: Final = ("decode", "detect", "pose")
-QUEUED_STAGES: Final = ("detect", "pose")
+_QUEUED_STAGES: Final = (Stage.DETECT, Stage.POSE)
 FRAME_OUTCOMES: Final = (
     ("ordered", "answered"),
     ("ordered", "failed"),
@@ -21,8 +21,7 @@ FRAME_OUTCOMES: Final = (
     ("latest", "replaced"),
 )
 """Modes of streams, each with what becomes of their frames."""
-DROP_REASONS: Final = ("deadline", "cancelled", "overloaded", "draining", "failed")
-FAULTS: Final = ("fault", "nan", "oom", "lost")
+_QUEUED_DROPS: Final = tuple(each for each in DropReason if each != DropReason.REPLACED)
 MEMORY_KINDS: Final = ("allocated", "cached")
 DECODE_SIZES: Final = ("full", "scaled", "again")
 IMAGE_OUTCOMES: Final = (
@@ -51,7 +50,7 @@ _SCORES = tuple(step / 10 for step in range(1, 11))
 class QueueView(Protocol):
     """What the gauges of a queue read at each scrape."""
 
-    stage: str
+    stage: Stage
     room: Room
 
     @property
@@ -162,26 +161,26 @@ class Metrics:
         for mode, outcome in FRAME_OUTCOMES:
             self.stream_frames.labels(mode, outcome)
             self.stream_frame_age.labels(mode)
-        self.dropped_items.labels(STAGES[0], "replaced")
+        self.dropped_items.labels(Stage.DECODE, DropReason.REPLACED)
         for outcome in IMAGE_OUTCOMES:
             self.images.labels(outcome)
         for size in DECODE_SIZES:
             self.decodes.labels(size)
         for kind in MEMORY_KINDS:
             self.device_memory.labels(kind)
-        for kind in FAULTS:
+        for kind in Fault:
             self.device_errors.labels(kind)
-        for stage in STAGES:
+        for stage in Stage:
             self.stage_duration.labels(stage)
             self.queue_wait.labels(stage)
-        for stage in QUEUED_STAGES:
+        for stage in _QUEUED_STAGES:
             self.batch_items.labels(stage)
             self.device_busy.labels(stage)
             self.padding_items.labels(stage)
             self.queue_items.labels(stage)
             self.queue_capacity.labels(stage)
             self.queue_oldest.labels(stage)
-            for reason in DROP_REASONS:
+            for reason in _QUEUED_DROPS:
                 self.dropped_items.labels(stage, reason)
 
     def watch(self, queue: QueueView) -> None:
@@ -219,9 +218,9 @@ class Metrics:
     def frame_replaced(self, mode: str) -> None:
         """A frame gave way to a newer one before anything was done for it."""
         self.stream_frames.labels(mode, "replaced").inc()
-        self.items_dropped(STAGES[0], reason="replaced", items=1)
+        self.items_dropped(Stage.DECODE, reason=DropReason.REPLACED, items=1)
 
-    def answered(self, answer: PoseAnswer, *, waits: Mapping[str, float]) -> None:
+    def answered(self, answer: PoseAnswer, *, waits: Mapping[Stage, float]) -> None:
         """Poses were answered; `waits` are the request's seconds in each stage's queue."""
         for image in answer.images:
             self.images.labels(image.error.type if image.error else "answered").inc()
@@ -233,8 +232,8 @@ class Metrics:
                     self.keypoint_score.observe(float(score))
         self._observe_stages(answer.timing, waits)
 
-    def _observe_stages(self, timing: Timing, waits: Mapping[str, float]) -> None:
-        for stage in STAGES:
+    def _observe_stages(self, timing: Timing, waits: Mapping[Stage, float]) -> None:
+        for stage in Stage:
             if seconds := getattr(timing, stage):
                 self.stage_duration.labels(stage).observe(seconds)
             if stage in waits:
@@ -244,17 +243,17 @@ class Metrics:
         """An image was decoded, in one of `DECODE_SIZES`."""
         self.decodes.labels(size).inc()
 
-    def batch_done(self, stage: str, *, items: int, padding: int, seconds: float) -> None:
+    def batch_done(self, stage: Stage, *, items: int, padding: int, seconds: float) -> None:
         """A batch has left the device, well or not, filled up by `padding`."""
         self.batch_items.labels(stage).observe(items)
         self.padding_items.labels(stage).inc(padding)
         self.device_busy.labels(stage).inc(seconds)
 
-    def items_dropped(self, stage: str, *, reason: str, items: int) -> None:
+    def items_dropped(self, stage: Stage, *, reason: DropReason, items: int) -> None:
         """Items will not be computed."""
         self.dropped_items.labels(stage, reason).inc(items)
 
-    def failed(self, stage: str, *, kind: str) -> None:
+    def failed(self, stage: Stage, *, kind: Fault) -> None:
         """A batch, or an item of one, failed on the device."""
         self.device_errors.labels(kind).inc()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.domain import Timing
+from distilpose.service.words import Stage
 
 Interval = tuple[float, float]
 
@@ -30,28 +31,28 @@ class Spans:
     """The intervals of one request by stage."""
 
     def __init__(self) -> None:
-        self._work: defaultdict[str, list[Interval]] = defaultdict(list)
-        self._wait: defaultdict[str, list[Interval]] = defaultdict(list)
+        self._work: defaultdict[Stage, list[Interval]] = defaultdict(list)
+        self._wait: defaultdict[Stage, list[Interval]] = defaultdict(list)
 
-    def add_outcomes(self, stage: str, outcomes: Sequence[Outcome[Any]]) -> None:
+    def add_outcomes(self, stage: Stage, outcomes: Sequence[Outcome[Any]]) -> None:
         """Count when these items of `stage` waited and when they were worked on."""
         self._wait[stage] += [(o.queued_at, o.started_at) for o in outcomes]
         self._work[stage] += [(o.started_at, o.finished_at) for o in outcomes]
 
-    def add_wait(self, stage: str, began_at: float, ended_at: float) -> None:
+    def add_wait(self, stage: Stage, began_at: float, ended_at: float) -> None:
         """Count a wait for `stage` that was not one of its items'."""
         self._wait[stage].append((began_at, ended_at))
 
-    def waits(self) -> dict[str, float]:
+    def waits(self) -> dict[Stage, float]:
         """Seconds in the queue of each stage that the request met."""
         return {stage: covered_seconds(intervals) for stage, intervals in self._wait.items()}
 
-    def work(self) -> Iterator[tuple[str, Interval]]:
+    def work(self) -> Iterator[tuple[Stage, Interval]]:
         """Each stage with each interval of work on it; those of one stage are apart."""
         for stage, intervals in self._work.items():
             yield from ((stage, interval) for interval in union(intervals))
 
-    def waiting(self) -> Iterator[tuple[str, Interval]]:
+    def waiting(self) -> Iterator[tuple[Stage, Interval]]:
         """Each stage with each interval of waiting for it; those of one stage are apart."""
         for stage, intervals in self._wait.items():
             yield from ((stage, interval) for interval in union(intervals))
