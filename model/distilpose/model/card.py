@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from distilpose.model.errors import ConfigError
+from distilpose.model.errors import ConfigError, one_line
 
 
 class Figure(BaseModel):
@@ -69,8 +69,7 @@ def read_text(path: Path) -> CardText:
     try:
         return CardText.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except ValidationError as err:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(lines)) from err
+        raise ConfigError(f"{path}: {one_line(err)}") from err
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
         raise ConfigError(f"{path}: is no text of a card: {err}") from err
 

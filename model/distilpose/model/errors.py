@@ -17,6 +17,22 @@ The messages are written for whoever chose the file or the option:
     └── DeviceFault        the device does not compute any more
 """
 
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_MOST_FIELDS: Final = 5
+
+
+def one_line(err: "ValidationError") -> str:
+    """The first fields that do not fit, each with the reason. Never repeats the input."""
+    lines = []
+    for each in err.errors(include_url=False, include_input=False)[:_MOST_FIELDS]:
+        place = ".".join(map(str, each["loc"]))
+        lines.append(f"{place}: {each['msg']}" if place else each["msg"])
+    return "; ".join(lines)
+
 
 class ModelError(Exception):
     """Base of all errors that the model package raises on purpose."""

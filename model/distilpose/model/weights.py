@@ -21,7 +21,7 @@ from torch import Tensor
 from distilpose.model.calibration import Calibration
 from distilpose.model.card import Card
 from distilpose.model.configs import TRUNK, network_config
-from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.errors import ConfigError, WeightsError, one_line
 from distilpose.model.files import replacing
 from distilpose.model.networks import Student, Teacher, construct
 
@@ -227,7 +227,7 @@ def _card_of(file: Any, path: Path) -> Card:
     except KeyError as err:
         raise WeightsError(f"{path}: a safetensors file without a card") from err
     except ValidationError as err:
-        raise WeightsError(f"{path}: its card is not one of ours: {err}") from err
+        raise WeightsError(f"{path}: its card is not one of ours: {one_line(err)}") from err
 
 
 def _read_calibration(path: Path, card: Card) -> Calibration | None:
@@ -236,5 +236,7 @@ def _read_calibration(path: Path, card: Card) -> Calibration | None:
     try:
         with _opened(path) as file:
             return Calibration.model_validate_json(file.metadata()[_CALIBRATION_KEY])
-    except (KeyError, ValidationError) as err:
-        raise WeightsError(f"{path}: its calibration is missing or not one of ours: {err}") from err
+    except KeyError as err:
+        raise WeightsError(f"{path}: its calibration is missing, which its card has") from err
+    except ValidationError as err:
+        raise WeightsError(f"{path}: its calibration is not one of ours: {one_line(err)}") from err

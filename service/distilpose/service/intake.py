@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from distilpose.model.errors import one_line
 from distilpose.model.pictures.source import EncodedImage, Source
 from distilpose.service.domain import Options
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
@@ -119,7 +120,7 @@ def checked_options(given: Mapping[str, Any]) -> OptionsBody:
     try:
         return OptionsBody.model_validate(given)
     except ValidationError as err:
-        raise InvalidOptions(explain(err)) from err
+        raise InvalidOptions(one_line(err)) from err
 
 
 def _box_arrays(
@@ -133,12 +134,3 @@ def _box_arrays(
         if len(of_image) > limit:
             raise TooLarge(f"boxes[{index}]: {len(of_image)} boxes, the limit is {limit}")
     return [np.array(of_image, np.float32).reshape(-1, 4) for of_image in boxes]
-
-
-def explain(err: ValidationError) -> str:
-    """What is wrong, one line: where, and what was expected. Never repeats the input."""
-    lines = []
-    for error in err.errors(include_url=False, include_input=False)[:5]:
-        place = ".".join(map(str, error["loc"]))
-        lines.append(f"{place}: {error['msg']}" if place else error["msg"])
-    return "; ".join(lines)

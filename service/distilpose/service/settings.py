@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from distilpose.model.errors import one_line
+
 logger = logging.getLogger(__name__)
 
 ENV_PREFIX = "DISTILPOSE_"
@@ -271,8 +273,7 @@ def load_settings(config: Path | None = None) -> Settings:
     try:
         return Settings(**from_file)
     except ValidationError as err:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors()]
-        raise SettingsError("; ".join(lines)) from err
+        raise SettingsError(one_line(err)) from err
 
 
 def field_names() -> Iterator[str]:

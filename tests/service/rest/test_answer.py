@@ -1,16 +1,20 @@
 """Domain answers as REST callers read them."""
 
 import json
+from dataclasses import asdict
 
+import httpx
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from distilpose.client.rest.wire import from_model
 from distilpose.model.poses.pose import Pose
-from distilpose.service.domain import ImageAnswer, Options
+from distilpose.model.skeleton import KEYPOINT_NAMES
+from distilpose.service.domain import ImageAnswer, ModelDescription, Options
 from distilpose.service.errors import UndecodableImage
-from distilpose.service.rest.answer import ImageOut, images_out
+from distilpose.service.rest.answer import ImageOut, images_out, model_out
 from distilpose.service.rest.errors import STATUSES
 
 OPTIONS = Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.5)
@@ -97,3 +101,22 @@ def test_r1_r2_every_answer_is_plain_json_within_its_bounds(
         assert keypoint["visible"] == bool(score >= 0.5)
         assert abs(keypoint["x"] - x) <= 0.01
         assert abs(keypoint["y"] - y) <= 0.01
+
+
+def test_every_field_of_the_model_s_description_crosses() -> None:
+    model = ModelDescription(
+        name="distilpose-n",
+        version="0.2.0",
+        sha256="ab12",
+        source="trained",
+        calibrated=True,
+        device="cpu",
+        dtype="float32",
+        engine="torch",
+        input_size_hw=(256, 192),
+        keypoints=KEYPOINT_NAMES,
+        detector="yolo",
+    )
+    document = model_out(model).model_dump_json()
+    read = from_model(httpx.Response(200, text=f'{{"models": [{document}]}}'))
+    assert asdict(read) == asdict(model)

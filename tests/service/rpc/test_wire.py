@@ -1,8 +1,11 @@
 """Messages to domain objects and back, by literals."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
+from distilpose.client.rpc import wire as client_wire
 from distilpose.model.pictures.source import EncodedImage, RawFrame
 from distilpose.model.poses.pose import Pose
 from distilpose.model.skeleton import KEYPOINT_NAMES
@@ -211,9 +214,10 @@ def test_stream_options_that_are_given_arrive() -> None:
     )
 
 
-def test_the_model_is_described() -> None:
-    model = wire.from_model(MODEL).model
-    assert (model.name, model.sha256, model.calibrated) == ("distilpose-s", "ab12", True)
-    assert (model.device, model.dtype, model.engine) == ("cpu", "float32", "torch")
-    assert (model.input_height, model.input_width) == (256, 192)
-    assert list(model.keypoints) == list(KEYPOINT_NAMES)
+def test_every_field_of_the_model_s_description_crosses() -> None:
+    message = wire.from_model(MODEL).model
+    crossed = {field.name: value for field, value in message.ListFields()}
+    size_hw = (crossed.pop("input_height"), crossed.pop("input_width"))
+    crossed["keypoints"] = tuple(crossed["keypoints"])
+    assert {**crossed, "input_size_hw": size_hw} == asdict(MODEL)
+    assert asdict(client_wire.from_model(message)) == asdict(MODEL)

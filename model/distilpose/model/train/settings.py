@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distilpose.model.configs import NETWORKS, TrunkConfig
-from distilpose.model.errors import ConfigError
+from distilpose.model.errors import ConfigError, one_line
 from distilpose.model.train.feed.augment import AugmentSettings
 
 _TEACHERS_LOSSES: Final = frozenset({"cross_entropy", "cross_entropy_until"})
@@ -253,7 +253,6 @@ def load_run(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainSet
             place[field] = value
         return TrainSettings.model_validate(values)
     except ValidationError as err:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(lines)) from err
+        raise ConfigError(f"{path}: {one_line(err)}") from err
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as err:
         raise ConfigError(f"{path}: is no run's settings: {err}") from err

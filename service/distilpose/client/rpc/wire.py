@@ -1,6 +1,7 @@
 """The client's objects to and from the messages of `pose.proto`, and nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import grpc
@@ -139,18 +140,12 @@ def _timing(timing: pose_pb2.Timing) -> Timing:
 
 def from_model(model: pose_pb2.Model) -> Model:
     """The description of the student that answers."""
+    of_their_own = {"input_size_hw", "keypoints"}
+    names = (field.name for field in fields(Model) if field.name not in of_their_own)
     return Model(
-        name=model.name,
-        version=model.version,
-        sha256=model.sha256,
-        source=model.source,
-        calibrated=model.calibrated,
-        device=model.device,
-        dtype=model.dtype,
-        engine=model.engine,
+        **{name: getattr(model, name) for name in names},
         input_size_hw=(model.input_height, model.input_width),
         keypoints=tuple(model.keypoints),
-        detector=model.detector,
     )
 
 

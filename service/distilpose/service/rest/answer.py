@@ -1,6 +1,7 @@
 """What REST callers read: domain answers to JSON."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from pydantic import BaseModel, Field
 
@@ -214,16 +215,5 @@ class ModelCardOut(BaseModel):
 
 def model_out(model: ModelDescription) -> ModelCardOut:
     """A model's description as the caller reads it."""
-    return ModelCardOut(
-        name=model.name,
-        version=model.version,
-        sha256=model.sha256,
-        source=model.source,
-        calibrated=model.calibrated,
-        device=model.device,
-        dtype=model.dtype,
-        engine=model.engine,
-        input_size=list(model.input_size_hw),
-        keypoints=list(model.keypoints),
-        detector=model.detector,
-    )
+    fields = asdict(model)
+    return ModelCardOut(input_size=fields.pop("input_size_hw"), **fields)

@@ -1,6 +1,7 @@
 """Domain objects to and from the messages of `pose.proto`, and nothing else."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final, Literal, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -154,23 +155,10 @@ def from_frame(
 
 def from_model(model: ModelDescription) -> pose_pb2.GetModelResponse:
     """The description of the student that answers."""
-    height, width = model.input_size_hw
-    return pose_pb2.GetModelResponse(
-        model=pose_pb2.Model(
-            name=model.name,
-            version=model.version,
-            sha256=model.sha256,
-            source=model.source,
-            calibrated=model.calibrated,
-            device=model.device,
-            dtype=model.dtype,
-            input_height=height,
-            input_width=width,
-            keypoints=model.keypoints,
-            detector=model.detector,
-            engine=model.engine,
-        )
-    )
+    fields = asdict(model)
+    height, width = fields.pop("input_size_hw")
+    described = pose_pb2.Model(input_height=height, input_width=width, **fields)
+    return pose_pb2.GetModelResponse(model=described)
 
 
 def _found(image: ImageAnswer, options: Options, codes: Codes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from distilpose.model.card import Card, Figure
-from distilpose.model.errors import WeightsError
+from distilpose.model.errors import WeightsError, one_line
 from distilpose.model.files import replacing
 from distilpose.model.runtime.yolo import PACKAGED_ARCHITECTURE, person_network
 from distilpose.model.train.detector.data import DetectorData
@@ -205,7 +205,9 @@ class DetectorRun:
         except FileNotFoundError as err:
             raise WeightsError(f"{path}: no such file, so there is nothing to go on from") from err
         except ValidationError as err:
-            raise WeightsError(f"{path}: not the checkpoint of a detector: {err}") from err
+            raise WeightsError(
+                f"{path}: not the checkpoint of a detector: {one_line(err)}"
+            ) from err
         if state.data_digest != self.data.digest:
             raise WeightsError(f"{path}: was trained on other data; start anew in another folder")
         return state
