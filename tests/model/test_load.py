@@ -8,9 +8,10 @@ from calibrations import constant_calibration
 from distilpose.model import weights
 from distilpose.model.errors import WeightsError
 from distilpose.model.load import load_models, packaged_student
+from distilpose.model.predict import TeacherPredictor
 from distilpose.model.runtime.devices import EngineChoice
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
-from distilpose.model.runtime.teacher import TeacherEngine, TeacherPredictor
+from distilpose.model.runtime.teacher import TeacherEngine
 from golden_rules import filled_state
 
 CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)

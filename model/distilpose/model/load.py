@@ -11,14 +11,14 @@ import torch
 from distilpose.model.card import Card
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student, Teacher
-from distilpose.model.predict import Predictor
+from distilpose.model.predict import Predictor, TeacherPredictor
 from distilpose.model.runtime import devices
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.devices import EngineChoice
 from distilpose.model.runtime.engine import PoseEngine, powers_of_two
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
 from distilpose.model.runtime.openvino.engine import OpenVinoEngine
-from distilpose.model.runtime.teacher import TeacherEngine, TeacherPredictor
+from distilpose.model.runtime.teacher import TeacherEngine
 from distilpose.model.weights import Weights, load
 
 _PACKAGED: Final = "packaged"

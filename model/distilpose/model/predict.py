@@ -11,6 +11,7 @@ from distilpose.model.errors import ConfigError
 from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.teacher import TeacherEngine
 from distilpose.model.skeleton import MIRROR_ORDER
 
 
@@ -74,6 +75,19 @@ class Predictor:
         if not flip_test:
             return arrays
         return merge_mirrored(arrays, self.engine.run(crop.mirror(crops_BHWC)))
+
+
+class TeacherPredictor(Predictor):
+    """Detector and teacher together; there is no calibration for a teacher."""
+
+    def __init__(self, engine: TeacherEngine, detector: PersonDetector | None = None) -> None:
+        super().__init__(engine, detector)
+        self._teacher = engine
+
+    def answers(self, crops_BHWC: CropsBHWC, *, flip_test: bool) -> PoseArrays:
+        """What the teacher says of crops (B, 256, 192, 3); the flip test averages heatmaps."""
+        run = self._teacher.run_flip_test if flip_test else self._teacher.run
+        return run(crops_BHWC)
 
 
 def merge_mirrored(

@@ -148,7 +148,7 @@ class _Measuring:
 
     @property
     def _is_teacher(self) -> bool:
-        from distilpose.model.runtime.teacher import TeacherPredictor
+        from distilpose.model.predict import TeacherPredictor
 
         return isinstance(self.models.predictor, TeacherPredictor)
 

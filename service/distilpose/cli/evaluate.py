@@ -54,10 +54,11 @@ class _Measured:
 
     def protocol(self) -> list[str]:
         """How the figures came about."""
+        from distilpose.model.predict import TeacherPredictor
         from distilpose.model.runtime import teacher
 
         sentences = [*self.report.protocol(), reliability_protocol()]
-        is_teacher = isinstance(self.models.predictor, teacher.TeacherPredictor)
+        is_teacher = isinstance(self.models.predictor, TeacherPredictor)
         return [*sentences, teacher.PROTOCOL] if is_teacher else sentences
 
     def to_json(self) -> dict[str, Any]:

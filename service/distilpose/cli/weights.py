@@ -54,7 +54,7 @@ def import_(
     refuse_replacing({"OUT": out}, [checkpoint])
     with told_errors():
         from distilpose.model.configs import TRUNK
-        from distilpose.model.networks.imports import import_published, import_trunk
+        from distilpose.model.imports import import_published, import_trunk
         from distilpose.model.weights import save, write_halved
 
         if architecture == TRUNK:

@@ -15,8 +15,7 @@ from distilpose.model.errors import DataError
 from distilpose.model.load import load_models, packaged_student
 from distilpose.model.measure.evaluate import evaluate
 from distilpose.model.networks import build
-from distilpose.model.predict import Predictor
-from distilpose.model.runtime.teacher import TeacherPredictor
+from distilpose.model.predict import Predictor, TeacherPredictor
 from knowing import (
     LEFT,
     LEFT_XYXY,

@@ -6,7 +6,6 @@ import pytest
 from distilpose.model.geometry import CropRegions, Reduction
 from distilpose.model.pictures import scaled
 from distilpose.model.pictures.headers import ImageHeader
-from distilpose.model.runtime.detector import Detections
 
 
 def jpeg(width: int, height: int, orientation: int = 1) -> ImageHeader:
@@ -83,11 +82,3 @@ def test_what_is_shown_beyond_an_odd_size_comes_first_where_it_is_mirrored(
 ) -> None:
     reduction = scaled.reduction_of(jpeg(4001, 3003, orientation), 4)
     assert reduction == Reduction(4, corner_xy_px)
-
-
-def test_boxes_are_clipped_to_the_whole_image_and_dropped_outside() -> None:
-    boxes = np.array([[1, 2, 3, 4], [0, 0, 1001, 751], [1000.5, 0, 1001, 9]], np.float32)
-    found = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32))
-    whole = scaled.to_whole(found, Reduction(4), (4001, 3003))
-    np.testing.assert_array_equal(whole.boxes_xyxy_px, [[4, 8, 12, 16], [0, 0, 4001, 3003]])
-    np.testing.assert_array_equal(whole.scores, np.array([0.9, 0.8], np.float32))

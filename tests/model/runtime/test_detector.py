@@ -8,8 +8,9 @@ import torch
 
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import ArrayError
+from distilpose.model.geometry import Reduction
 from distilpose.model.letterbox import Letterbox, letterbox
-from distilpose.model.runtime.detector import Detections, PersonDetector, to_image
+from distilpose.model.runtime.detector import Detections, PersonDetector, to_image, to_whole
 from photos import BUS_BOXES_XYXY_PX, ZIDANE_BOXES_XYXY_PX, photo_path
 from precisions import MAX_BOX_SCORE_CHANGE, MIN_IOU, box_changes
 
@@ -204,3 +205,11 @@ def test_the_digest_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         detector = PersonDetector.load()
 
     assert caplog.messages == [f"detector yolov8n-person, sha256 {detector.sha256}"]
+
+
+def test_boxes_are_clipped_to_the_whole_image_and_dropped_outside() -> None:
+    boxes = np.array([[1, 2, 3, 4], [0, 0, 1001, 751], [1000.5, 0, 1001, 9]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32))
+    whole = to_whole(found, Reduction(4), (4001, 3003))
+    np.testing.assert_array_equal(whole.boxes_xyxy_px, [[4, 8, 12, 16], [0, 0, 4001, 3003]])
+    np.testing.assert_array_equal(whole.scores, np.array([0.9, 0.8], np.float32))

@@ -12,7 +12,8 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.errors import ArrayError
 from distilpose.model.heatmaps import heatmap_target
 from distilpose.model.networks import Teacher, build
-from distilpose.model.runtime.teacher import TeacherEngine, TeacherPredictor
+from distilpose.model.predict import TeacherPredictor
+from distilpose.model.runtime.teacher import TeacherEngine
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from golden_rules import filled_state
 

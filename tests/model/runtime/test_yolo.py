@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.offline import import_ultralytics
+from distilpose.model.networks.offline import import_ultralytics
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.yolo import (
     PACKAGED,

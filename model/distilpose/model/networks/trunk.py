@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distilpose.model.offline import import_ultralytics
+from distilpose.model.networks.offline import import_ultralytics
 
 _LAYERS: Final = 23
 _STRIDE_4_LAYER: Final = 2

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from distilpose.model.configs import CROP_HEIGHT
-from distilpose.model.geometry import CropRegions, Reduction, boxes_from_reduced, clip_boxes
+from distilpose.model.geometry import CropRegions, Reduction
 from distilpose.model.pictures.headers import ImageHeader, reduced_size_wh
-from distilpose.model.runtime.detector import Detections
 
 FACTORS: Final = (8, 4, 2)
 """By how much libjpeg decodes smaller, in its fast ways."""
@@ -41,13 +40,6 @@ def reduction_of(header: ImageHeader, factor: int) -> Reduction:
         for full, shown, is_mirrored in zip(full_wh, shown_wh, header.is_mirrored_xy, strict=True)
     )
     return Reduction(factor, (left, top))
-
-
-def to_whole(found: Detections, reduction: Reduction, image_size_wh: tuple[int, int]) -> Detections:
-    """Boxes in a smaller picture's pixels -> image pixels, without those wholly outside."""
-    boxes_xyxy_px = clip_boxes(boxes_from_reduced(found.boxes_xyxy_px, reduction), image_size_wh)
-    inside = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
-    return Detections(boxes_xyxy_px[inside], found.scores[inside])
 
 
 def _largest(header: ImageHeader, suffices: Callable[[int], bool]) -> int:

@@ -16,6 +16,7 @@ import torch
 
 from distilpose.model.arrays import FloatArray, ImageHWC, check_shape
 from distilpose.model.errors import ConfigError, NotFinite
+from distilpose.model.geometry import Reduction, boxes_from_reduced, clip_boxes
 from distilpose.model.letterbox import Letterbox, letterbox
 from distilpose.model.runtime.devices import told_faults
 from distilpose.model.runtime.yolo import DetectorNetwork, load_network
@@ -185,6 +186,13 @@ class PersonDetector:
 def to_image(found: Detections, placed: Letterbox) -> Detections:
     """Boxes in a square's pixels -> in its image's, without those wholly outside the image."""
     boxes_xyxy_px = placed.to_image(found.boxes_xyxy_px)
+    inside = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
+    return Detections(boxes_xyxy_px[inside], found.scores[inside])
+
+
+def to_whole(found: Detections, reduction: Reduction, image_size_wh: tuple[int, int]) -> Detections:
+    """Boxes in a smaller picture's pixels -> image pixels, without those wholly outside."""
+    boxes_xyxy_px = clip_boxes(boxes_from_reduced(found.boxes_xyxy_px, reduction), image_size_wh)
     inside = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
     return Detections(boxes_xyxy_px[inside], found.scores[inside])
 

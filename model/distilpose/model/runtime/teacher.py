@@ -14,8 +14,6 @@ from distilpose.model.arrays import CropsBHWC, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, HEATMAP_HEIGHT, HEATMAP_WIDTH
 from distilpose.model.heatmaps import TARGET_SIGMA_CELL, decode, mirror_heatmaps
 from distilpose.model.networks import Teacher, TeacherOut
-from distilpose.model.predict import Predictor
-from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 
 PROTOCOL: Final = (
@@ -78,19 +76,6 @@ class TeacherEngine(PoseEngine):
         parts = [torch.from_numpy(crops_BHWC[start : start + largest]) for start in starts]
         outs = [cast("TeacherOut", self._forward(self.normalise(part))) for part in parts]
         return torch.cat([out.heatmaps_BKHW.float().cpu() for out in outs])
-
-
-class TeacherPredictor(Predictor):
-    """Detector and teacher together; there is no calibration for a teacher."""
-
-    def __init__(self, engine: TeacherEngine, detector: PersonDetector | None = None) -> None:
-        super().__init__(engine, detector)
-        self._teacher = engine
-
-    def answers(self, crops_BHWC: CropsBHWC, *, flip_test: bool) -> PoseArrays:
-        """What the teacher says of crops (B, 256, 192, 3); the flip test averages heatmaps."""
-        run = self._teacher.run_flip_test if flip_test else self._teacher.run
-        return run(crops_BHWC)
 
 
 def _peaks(heatmaps_BKHW: Tensor) -> PoseArrays:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.offline import import_ultralytics, load_checkpoint
+from distilpose.model.networks.offline import import_ultralytics, load_checkpoint
 from distilpose.model.weights import read_tensors
 
 PACKAGED: Final = Path(__file__).parents[1] / "packaged" / "person-detector.safetensors"

@@ -25,7 +25,7 @@ from distilpose.model.letterbox import letterbox
 from distilpose.model.pictures import scaled
 from distilpose.model.pictures.headers import ImageHeader, reduced_size_wh
 from distilpose.model.pictures.source import Source
-from distilpose.model.runtime.detector import Detections, to_image
+from distilpose.model.runtime.detector import Detections, to_image, to_whole
 from distilpose.model.runtime.engine import PoseArrays
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.outcomes import Outcome
@@ -197,7 +197,7 @@ class Journey:
         way.to(Stage.POSE)
         self._spans.add_outcomes(Stage.DETECT, [outcome])
         seen = to_image(outcome.unwrap(), placed)
-        found = scaled.to_whole(seen, view.reduction, header.upright_size_wh)
+        found = to_whole(seen, view.reduction, header.upright_size_wh)
         return Detections(*(column[: options.max_people] for column in found))
 
     async def _room_for(self, people: int) -> Places:

@@ -9,7 +9,7 @@ from PIL import Image
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.letterbox import BORDER_VALUE
-from distilpose.model.offline import import_ultralytics
+from distilpose.model.networks.offline import import_ultralytics
 from distilpose.model.train.detector.data import grey_ignored, label_lines, write_detector_data
 from labelled import HEIGHT, WIDTH, person, picture, write_folder
 

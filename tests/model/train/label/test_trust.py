@@ -10,9 +10,9 @@ from calibrations import constant_calibration
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
 from distilpose.model.calibration import Calibrated, Calibration
 from distilpose.model.errors import ArrayError
-from distilpose.model.predict import Predictor
+from distilpose.model.predict import Predictor, TeacherPredictor
 from distilpose.model.runtime.engine import PoseArrays
-from distilpose.model.runtime.teacher import TeacherEngine, TeacherPredictor
+from distilpose.model.runtime.teacher import TeacherEngine
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train.label.trust import MIN_WEIGHT, WIDENING, label, trust
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.files import replacing
-from distilpose.model.offline import import_ultralytics
+from distilpose.model.networks.offline import import_ultralytics
 from distilpose.model.runtime.yolo import PACKAGED, person_network
 from distilpose.model.train.detector.data import DetectorData
 

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from distilpose.model.errors import WeightsError
+from distilpose.model.networks.offline import load_checkpoint
 from distilpose.model.networks.trunk import yolo26n_pose
-from distilpose.model.offline import load_checkpoint
 from distilpose.model.weights import check_fit, constructed
 
 _LAYER: Final = re.compile(r"model\.(1?\d|2[0-2])\.")

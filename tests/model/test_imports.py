@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.networks.imports import import_published, import_trunk
+from distilpose.model.imports import import_published, import_trunk
+from distilpose.model.networks.offline import import_ultralytics
 from distilpose.model.networks.trunk import Trunk, TrunkOut, yolo26n_pose
-from distilpose.model.offline import import_ultralytics
 from golden_rules import filled_state
 
 
