@@ -1,6 +1,7 @@
-"""Makes what the chart takes from elsewhere: schema, defaults of settings, tables of the README.
+"""Makes what the chart takes from elsewhere: schema, defaults of settings, tables of its README.
 
-`python helm/generate.py`: run it after a change of settings, values.yaml or values.schema.yaml.
+It writes docs/settings.md too. `python helm/generate.py`: run it after a change of settings,
+values.yaml or values.schema.yaml.
 """
 
 import json
@@ -14,10 +15,11 @@ import yaml
 from pydantic import BaseModel
 
 from distilpose.model.train.settings import TrainSettings
-from distilpose.service.settings import Settings
+from distilpose.service.settings import ENV_PREFIX, Settings
 
 HELM: Final = Path(__file__).parent
 CHART: Final = HELM / "distilpose"
+SETTINGS_PAGE: Final = HELM.parent / "docs" / "settings.md"
 OLDEST_KUBERNETES: Final = "1.35"
 """Of the three minors that rendered objects are checked against: the others know more."""
 SET_BY_THE_CHART: Final = {
@@ -26,7 +28,29 @@ SET_BY_THE_CHART: Final = {
     "telemetry": ("metrics_port",),
 }
 """Settings that `config` does not have: other values decide them."""
+_SETTINGS_INTRODUCTION: Final = """\
+# Settings
+
+<!-- Made by helm/generate.py; run it after a change of the settings. -->
+
+This page lists every setting of the service. A value comes from the environment variable in the
+table, from the YAML file of `--config FILE`, or else from the default; the environment outranks
+the file. In the file a setting is a field of its group:
+
+```yaml
+http:
+  max_images: 8
+```
+
+In the environment a list is written as JSON: `DISTILPOSE_BATCHING__BUCKETS='[1, 2, 4, 8]'`. A name
+that does not exist stops the start, and the error names the nearest setting that does.
+`distilpose config` prints the settings in effect. On Kubernetes the same settings are values of
+the [chart](../helm/distilpose/README.md).
+"""
 _REFERENCE: Final = re.compile(r'"\$ref": "#/\$defs/([^"]+)"')
+_SINGULARS: Final = {"boolean": "`true`, `false`", "integer": "whole number", "number": "number"}
+_PLURALS: Final = {"integer": "whole numbers", "string": "texts"}
+_BOUNDS: Final = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
 _KEY: Final = re.compile(r"( *)(\w+):")
 
 
@@ -42,6 +66,7 @@ def outputs() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema(), indent=2) + "\n",
         CHART / "settings.yaml": settings_file(),
         CHART / "README.md": readme(),
+        SETTINGS_PAGE: settings_page(),
     }
 
 
@@ -78,6 +103,27 @@ def readme() -> str:
         _, _, after = rest.partition(end)
         text = f"{before}{begin}\n{table}\n{end}{after}"
     return text
+
+
+def settings_page() -> str:
+    """A page for people who set variables: a table for each group of settings."""
+    groups = Settings.model_fields
+    return "\n".join([_SETTINGS_INTRODUCTION, *(_group_section(group) for group in groups)])
+
+
+def allowed(schema: Mapping[str, Any]) -> str:
+    """The values that a setting takes, in words, from its JSON schema."""
+    if "anyOf" in schema:
+        kinds = [kind for kind in schema["anyOf"] if kind.get("type") != "null"]
+        return " or ".join(map(allowed, kinds))
+    if choices := schema.get("enum") or ([schema["const"]] if "const" in schema else []):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    if schema["type"] == "array":
+        return f"list of {_PLURALS[schema['items']['type']]}"
+    if schema["type"] == "string":
+        pattern = f" that matches `{schema['pattern']}`" if "pattern" in schema else ""
+        return ("path" if schema.get("format") == "path" else "text") + pattern
+    return _SINGULARS[schema["type"]] + "".join(f", {bound}" for bound in _bounds(schema))
 
 
 def documented_values(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -121,13 +167,51 @@ def _settings_table() -> str:
     return "\n".join([*_header("setting"), *rows])
 
 
+def _group_section(group: str) -> str:
+    kind = _group(group)
+    properties = kind.model_json_schema()["properties"]
+    lines = [
+        f"## {(kind.__doc__ or '').removesuffix('.')}: `{group}`",
+        "",
+        "| variable | default | allowed | description |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, field, default, description in _settings():
+        if name == group:
+            variable = f"{ENV_PREFIX}{group}__{field}".upper()
+            cells = [f"`{variable}`", _typed(default), allowed(properties[field]), description]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _typed(default: object) -> str:
+    """A default as it would be typed into a shell."""
+    if default in ("", [], {}, None):
+        return "not set"
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
+def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
+    if "minimum" in schema and "maximum" in schema:
+        yield f"{schema['minimum']} to {schema['maximum']}"
+    else:
+        for key, words in _BOUNDS.items():
+            if key in schema:
+                yield f"{words} {schema[key]}"
+    if "multipleOf" in schema:
+        yield f"a multiple of {schema['multipleOf']}"
+
+
 def _header(first: str) -> list[str]:
     return [f"| {first} | default | what it does |", "| --- | --- | --- |"]
 
 
 def _row(name: str, default: object, text: str) -> str:
-    shown = json.dumps(default)
-    return f"| `{name}` | {f'`{shown}`' if default not in ('', [], {}, None) else ''} | {text} |"
+    return f"| `{name}` | {_shown(default)} | {text} |"
+
+
+def _shown(default: object) -> str:
+    return f"`{json.dumps(default)}`" if default not in ("", [], {}, None) else ""
 
 
 def _settings() -> Iterator[tuple[str, str, Any, str]]:

@@ -1,5 +1,6 @@
 """The ConfigMap says what the settings class says, and nothing that is unknown gets through."""
 
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from kubernetes_validate import utils
 
 from charts import CHART, SCENARIOS, refusal, render
-from distilpose.service.settings import Settings, field_names, load_settings
+from distilpose.service.settings import ENV_PREFIX, Settings, field_names, load_settings
 
 GENERATE = runpy.run_path(str(CHART.parent / "generate.py"))
 
@@ -25,6 +26,41 @@ def loaded(folder: Path, *changes: Any) -> Settings:
 @pytest.mark.parametrize("path", GENERATE["outputs"](), ids=lambda path: str(path.name))
 def test_what_is_generated_is_current(path: Path) -> None:
     assert path.read_text("utf-8") == GENERATE["outputs"]()[path], "run python helm/generate.py"
+
+
+def test_the_settings_page_has_every_settings_variable() -> None:
+    page = GENERATE["settings_page"]()
+    variables = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert variables == [f"{ENV_PREFIX}{n.replace('.', '__').upper()}" for n in field_names()]
+
+
+@pytest.mark.parametrize(
+    ("variable", "default", "allowed"),
+    [
+        ("HTTP__PORT", "`8000`", "whole number, 0 to 65535"),
+        ("GRPC__MAX_STREAMS", "`64`", "whole number, at least 1"),
+        ("BATCHING__MAX_QUEUE_SECONDS", "`2.0`", "number, above 0, at most 600"),
+        ("DETECTOR__IMAGE_SIZE", "`640`", "whole number, 160 to 2048, a multiple of 32"),
+        ("MODEL__DTYPE", "`auto`", "`auto`, `float32`, `bfloat16`"),
+        ("MODEL__WEIGHTS_SHA256", "not set", "text that matches `^[0-9a-f]{64}$`"),
+        ("MODEL__CALIBRATE", "`true`", "`true`, `false`"),
+        ("BATCHING__BUCKETS", "`auto`", "`auto` or list of whole numbers"),
+        ("SECURITY__TLS_CERT", "not set", "path"),
+        ("TELEMETRY__METRICS_PORT", "not set", "whole number, 0 to 65535"),
+    ],
+)
+def test_the_settings_page_has_defaults_and_bounds(
+    variable: str, default: str, allowed: str
+) -> None:
+    row = f"| `{ENV_PREFIX}{variable}` | {default} | {allowed} | "
+    assert row in GENERATE["settings_page"]()
+
+
+def test_a_default_on_the_settings_page_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", GENERATE["settings_page"](), re.MULTILINE)
+    for variable, default in typed:
+        monkeypatch.setenv(variable, default)
+    assert load_settings() == Settings.model_construct()
 
 
 def test_the_config_map_has_every_setting() -> None:
