@@ -1,4 +1,4 @@
-"""The README's code blocks run, in their order; `make test` is what runs this."""
+"""The code blocks of README and of the pages that go on from it run, in their order."""
 
 import json
 import os
@@ -9,21 +9,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
+from distilpose.client.video import VideoWriter
+from distilpose.model.skeleton import KEYPOINT_NAMES
+from distilpose.service.settings import load_settings
+from photos import photo_path
 from ports import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = [README, *((ROOT / "docs" / f"{n}.md").read_text("utf-8") for n in ("client", "running"))]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"^```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+]
 BASH = [text for language, text in BLOCKS if language == "bash"]
 INSTALLING = next(text for text in BASH if "pip install" in text)
 STARTING = next(text for text in BASH if text == "make serve\n")
 ASKING = [t for t in BASH if t not in (INSTALLING, STARTING) and "make test" not in t]
 START_SECONDS = 120
+CLIP_FRAMES = 3
 
 
 class Served:
@@ -79,11 +92,22 @@ def here(block: str) -> str:
     )
 
 
+def record(path: Path) -> None:
+    """A video of CLIP_FRAMES frames, all of them the photo."""
+    writer = VideoWriter(path, Fraction(5))
+    with Image.open(photo_path("bus.jpg")) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    for number in range(CLIP_FRAMES):
+        writer.write(pixels, number * 200.0)
+    writer.close()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("readme")
     for name in ("Makefile", "README.md"):
         shutil.copy(ROOT / name, folder)
+    record(folder / "clip.mp4")
     server = Served(here(STARTING), folder)
     try:
         server.wait_until_ready(START_SECONDS)
@@ -108,10 +132,24 @@ def test_every_block_runs(served: Served) -> None:
     ]
     assert (served.folder / "poses.jpg").read_bytes().startswith(b"\xff\xd8")
     assert (served.folder / "drawn" / "bus.jpg").exists()
+    lines_of_the_clip = (served.folder / "poses.jsonl").read_text("utf-8").splitlines()
+    assert len(lines_of_the_clip) == CLIP_FRAMES
+    assert b"ftyp" in (served.folder / "drawn.mp4").read_bytes()[:32]
     assert "max_images: 8" in "".join(outputs)
     python = [text for language, text in BLOCKS if language == "python"]
     lines = [len(served.run(block, sys.executable).splitlines()) for block in python]
     assert lines == [4, 2, 4]  # the photo's four people, a stream's two frames, and the people
+
+
+def test_the_configuration_file_shown_is_taken(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    [text] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "config.yaml").write_text(text)
+    assert load_settings(tmp_path / "config.yaml").http.max_images == 8
+
+
+def test_the_readme_has_the_keypoints_in_their_order() -> None:
+    assert ", ".join(KEYPOINT_NAMES) in " ".join(README.split())
 
 
 def test_the_answer_shown_has_the_shape_of_the_answer_given(served: Served) -> None:

@@ -28,7 +28,7 @@ from distilpose.model.runtime.detector import Detections
 from distilpose.model.train.feed.cache import EVALUATION, build_cache
 from distilpose.model.train.label.photos import label_photos, photo_paths
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text("utf-8")
 NOBODY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 WIDTH, HEIGHT = 60, 40
 
@@ -234,17 +234,17 @@ def test_the_command_looks_for_people_in_it(
     assert_seen(watched, samples)
 
 
-def test_the_readme_s_example_looks_for_people_in_it(
+def test_the_documented_example_looks_for_people_in_it(
     photos: tuple[Path, list[Sample]],
     watched: list[ImageHWC],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, samples = photos
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     [example] = [block for block in blocks if "load_models" in block]
     models = load.load_models(engine="torch")
     monkeypatch.setattr(load, "load_models", lambda: models)
     for sample in samples:
         code = example.replace("bus.jpg", str(folder / sample.name))
-        exec(code, {})  # noqa: S102 - the README's own
+        exec(code, {})  # noqa: S102 - the page's own
     assert_seen(watched, samples)
