@@ -1,4 +1,4 @@
-"""What holds for the whole suite: no process of it talks to another machine (row O6)."""
+"""Fixtures for the whole suite, none of whose processes may talk to another machine."""
 
 import os
 from collections.abc import Iterator

@@ -95,7 +95,7 @@ async def never_again(_: float) -> NoReturn:
         (2 * LIMIT_BYTES, "larger than max"),
     ],
 )
-def test_i4_a_message_over_the_limit_is_told_and_not_asked_again(
+def test_a_message_over_the_limit_is_refused_and_not_sent_again(
     server: Server, size_bytes: int, words: str
 ) -> None:
     once = Backoff(sleep=never_again)
@@ -103,7 +103,7 @@ def test_i4_a_message_over_the_limit_is_told_and_not_asked_again(
         client.estimate(message_of(size_bytes))
 
 
-def test_i4_a_message_below_the_limit_is_answered(server: Server) -> None:
+def test_a_message_below_the_limit_is_answered(server: Server) -> None:
     with Client(target(server)) as client:
         assert client.estimate(message_of(LIMIT_BYTES - 1)).poses
 
@@ -138,7 +138,7 @@ def serving(servers: list[Server]) -> Server:
     raise AssertionError("no server has a stream")
 
 
-def test_s4_a_killed_server_loses_and_doubles_no_frame(start_servers: StartServers) -> None:
+def test_a_killed_server_loses_and_doubles_no_frame(start_servers: StartServers) -> None:
     servers = start_servers(2)
     answers = streamed_while(servers, lambda server: server.process.kill())
     assert [answer.frame_id for answer in answers] == list(range(FRAMES))
@@ -150,7 +150,7 @@ def test_s4_a_killed_server_loses_and_doubles_no_frame(start_servers: StartServe
     assert set(numbers) == {1, 2}
 
 
-def test_s4_a_draining_server_loses_and_doubles_no_frame(start_servers: StartServers) -> None:
+def test_a_draining_server_loses_and_doubles_no_frame(start_servers: StartServers) -> None:
     servers = start_servers(2)
     answers = streamed_while(servers, lambda server: server.process.send_signal(signal.SIGTERM))
     assert [answer.frame_id for answer in answers] == list(range(FRAMES))

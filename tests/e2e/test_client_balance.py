@@ -1,7 +1,7 @@
-"""Row S5 with our own client: one pod leaves, a new one comes, and callers notice nothing.
+"""Our own client over pods that come and go: one leaves, a new one comes, callers notice nothing.
 
-Servers and names are those of `test_streams_balance.py`; what has to be told a plain channel there,
-the client knows.
+Servers and names are those of `test_streams_balance.py`; the client needs none of the settings that
+a plain channel needs there.
 """
 
 import asyncio
@@ -133,12 +133,14 @@ def story(start_server: Any) -> Story:
 
 
 @pytest.mark.parametrize("name", [CALLS, FRAMES])
-def test_s5_the_client_goes_round_all_addresses_of_a_name(story: Story, name: str) -> None:
+def test_the_client_goes_round_all_addresses_of_a_name(story: Story, name: str) -> None:
     assert min(story.before[name]) > SHARE
 
 
 @pytest.mark.parametrize("name", [CALLS, FRAMES])
-def test_s5_a_new_pod_gets_its_share_and_nobody_tells_the_client(story: Story, name: str) -> None:
+def test_a_new_pod_gets_its_share_without_the_client_being_reconfigured(
+    story: Story, name: str
+) -> None:
     assert min(story.after[name]) > SHARE
 
 

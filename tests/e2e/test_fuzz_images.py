@@ -58,7 +58,7 @@ def told_by_grpc(server: Server, images: list[bytes]) -> list[str]:
 
 
 @pytest.mark.parametrize("tell", [told_by_rest, told_by_grpc])
-def test_i6_no_image_of_the_corpus_finds_a_bug(fuzzed: Server, tell: Any) -> None:
+def test_no_image_of_the_corpus_finds_a_bug(fuzzed: Server, tell: Any) -> None:
     files = [data for data in CORPUS if data]
     answered = 0
     for start in range(0, len(files), TOGETHER):
@@ -70,7 +70,7 @@ def test_i6_no_image_of_the_corpus_finds_a_bug(fuzzed: Server, tell: Any) -> Non
 
 @pytest.mark.soak
 @pytest.mark.parametrize("tell", [told_by_rest, told_by_grpc])
-def test_i6_no_damaged_image_finds_a_bug(fuzzed: Server, tell: Any) -> None:
+def test_no_damaged_image_finds_a_bug(fuzzed: Server, tell: Any) -> None:
     random = np.random.default_rng(66)
     hostile = [*CORPUS, bad_callers.bomb()]
     ends_at = time.monotonic() + SOAK_SECONDS / 2

@@ -90,7 +90,7 @@ def test_rest_and_grpc_answer_the_same_numbers(client: httpx.Client, stub: PoseS
     assert answer.images[0].poses[0].keypoints[9].name == "left_wrist"
 
 
-def test_i2_red_and_blue_matter(stub: PoseServiceStub) -> None:
+def test_red_and_blue_matter(stub: PoseServiceStub) -> None:
     swapped = raw(read(BUS)[..., ::-1], pose_pb2.PIXEL_FORMAT_RGB8)
     right, wrong = stub.EstimatePose(request(BUS, pose_pb2.Image(raw=swapped))).images
     differ = len(right.poses) != len(wrong.poses) or (

@@ -95,7 +95,7 @@ async def test_what_does_not_go_together_is_refused(server: Server) -> None:
     assert told.detail == "detect_every and whole_image: give one or the other"
 
 
-async def test_s2_latest_answers_the_newest_and_names_the_dropped(
+async def test_latest_answers_the_newest_and_names_the_dropped(
     server: Server, pictures: list[Message]
 ) -> None:
     messages = [pictures[0], *map(tiny, range(2000, 2400))]
@@ -112,7 +112,7 @@ async def test_s2_latest_answers_the_newest_and_names_the_dropped(
     assert float(counted) >= len(dropped)
 
 
-async def test_s4_a_draining_server_names_the_last_answered_frame_in_both_modes(
+async def test_a_draining_server_names_the_last_answered_frame_in_both_modes(
     start_server: Any,
 ) -> None:
     server: Server = start_server()

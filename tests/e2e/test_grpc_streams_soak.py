@@ -1,4 +1,4 @@
-"""Row S2 for real: 60 frames a second into a server that can do a few, for five minutes."""
+"""A camera too fast for its server, which can do a few of its 60 frames a second."""
 
 import asyncio
 import itertools
@@ -48,7 +48,7 @@ class Camera:
 
 
 @pytest.mark.parametrize("mode", ["ORDERED", "LATEST"])
-async def test_s2_a_camera_too_fast_for_the_server_fills_no_memory(
+async def test_a_camera_too_fast_for_the_server_fills_no_memory(
     start_server: Any, mode: str
 ) -> None:
     server: Server = start_server(

@@ -1,4 +1,4 @@
-"""Rows O1, O2, O4, O5 and B5: faults, restarts and callers who leave, with real processes."""
+"""Faults, restarts and callers who leave, with real processes."""
 
 import itertools
 import json
@@ -41,7 +41,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> float:
     [(60.0, 60.0), pytest.param(2.0, 10.0, marks=pytest.mark.soak)],
     ids=["order", "times"],
 )
-def test_o1_o5_a_lost_device_is_not_ready_and_ends_the_process(
+def test_a_lost_device_is_not_ready_and_ends_the_process(
     start_server: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +68,7 @@ def test_o1_o5_a_lost_device_is_not_ready_and_ends_the_process(
     )
 
 
-def test_o2_o5_a_failed_warm_up_ends_the_process_and_probes_are_answered_until_then(
+def test_a_failed_warm_up_ends_the_process_and_probes_are_answered_until_then(
     start_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = tmp_path / "failing"
@@ -97,7 +97,7 @@ def test_o2_o5_a_failed_warm_up_ends_the_process_and_probes_are_answered_until_t
     assert last_entry(server)["message"] == "the service ended: no kernel image is available"
 
 
-def test_b5_work_of_a_caller_who_closes_its_socket_is_withdrawn(start_server: Any) -> None:
+def test_work_of_a_caller_who_closes_its_socket_is_withdrawn(start_server: Any) -> None:
     server: Server = start_server(BATCHING__DETECT_MAX_BATCH="1")
     [host, port] = server.url.removeprefix("http://").split(":")
     boundary = b"--b\r\n"
@@ -165,7 +165,7 @@ class Caller:
 
 
 @pytest.mark.slow
-def test_o4_a_rolling_restart_fails_no_call(start_server: Any) -> None:
+def test_a_rolling_restart_fails_no_call(start_server: Any) -> None:
     settings = {"LIFE__DRAIN_DELAY_SECONDS": "3"}
     old: list[Server] = [start_server(**settings), start_server(**settings)]
     with Caller([server.url for server in old]) as caller:

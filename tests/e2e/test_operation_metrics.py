@@ -1,4 +1,4 @@
-"""What is scraped from a real server, its probes of the Open Inference Protocol, and O3 and O8."""
+"""Metrics, probes, deadlines and the speed of first requests, all of a real server."""
 
 import re
 import shutil
@@ -66,7 +66,7 @@ def test_the_open_inference_protocols_probes_follow_health(
         assert httpx.get(f"http://127.0.0.1:{port}/v2/health/{kind}").status_code == 200
 
 
-def test_b8_the_callers_deadline_comes_before_the_servers(client: httpx.Client) -> None:
+def test_the_callers_deadline_comes_before_the_servers(client: httpx.Client) -> None:
     late = client.post("/v1/pose", content=BUS, headers={**JPEG, "x-request-timeout-ms": "1"})
     assert (late.status_code, late.json()["type"]) == (504, "deadline-exceeded")
     wrong = client.post("/v1/pose", content=BUS, headers={**JPEG, "x-request-timeout-ms": "soon"})
@@ -74,7 +74,7 @@ def test_b8_the_callers_deadline_comes_before_the_servers(client: httpx.Client) 
 
 
 @pytest.mark.soak
-def test_o8_stages_and_waits_make_up_one_image_requests(start_server: Any) -> None:
+def test_stages_and_waits_make_up_one_image_requests(start_server: Any) -> None:
     with start_server().client() as client:
         for _ in range(30):
             assert client.post("/v1/pose", content=BUS, headers=JPEG).status_code == 200
@@ -93,7 +93,7 @@ def test_o8_stages_and_waits_make_up_one_image_requests(start_server: Any) -> No
 
 
 @pytest.mark.soak
-def test_o3_the_first_requests_are_no_slower_than_the_rest(start_server: Any) -> None:
+def test_the_first_requests_are_no_slower_than_the_rest(start_server: Any) -> None:
     seconds = []
     with start_server().client() as client:
         for _ in range(120):

@@ -132,7 +132,7 @@ def test_images_keep_their_order_and_ids(client: httpx.Client) -> None:
     ]
 
 
-def test_i1_the_same_photo_in_any_orientation_gives_the_same_poses(client: httpx.Client) -> None:
+def test_the_same_photo_in_any_orientation_gives_the_same_poses(client: httpx.Client) -> None:
     upright = Image.open(io.BytesIO(BUS))
     # How to turn an upright picture so that each EXIF orientation turns it back.
     turns = {
@@ -167,7 +167,7 @@ def test_the_whole_image_can_be_the_box(client: httpx.Client) -> None:
     assert pose["box"] == [0, 0, 810, 1080]
 
 
-def test_r3_nobody_found_is_a_result(client: httpx.Client) -> None:
+def test_nobody_found_is_a_result(client: httpx.Client) -> None:
     black = encode(np.zeros((240, 320, 3), np.uint8), "png")
     assert poses(post_jpeg(client, black)) == []
     one_pixel = encode(np.zeros((1, 1, 3), np.uint8), "png")
@@ -183,7 +183,7 @@ def test_the_flip_test_moves_keypoints_a_little(client: httpx.Client) -> None:
     assert np.median(shift_px) < 30
 
 
-def test_r2_keypoints_below_the_threshold_are_flagged_and_still_answered(
+def test_keypoints_below_the_threshold_are_flagged_and_still_answered(
     client: httpx.Client,
 ) -> None:
     for pose in poses(post_jpeg(client, min_keypoint_score=0.5)):
@@ -192,13 +192,13 @@ def test_r2_keypoints_below_the_threshold_are_flagged_and_still_answered(
             assert keypoint["visible"] == (keypoint["score"] >= 0.5)
 
 
-def test_r2_keypoints_are_visible_from_three_tenths_on_by_default(client: httpx.Client) -> None:
+def test_keypoints_are_visible_from_three_tenths_on_by_default(client: httpx.Client) -> None:
     keypoints = [k for pose in poses(post_anything(client)) for k in pose["keypoints"]]
     assert [k["visible"] for k in keypoints] == [k["score"] >= 0.3 for k in keypoints]
     assert {k["visible"] for k in keypoints} == {True, False}
 
 
-def test_r2_a_threshold_of_zero_makes_everything_visible(client: httpx.Client) -> None:
+def test_a_threshold_of_zero_makes_everything_visible(client: httpx.Client) -> None:
     found = poses(post_anything(client, min_keypoint_score=0))
     assert min(k["score"] for pose in found for k in pose["keypoints"]) < 0.3
     assert all(k["visible"] for pose in found for k in pose["keypoints"])
@@ -209,7 +209,7 @@ def post_anything(client: httpx.Client, **query: Any) -> httpx.Response:
     return post_jpeg(client, boxes=[[[0, 0, 200, 300], [49, 400, 245, 902]]], **query)
 
 
-def test_r5_coco_results_load_in_coco_tools(client: httpx.Client) -> None:
+def test_coco_results_load_in_coco_tools(client: httpx.Client) -> None:
     body = {
         "images": [{"content": base64.b64encode(BUS).decode(), "id": 42}],
         "options": {"format": "coco"},
@@ -280,7 +280,7 @@ def test_keypoints_that_are_not_visible_are_not_drawn(client: httpx.Client) -> N
     assert drawn_share(min_keypoint_score=0) > 0.03
 
 
-def test_b10_many_callers_at_once_each_get_their_own_answer(server: Any) -> None:
+def test_many_callers_at_once_each_get_their_own_answer(server: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     photos = {"bus": (BUS, 810), "zidane": (ZIDANE, 1280)}

@@ -1,4 +1,4 @@
-"""Rows I3, B3, B10 and B11: one bomb, one lone request, many different images."""
+"""One bomb, one lone request, many different images."""
 
 import asyncio
 import io
@@ -75,7 +75,7 @@ PATHS: dict[str, Callable[[Server, bytes], None]] = {
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
 @pytest.mark.parametrize("path", PATHS)
-def test_i3_a_png_of_768_mb_raises_memory_by_less_than_50_mb(
+def test_a_png_of_768_mb_raises_memory_by_less_than_50_mb(
     server: Server, bomb: bytes, path: str
 ) -> None:
     assert len(bomb) < 10**6
@@ -86,7 +86,7 @@ def test_i3_a_png_of_768_mb_raises_memory_by_less_than_50_mb(
     assert peak_mib(server) - held_mib < 50
 
 
-def test_b3_a_lone_request_waits_less_than_a_millisecond(start_server: Any) -> None:
+def test_a_lone_request_waits_less_than_a_millisecond(start_server: Any) -> None:
     server: Server = start_server(**FAST)
     asked = 40
     with server.client() as client:
@@ -103,7 +103,7 @@ def test_b3_a_lone_request_waits_less_than_a_millisecond(start_server: Any) -> N
         assert mean_seconds < 0.001, stage
 
 
-async def test_b10_each_of_64_images_at_once_gets_its_own_answer(start_server: Any) -> None:
+async def test_each_of_64_images_at_once_gets_its_own_answer(start_server: Any) -> None:
     server: Server = start_server(**FAST, **PATIENT, BATCHING__QUEUE_CAPACITY="64")
     photos = variants(PHOTO, 64, longest_px=600)
     solo = [(await ask(server, each)).poses for each in photos]
@@ -124,7 +124,7 @@ async def test_b10_each_of_64_images_at_once_gets_its_own_answer(start_server: A
     assert_no_harm(server)
 
 
-async def test_b11_memory_does_not_grow_with_the_number_of_shapes(start_server: Any) -> None:
+async def test_memory_does_not_grow_with_the_number_of_shapes(start_server: Any) -> None:
     server: Server = start_server(**FAST)
     random = np.random.default_rng(3)
     sizes_wh = random.integers(48, 900, (500, 2)).tolist()

@@ -1,4 +1,4 @@
-"""Rows B6, B7 and R6: callers who leave, more work than can be done, many people."""
+"""Callers who leave, more work than can be done, many people."""
 
 import asyncio
 import io
@@ -37,7 +37,7 @@ DEVICE_STAGES = ("detect", "pose")
 pytestmark = pytest.mark.soak
 
 
-async def test_b6_callers_who_stay_are_answered_while_every_second_one_leaves(
+async def test_callers_who_stay_are_answered_while_every_second_one_leaves(
     start_server: Any,
 ) -> None:
     server: Server = start_server(**FAST, **PATIENT)
@@ -128,7 +128,7 @@ async def overload(server: Server, body: bytes, *, rate: float) -> Overload:
     return seen
 
 
-async def test_b7_at_three_times_its_capacity_a_server_does_what_it_can_and_refuses_the_rest(
+async def test_at_three_times_its_capacity_a_server_does_what_it_can_and_refuses_the_rest(
     start_server: Any,
 ) -> None:
     server: Server = start_server(**FAST, **PATIENT)
@@ -161,7 +161,7 @@ async def test_b7_at_three_times_its_capacity_a_server_does_what_it_can_and_refu
     assert_no_harm(server)
 
 
-async def test_r6_a_person_in_a_crowd_costs_no_more_than_alone(start_server: Any) -> None:
+async def test_a_person_in_a_crowd_costs_no_more_than_alone(start_server: Any) -> None:
     server: Server = start_server(**PATIENT)
     body = photo("bus.jpg")
     seconds: dict[int, list[float]] = {1: [], 50: []}

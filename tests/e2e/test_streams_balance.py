@@ -1,4 +1,4 @@
-"""Row S5: calls and streams over pods that come and go, by a plain channel with `round_robin`.
+"""Calls and streams over pods that come and go, by a plain channel with `round_robin`.
 
 Three servers on three loopback addresses and one port stand for the pods of a headless Service, and
 a name server for the cluster's.
@@ -144,17 +144,17 @@ def story(start_server: Any) -> Story:
 
 
 @pytest.mark.parametrize("name", [CALLS, FRAMES])
-def test_s5_pods_share_calls_and_streams(story: Story, name: str) -> None:
+def test_pods_share_calls_and_streams(story: Story, name: str) -> None:
     assert min(story.two[name]) > 0.2
 
 
 @pytest.mark.parametrize("name", [CALLS, FRAMES])
-def test_s5_a_new_pod_serves_its_share_within_twice_the_age(story: Story, name: str) -> None:
+def test_a_new_pod_serves_its_share_within_twice_the_age(story: Story, name: str) -> None:
     assert min(story.three[name]) > 0.2
 
 
 @pytest.mark.parametrize("name", [CALLS, FRAMES])
-def test_s5_the_others_take_over_from_a_killed_pod(story: Story, name: str) -> None:
+def test_the_others_take_over_from_a_killed_pod(story: Story, name: str) -> None:
     assert min(story.two_again[name]) > 0.2
 
 

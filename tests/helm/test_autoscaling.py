@@ -35,7 +35,7 @@ def exposed() -> set[str]:
     return {sample.name for family in families for sample in family.samples}
 
 
-def test_d2_the_hpa_follows_waiting_and_the_busy_share() -> None:
+def test_the_hpa_follows_waiting_and_the_busy_share() -> None:
     given = "autoscaling={targetQueueSeconds: 0.2, targetBusyShare: 0.6}"
     assert hpa_metrics(given) == {
         "distilpose_queue_wait_seconds_mean": {"type": "AverageValue", "averageValue": "0.2"},
@@ -43,14 +43,14 @@ def test_d2_the_hpa_follows_waiting_and_the_busy_share() -> None:
     }
 
 
-def test_d2_keda_follows_waiting_and_the_busy_share() -> None:
+def test_keda_follows_waiting_and_the_busy_share() -> None:
     waiting, busy = keda_triggers().values()
     assert (waiting["metricType"], waiting["metadata"]["threshold"]) == ("Value", "0.1")
     assert (busy["metricType"], busy["metadata"]["threshold"]) == ("AverageValue", "0.7")
 
 
 @pytest.mark.parametrize("kind", ["HorizontalPodAutoscaler", "ScaledObject"])
-def test_d2_scale_in_waits_for_ten_minutes(kind: str) -> None:
+def test_scale_in_waits_for_ten_minutes(kind: str) -> None:
     spec = render(SCENARIOS["gke" if kind == "HorizontalPodAutoscaler" else "keda"]).one(kind)[
         "spec"
     ]
@@ -61,7 +61,7 @@ def test_d2_scale_in_waits_for_ten_minutes(kind: str) -> None:
     assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 120}]
 
 
-def test_d2_no_signal_is_utilisation() -> None:
+def test_no_signal_is_utilisation() -> None:
     queries = [rule["metricsQuery"] for rule in RULES.values()]
     queries += [trigger["metadata"]["query"] for trigger in keda_triggers().values()]
     assert not re.search(r"util|DCGM|cpu|memory", " ".join(queries))
@@ -114,7 +114,7 @@ def test_limits_reach_both() -> None:
     assert keda["scaleTargetRef"] == {"name": "distilpose"}
 
 
-def test_d3_both_together_are_refused() -> None:
+def test_an_hpa_and_keda_together_are_refused() -> None:
     assert "two would fight over the pods" in refusal(SCENARIOS["keda"], HPA)
 
 

@@ -37,7 +37,7 @@ def test_the_image_is_named_by_tag_or_digest(change: Any, image: str) -> None:
     assert render("image.repository=r/d", change).server()["image"] == image
 
 
-def test_d1_an_upgrade_on_one_gpu_takes_the_old_pod_away_first() -> None:
+def test_an_upgrade_on_one_gpu_takes_the_old_pod_away_first() -> None:
     spec = render("replicaCount=1").one("Deployment")["spec"]
     assert spec["replicas"] == 1
     assert spec["strategy"] == {
@@ -46,17 +46,17 @@ def test_d1_an_upgrade_on_one_gpu_takes_the_old_pod_away_first() -> None:
     }
 
 
-def test_d1_a_rollout_that_could_never_end_is_refused() -> None:
+def test_a_rollout_that_could_never_end_is_refused() -> None:
     assert "are both 0" in refusal("rollout={maxSurge: 0, maxUnavailable: 0}")
     assert "are both 0" in refusal("rollout={maxSurge: 0%, maxUnavailable: 0}")
 
 
 @pytest.mark.parametrize("scaler", ["gke", "keda"])
-def test_d3_replicas_are_left_to_the_autoscaler(scaler: str) -> None:
+def test_replicas_are_left_to_the_autoscaler(scaler: str) -> None:
     assert "replicas" not in render(SCENARIOS[scaler], "replicaCount=3").one("Deployment")["spec"]
 
 
-def test_d4_shared_memory_is_memory_backed() -> None:
+def test_shared_memory_is_memory_backed() -> None:
     made = render("sharedMemory.size=1Gi")
     assert volumes(made)["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
     assert mounts(made.server())["/dev/shm"]["name"] == "shm"  # noqa: S108 - of the container
@@ -64,22 +64,22 @@ def test_d4_shared_memory_is_memory_backed() -> None:
 
 
 @pytest.mark.parametrize("resource", ["nvidia.com/gpu", "nvidia.com/mig-1g.10gb"])
-def test_d4_a_device_is_asked_for_by_name(resource: str) -> None:
+def test_a_device_is_asked_for_by_name(resource: str) -> None:
     limits = render(f"gpu.resource={resource}").server()["resources"]["limits"]
     assert limits == {"cpu": "4", "memory": "8Gi", resource: 1}
 
 
-def test_d4_a_pod_on_cpus_asks_for_no_device() -> None:
+def test_a_pod_on_cpus_asks_for_no_device() -> None:
     resources = render("gpu.count=0").server()["resources"]
     assert resources["limits"] == {"cpu": "4", "memory": "8Gi"}
 
 
-def test_d4_a_pod_whose_device_does_not_work_fails_at_its_start() -> None:
+def test_a_pod_whose_device_does_not_work_fails_at_its_start() -> None:
     assert render().settings()["model"]["device"] == "cuda"
     assert render("gpu.count=0").settings()["model"]["device"] == "cpu"
 
 
-def test_d4_the_taint_of_gpu_nodes_is_tolerated() -> None:
+def test_the_taint_of_gpu_nodes_is_tolerated() -> None:
     toleration = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     assert toleration in render().pod()["tolerations"]
 

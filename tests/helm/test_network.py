@@ -50,7 +50,7 @@ def test_nothing_of_grpc_is_left_where_it_is_off() -> None:
     assert "grpcRoute.enabled needs gRPC" in refusal("config.grpc.port=0", route)
 
 
-def test_s5_grpc_clients_find_every_pod() -> None:
+def test_grpc_clients_find_every_pod() -> None:
     made = render()
     headless = made.objects["service-headless.yaml"]["spec"]
     assert headless["clusterIP"] == "None"

@@ -42,7 +42,7 @@ def test_the_curl_says_what_a_caller_needs() -> None:
     assert "-k --cert CERT.pem --key KEY.pem -H 'x-api-key: KEY' https://localhost:8000" in line
 
 
-def test_d1_a_single_replica_is_told_of_its_gap() -> None:
+def test_a_single_replica_is_warned_of_its_gap() -> None:
     notes = render("preStopSeconds=7", "probes.startup.failureThreshold=60").notes
     assert "leaves a gap" in notes
     assert "42 s" in notes
@@ -52,14 +52,14 @@ def test_d1_a_single_replica_is_told_of_its_gap() -> None:
 @pytest.mark.parametrize(
     "change", ["replicaCount=2", {"autoscaling": SCENARIOS["gke"]["autoscaling"]}]
 )
-def test_d1_two_replicas_lose_nothing(change: Any) -> None:
+def test_two_replicas_are_said_to_lose_nothing(change: Any) -> None:
     notes = render(change).notes
     assert "one pod after the other and lose nothing" in notes
     assert "gap" not in notes
 
 
 @pytest.mark.parametrize("surge", ["1", "25%"])
-def test_d1_a_surge_needs_a_device_to_spare(surge: str) -> None:
+def test_a_surge_needs_a_device_to_spare(surge: str) -> None:
     notes = render(f"rollout.maxSurge={surge}").notes
     assert "must have a device to spare" in notes
     assert "gap" not in notes

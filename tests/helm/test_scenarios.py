@@ -105,11 +105,11 @@ def test_lint_is_clean(name: str) -> None:
 
 @pytest.mark.parametrize("version", NEWEST_THREE)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_d3_every_object_is_known_to_the_three_newest_minors(name: str, version: str) -> None:
+def test_every_object_is_known_to_the_three_newest_minors(name: str, version: str) -> None:
     check(render(SCENARIOS[name]).objects.values(), version)
 
 
-def test_d3_every_mixture_of_options_is_valid() -> None:
+def test_every_mixture_of_options_is_valid() -> None:
     for changes in MATRIX:
         check(render(*changes).objects.values(), NEWEST_THREE[-1])
     assert len(MATRIX) == 36

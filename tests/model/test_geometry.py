@@ -92,7 +92,7 @@ side = st.floats(2, 3000, width=32)
 
 
 @given(x=coordinate, y=coordinate, width=side, height=side, point=st.tuples(coordinate, coordinate))
-def test_r4_image_to_crop_and_back_is_where_it_was(
+def test_a_point_comes_back_from_the_crop_to_where_it_was(
     x: float, y: float, width: float, height: float, point: tuple[float, float]
 ) -> None:
     regions = geometry.crop_regions(np.array([[x, y, x + width, y + height]], np.float32))

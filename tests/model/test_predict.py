@@ -66,7 +66,7 @@ def test_a_symmetric_picture_gives_a_symmetric_merge(
     np.testing.assert_allclose(one_way.xy_crop, back, atol=1e-5)
 
 
-def test_r1_scores_are_clamped_and_raw_scores_kept() -> None:
+def test_scores_are_clamped_and_raw_scores_kept() -> None:
     raw = np.linspace(-1, 2, 17, dtype=np.float32)[None]
     arrays = PoseArrays(np.full((1, 17, 2), 0.5, np.float32), raw, np.ones((1, 17, 2), np.float32))
     box = np.array([[0, 0, 38.4, 51.2]], np.float32)
@@ -117,9 +117,7 @@ def test_no_boxes_give_no_poses(predictor: predict.Predictor) -> None:
 
 
 @pytest.mark.parametrize("flip_test", [False, True])
-def test_r4_moving_the_picture_moves_the_pose(
-    predictor: predict.Predictor, flip_test: bool
-) -> None:
+def test_moving_the_picture_moves_the_pose(predictor: predict.Predictor, flip_test: bool) -> None:
     ones = np.ones(2, np.float32)
     moved = np.zeros((340, 430, 3), np.uint8)
     moved[40:, 30:] = IMAGE

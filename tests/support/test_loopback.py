@@ -1,4 +1,4 @@
-"""Row O6: the guard around the suite, which the fixtures in conftest.py put up."""
+"""The guard that keeps the suite on this machine, which the fixtures in conftest.py put up."""
 
 import socket
 import subprocess
@@ -23,7 +23,7 @@ def test_others_are_known(host: object) -> None:
     assert not is_own(host)
 
 
-def test_o6_this_process_cannot_reach_another_machine(forbidden_calls: Path) -> None:
+def test_this_process_cannot_reach_another_machine(forbidden_calls: Path) -> None:
     with socket.socket() as caller:
         with pytest.raises(Forbidden):
             caller.connect((ELSEWHERE, 80))
@@ -35,7 +35,7 @@ def test_o6_this_process_cannot_reach_another_machine(forbidden_calls: Path) -> 
     forbidden_calls.write_text("")
 
 
-def test_o6_nor_can_a_process_that_a_test_starts(forbidden_calls: Path) -> None:
+def test_a_process_that_a_test_starts_cannot_reach_another_machine(forbidden_calls: Path) -> None:
     program = f"import urllib.request; urllib.request.urlopen('http://{ELSEWHERE}/', timeout=1)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

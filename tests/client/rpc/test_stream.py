@@ -206,7 +206,7 @@ def test_a_server_that_skips_a_frame_is_not_believed(
         list(asking.stream(PICTURES))
 
 
-def test_s5_a_latest_stream_goes_on_with_new_frames_and_tells_the_lost_ones(
+def test_a_latest_stream_goes_on_with_new_frames_and_names_the_lost_ones(
     service: StubGrpcService,
 ) -> None:
     service.plans.append(Plan(5, LOST))

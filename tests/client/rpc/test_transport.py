@@ -159,7 +159,7 @@ def test_what_is_safe_is_asked_again(service: StubGrpcService, failure: Failure)
         (Failure(CODES.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"), DeadlineExceeded),
     ],
 )
-def test_i4_what_is_not_safe_or_of_no_use_is_asked_once(
+def test_a_call_is_not_retried_where_that_is_unsafe_or_useless(
     service: StubGrpcService, failure: Failure, kind: type[PoseError]
 ) -> None:
     service.failures.append(failure)
@@ -182,7 +182,7 @@ def test_nobody_there_is_told_as_unavailable_after_the_retries() -> None:
         client.estimate(b"x")
 
 
-def test_s5_questions_go_round_all_addresses(service: StubGrpcService) -> None:
+def test_calls_go_round_all_addresses(service: StubGrpcService) -> None:
     with StubGrpcService() as other:
         target = f"ipv4:127.0.0.1:{service.port},127.0.0.1:{other.port}"
         with Client(target) as client:
@@ -219,7 +219,7 @@ def test_a_client_outside_its_block_says_so(service: StubGrpcService) -> None:
         Client(service.address).estimate(b"x")
 
 
-def test_i4_the_librarys_limits_of_a_message_are_off_both_ways(service: StubGrpcService) -> None:
+def test_grpcs_own_message_limits_are_off_both_ways(service: StubGrpcService) -> None:
     service.answer_id = "x" * 5_000_000
     with Client(service.address) as client:
         assert client.estimate(bytes(5_000_000)).width == 40

@@ -88,7 +88,7 @@ def blocks(rows: list[str]) -> ImageHWC:
 
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp", "tiff", "avif"])
-def test_i1_an_image_is_turned_upright_once(name: str, orientation: int) -> None:
+def test_an_image_is_turned_upright_once(name: str, orientation: int) -> None:
     data = odd_images.encode(
         blocks(STORED[orientation]),
         name,
@@ -128,7 +128,7 @@ def test_broken_exif_does_not_spoil_an_avif() -> None:
 
 
 @pytest.mark.parametrize("name", odd_images.FORMATS)
-def test_i3_pixels_over_the_limit_are_refused_by_the_header(name: str) -> None:
+def test_pixels_over_the_limit_are_refused_by_the_header(name: str) -> None:
     data = odd_images.encode(odd_images.noise(20, 30), name)
     assert read_header(data, max_pixels=600).pixels == 600
     with pytest.raises(TooManyPixels, match=re.escape("600 pixels (30x20), the limit is 599")):

@@ -27,14 +27,14 @@ WHOLE = {name: odd_images.encode(PICTURE, name) for name in odd_images.FORMATS} 
 
 @pytest.mark.parametrize("tenths", range(10))
 @pytest.mark.parametrize("name", WHOLE)
-def test_i6_a_truncated_file_is_refused(name: str, tenths: int) -> None:
+def test_a_truncated_file_is_refused(name: str, tenths: int) -> None:
     data = WHOLE[name]
     assert read(data).shape == (60, 90, 3)
     with pytest.raises(Undecodable):
         read(data[: len(data) * tenths // 10])
 
 
-def test_i6_a_jpeg_that_lost_its_last_bytes_is_not_filled_with_grey() -> None:
+def test_a_jpeg_that_lost_its_last_bytes_is_not_filled_with_grey() -> None:
     data = photo("bus.jpg")
     with pytest.raises(Undecodable, match="premature end of data"):
         read(data[:-200] + data[-2:])
@@ -77,7 +77,7 @@ def outcome(data: bytes) -> ImageHWC | str:
     lost_bytes=st.integers(0, 30),
 )
 @settings(max_examples=600, deadline=None, derandomize=True)
-def test_i6_damaged_bytes_give_an_image_or_a_refusal(
+def test_damaged_bytes_give_an_image_or_a_refusal(
     data: bytes, flips: list[tuple[int, int]], from_end: bool, lost_bytes: int
 ) -> None:
     damaged = bytearray(data)

@@ -120,7 +120,7 @@ def test_the_network_gets_red_first_and_pixels_over_255(small_detector: PersonDe
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([1, 0.2, 0])
 
 
-def test_i2_swapping_red_and_blue_changes_the_scores(
+def test_swapping_red_and_blue_changes_the_scores(
     detector: PersonDetector, zidane: ImageHWC
 ) -> None:
     (swapped,) = detector.detect([zidane[..., ::-1]], min_box_score=0.25)
@@ -128,7 +128,7 @@ def test_i2_swapping_red_and_blue_changes_the_scores(
     assert swapped.scores[1] < ZIDANE_SCORES[1] - 0.1
 
 
-def test_b9_an_image_has_the_same_boxes_alone_and_in_any_company(
+def test_an_image_has_the_same_boxes_alone_and_in_any_company(
     bus: ImageHWC, zidane: ImageHWC
 ) -> None:
     detector = PersonDetector.load(image_size_px=160)
@@ -156,9 +156,7 @@ def test_b9_an_image_has_the_same_boxes_alone_and_in_any_company(
     ],
     ids=["black", "grey", "one pixel", "noise"],
 )
-def test_r3_nobody_is_found_where_nobody_is(
-    small_detector: PersonDetector, image: ImageHWC
-) -> None:
+def test_nobody_is_found_where_nobody_is(small_detector: PersonDetector, image: ImageHWC) -> None:
     (found,) = small_detector.detect([image], min_box_score=0.25)
 
     assert found.boxes_xyxy_px.shape == (0, 4)

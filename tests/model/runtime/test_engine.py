@@ -67,7 +67,7 @@ def test_no_crops_give_no_answers() -> None:
 
 
 @pytest.mark.parametrize("name", ["distilpose-s", "distilpose-n"])
-def test_b11_a_crop_gets_the_same_answer_in_any_company(name: str, crops_BHWC: np.ndarray) -> None:
+def test_a_crop_gets_the_same_answer_in_any_company(name: str, crops_BHWC: np.ndarray) -> None:
     student_engine = engine(name, buckets=(1, 4))
     together = student_engine.run(crops_BHWC)
     for index in range(len(crops_BHWC)):

@@ -100,7 +100,7 @@ async def test_no_items_are_answered_at_once(bench: Bench) -> None:
 
 
 @virtually
-async def test_r6_items_of_several_requests_share_a_batch(bench: Bench) -> None:
+async def test_items_of_several_requests_share_a_batch(bench: Bench) -> None:
     batcher = bench.stage(max_batch=8)
     both = asyncio.gather(results(batcher, [1, 2]), results(batcher, [3]))
     await asyncio.sleep(0)
@@ -130,11 +130,9 @@ async def test_the_stage_with_the_earliest_request_gets_the_device(bench: Bench)
 
 
 @virtually
-async def test_r6_a_batch_that_is_not_full_lets_two_others_go_first(bench: Bench) -> None:
-    detect, pose = (
-        bench.stage(stage=Stage.DETECT, max_batch=1),
-        bench.stage(stage=Stage.POSE, max_batch=4),
-    )
+async def test_a_batch_that_is_not_full_lets_two_others_go_first(bench: Bench) -> None:
+    detect = bench.stage(stage=Stage.DETECT, max_batch=1)
+    pose = bench.stage(stage=Stage.POSE, max_batch=4)
     images = asyncio.gather(*(results(detect, [n], at=n) for n in range(1, 6)))
     crops = asyncio.gather(results(pose, [100], at=0.0))
     await asyncio.sleep(0)
@@ -144,7 +142,7 @@ async def test_r6_a_batch_that_is_not_full_lets_two_others_go_first(bench: Bench
 
 
 @virtually
-async def test_r6_crops_of_several_images_fill_a_batch(bench: Bench) -> None:
+async def test_crops_of_several_images_fill_a_batch(bench: Bench) -> None:
     detect = bench.stage(stage=Stage.DETECT, max_batch=1)
     pose = bench.stage(stage=Stage.POSE, max_batch=4)
 
@@ -164,7 +162,7 @@ async def test_r6_crops_of_several_images_fill_a_batch(bench: Bench) -> None:
 
 
 @virtually
-async def test_b3_a_lone_item_does_not_wait_when_nothing_is_coming(bench: Bench) -> None:
+async def test_a_lone_item_does_not_wait_when_nothing_is_coming(bench: Bench) -> None:
     batcher = bench.stage(max_delay_seconds=5)
     bench.device.start()
     outcome = await one(batcher)
@@ -173,7 +171,7 @@ async def test_b3_a_lone_item_does_not_wait_when_nothing_is_coming(bench: Bench)
 
 
 @virtually
-async def test_b3_the_wait_for_company_counts_from_the_oldest_item(bench: Bench) -> None:
+async def test_the_wait_for_company_counts_from_the_oldest_item(bench: Bench) -> None:
     batcher = bench.stage(max_delay_seconds=0.5, more_coming=lambda: True)
     bench.device.start()
     first = asyncio.create_task(one(batcher, 1))
@@ -222,7 +220,7 @@ async def test_a_held_stage_lets_no_batch_go(bench: Bench) -> None:
 
 
 @virtually
-async def test_i5_a_request_that_does_not_fit_is_refused_whole(bench: Bench) -> None:
+async def test_a_request_that_does_not_fit_is_refused_whole(bench: Bench) -> None:
     batcher = bench.stage(queue_capacity=4)
     with batcher.admit(3), pytest.raises(Overloaded) as refusal:
         batcher.admit(2)
@@ -248,7 +246,7 @@ async def test_places_become_free_when_their_items_are_on_the_device(bench: Benc
 
 
 @virtually
-async def test_b7_a_refusal_says_when_the_queue_will_have_drained(bench: Bench) -> None:
+async def test_a_refusal_says_when_the_queue_will_have_drained(bench: Bench) -> None:
     worked = [0.0]
 
     def run(items: Sequence[int]) -> list[int | Exception]:
@@ -264,7 +262,7 @@ async def test_b7_a_refusal_says_when_the_queue_will_have_drained(bench: Bench) 
 
 
 @virtually
-async def test_b7_capacity_follows_the_pace_of_a_busy_queue(bench: Bench) -> None:
+async def test_capacity_follows_the_pace_of_a_busy_queue(bench: Bench) -> None:
     asked: list[float] = []
 
     def capacity_at(seconds_per_item: float) -> int:
@@ -282,7 +280,7 @@ async def test_b7_capacity_follows_the_pace_of_a_busy_queue(bench: Bench) -> Non
 
 
 @virtually
-async def test_b7_the_pace_counts_what_else_the_device_does(bench: Bench) -> None:
+async def test_the_pace_counts_what_else_the_device_does(bench: Bench) -> None:
     asked: list[float] = []
 
     def capacity_at(seconds_per_item: float) -> int:
@@ -301,7 +299,7 @@ async def test_b7_the_pace_counts_what_else_the_device_does(bench: Bench) -> Non
 
 
 @virtually
-async def test_b8_an_item_past_its_deadline_never_reaches_the_device(bench: Bench) -> None:
+async def test_an_item_past_its_deadline_never_reaches_the_device(bench: Bench) -> None:
     batcher = bench.stage()
     bench.device.start()
     outcome = await one(batcher, deadline=0.0)
@@ -311,7 +309,7 @@ async def test_b8_an_item_past_its_deadline_never_reaches_the_device(bench: Benc
 
 
 @virtually
-async def test_b4_items_of_callers_who_left_never_reach_the_device(bench: Bench) -> None:
+async def test_items_of_callers_who_left_never_reach_the_device(bench: Bench) -> None:
     batcher = bench.stage(max_batch=4, queue_capacity=1000)
     callers = [asyncio.create_task(one(batcher, item, accepted_at=item)) for item in range(200)]
     await asyncio.sleep(0)
@@ -326,7 +324,7 @@ async def test_b4_items_of_callers_who_left_never_reach_the_device(bench: Bench)
 
 
 @virtually
-async def test_b6_leaving_during_a_batch_does_not_touch_its_other_items(bench: Bench) -> None:
+async def test_leaving_during_a_batch_does_not_touch_its_other_items(bench: Bench) -> None:
     batcher = bench.stage(max_batch=8)
     leaver = asyncio.create_task(one(batcher, 1))
     stayer = asyncio.create_task(one(batcher, 2))
@@ -358,7 +356,7 @@ async def test_what_comes_after_closing_is_answered_too(bench: Bench) -> None:
 
 
 @virtually
-async def test_b1_a_poisonous_item_fails_alone(bench: Bench) -> None:
+async def test_a_poisonous_item_fails_alone(bench: Bench) -> None:
     def run(items: Sequence[int]) -> list[int | Exception]:
         if 13 in items:
             raise ValueError("13")
@@ -375,7 +373,7 @@ async def test_b1_a_poisonous_item_fails_alone(bench: Bench) -> None:
 
 
 @virtually
-async def test_b1_an_item_can_fail_without_its_batch(bench: Bench) -> None:
+async def test_an_item_can_fail_without_its_batch(bench: Bench) -> None:
     def run(items: Sequence[int]) -> list[int | Exception]:
         return [ValueError("odd") if item % 2 else 2 * item for item in items]
 
@@ -389,7 +387,7 @@ async def test_b1_an_item_can_fail_without_its_batch(bench: Bench) -> None:
 
 
 @virtually
-async def test_o9_want_of_memory_halves_the_batch_and_lowers_the_largest_bucket(
+async def test_lack_of_memory_halves_the_batch_and_lowers_the_largest_bucket(
     bench: Bench,
 ) -> None:
     def run(items: Sequence[int]) -> list[int | Exception]:
@@ -408,7 +406,7 @@ async def test_o9_want_of_memory_halves_the_batch_and_lowers_the_largest_bucket(
 
 
 @virtually
-async def test_b11_batches_are_filled_up_to_their_bucket(bench: Bench) -> None:
+async def test_batches_are_filled_up_to_their_bucket(bench: Bench) -> None:
     batcher = bench.stage(buckets=(1, 4, 8))
     bench.device.start()
     await results(batcher, [1, 2])
@@ -440,7 +438,7 @@ class BrokenObserver(CountingObserver):
 
 
 @pytest.mark.parametrize("part", ["run", "clock", "observer", "more_coming", "held", "kind_of"])
-def test_b2_an_exception_from_anything_that_is_called_leaves_the_stage_working(part: str) -> None:
+def test_an_exception_from_anything_that_is_called_leaves_the_stage_working(part: str) -> None:
     async def scenario() -> None:
         bench = Bench()
         readings = iter([TypeError("clock")] * 9)
@@ -469,7 +467,7 @@ def test_b2_an_exception_from_anything_that_is_called_leaves_the_stage_working(p
 
 
 @virtually
-async def test_b2_too_few_results_fail_their_items_and_no_others(bench: Bench) -> None:
+async def test_too_few_results_fail_their_items_and_no_others(bench: Bench) -> None:
     short = [True]
 
     def run(items: Sequence[int]) -> list[int | Exception]:
@@ -485,7 +483,7 @@ async def test_b2_too_few_results_fail_their_items_and_no_others(bench: Bench) -
 
 
 @virtually
-async def test_b2_an_interrupt_in_the_devices_thread_is_one_batchs_failure(bench: Bench) -> None:
+async def test_an_interrupt_in_the_devices_thread_fails_one_batch_only(bench: Bench) -> None:
     fatal: list[BaseException] = [SystemExit(), asyncio.CancelledError(), KeyboardInterrupt()]
 
     def run(items: Sequence[int]) -> list[int | Exception]:

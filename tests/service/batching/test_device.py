@@ -58,7 +58,7 @@ class Bench:
         return outcome
 
 
-def test_o1_a_device_that_says_it_is_gone_is_given_up_at_once() -> None:
+def test_a_device_that_says_it_is_gone_is_given_up_at_once() -> None:
     async def scenario() -> None:
         bench = Bench()
         bench.start()
@@ -73,7 +73,7 @@ def test_o1_a_device_that_says_it_is_gone_is_given_up_at_once() -> None:
     run_virtually(scenario())
 
 
-def test_o1_after_a_lone_failure_a_trial_computation_decides() -> None:
+def test_after_a_lone_failure_a_trial_computation_decides() -> None:
     async def scenario() -> None:
         bench = Bench()
         bench.start()
@@ -103,7 +103,7 @@ def test_a_poisonous_item_leaves_a_sound_device_healthy() -> None:
     run_virtually(scenario())
 
 
-def test_o1_an_idle_device_is_tried_now_and_then() -> None:
+def test_an_idle_device_is_tried_now_and_then() -> None:
     async def scenario() -> None:
         bench = Bench()
         bench.start()
@@ -116,7 +116,7 @@ def test_o1_an_idle_device_is_tried_now_and_then() -> None:
     run_virtually(scenario())
 
 
-def test_b2_a_batch_that_does_not_end_is_not_alive() -> None:
+def test_a_device_whose_batch_does_not_end_is_not_alive() -> None:
     async def scenario() -> None:
         bench = Bench(seconds=lambda: 10 * STALLED_AFTER_SECONDS)
         bench.start()
@@ -205,7 +205,7 @@ def test_a_broken_stage_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_b2_a_cancellation_at_any_moment_of_a_call_leaves_the_device_working(steps: int) -> None:
+def test_a_cancellation_at_any_moment_of_a_call_leaves_the_device_working(steps: int) -> None:
     async def scenario() -> None:
         bench = Bench()
         bench.start()

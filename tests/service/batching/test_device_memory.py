@@ -1,4 +1,4 @@
-"""Row O9: a device that is short of memory."""
+"""A device that is short of memory."""
 
 import asyncio
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Bench:
         return await self.stage.submit(list(range(items)), deadline=float("inf"), accepted_at=0.0)
 
 
-def test_o9_a_device_short_of_memory_answers_in_smaller_batches_and_stays_ready() -> None:
+def test_a_device_short_of_memory_answers_in_smaller_batches_and_stays_ready() -> None:
     async def scenario() -> None:
         bench = Bench(fits=2)
         outcomes = await bench.ask(8)
@@ -53,7 +53,7 @@ def test_o9_a_device_short_of_memory_answers_in_smaller_batches_and_stays_ready(
     run_virtually(scenario())
 
 
-def test_o9_a_device_without_memory_for_one_item_is_not_ready() -> None:
+def test_a_device_without_memory_for_one_item_is_not_ready() -> None:
     async def scenario() -> None:
         bench = Bench(fits=0)
         outcomes = await bench.ask(4)

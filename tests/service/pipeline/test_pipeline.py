@@ -237,7 +237,7 @@ async def test_a_request_that_does_not_fit_is_refused_before_decoding() -> None:
     await bench.close()
 
 
-async def test_i5_crops_are_what_counts_when_boxes_are_given() -> None:
+async def test_crops_are_counted_when_boxes_are_given() -> None:
     bench = Bench(queue_capacity=3)
     bench.device.start()
     two = boxes_option([0, 0, 9, 9], [0, 0, 9, 9], flip_test=True)
@@ -332,7 +332,7 @@ async def test_what_takes_too_long_is_told_and_its_work_withdrawn() -> None:
 
 
 @pytest.mark.soak
-async def test_o8_stages_and_waits_make_up_the_whole() -> None:
+async def test_stages_and_waits_make_up_the_whole() -> None:
     bench = Bench(device_seconds=0.2)
     bench.device.start()
     timing = (await bench.ask(RED)).timing

@@ -1,4 +1,4 @@
-"""Where the time of a request goes (row O8), and who waits for whom; in virtual time."""
+"""The times of a request's stages and waits, and the order of requests, in virtual time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Bench:
         return sum(value or 0.0 for value in values)
 
 
-def test_o8_stages_and_waits_make_up_a_one_image_request() -> None:
+def test_stages_and_waits_make_up_a_one_image_request() -> None:
     async def scenario() -> None:
         bench = Bench()
         await asyncio.sleep(1)
@@ -95,7 +95,7 @@ def test_o8_stages_and_waits_make_up_a_one_image_request() -> None:
     run_virtually(scenario())
 
 
-def test_o8_a_wait_behind_others_is_told_as_a_wait() -> None:
+def test_a_wait_behind_others_is_counted_as_a_wait() -> None:
     async def scenario() -> None:
         bench = Bench()
         squares = [DetectItem(np.zeros((64, 64, 3), np.uint8), 0.25)] * 5

@@ -41,7 +41,7 @@ def squares(*values: int) -> Sequence[DetectItem]:
     return [DetectItem(np.full((32, 32, 3), value, np.uint8), 0.25) for value in values]
 
 
-def test_b11_squares_are_filled_up_to_the_bucket_and_the_rest_is_not_answered() -> None:
+def test_squares_are_filled_up_to_the_bucket_and_the_rest_is_not_answered() -> None:
     detector = SquareLog()
     found = run_detector(detector, (1, 2, 4))(squares(1, 2, 3))  # type: ignore[arg-type]  # as far as it is used
     assert detector.shapes == [(4, 32, 32, 3)]
@@ -49,7 +49,7 @@ def test_b11_squares_are_filled_up_to_the_bucket_and_the_rest_is_not_answered() 
     assert [len(each.scores) for each in found if isinstance(each, Detections)] == [1, 2, 3]
 
 
-def test_b1_a_crop_that_is_answered_with_nan_fails_alone() -> None:
+def test_a_crop_whose_answer_is_nan_fails_alone() -> None:
     crops = [np.full((256, 192, 3), value, np.uint8) for value in (1, 9, 3)]
     first, second, third = run_student(CropLog())(crops)  # type: ignore[arg-type]  # as far as it is used
     assert isinstance(first, PoseArrays)

@@ -51,11 +51,11 @@ def test_a_pose_is_rounded_to_what_a_caller_can_use() -> None:
     }
 
 
-def test_r1_the_raw_score_never_leaves() -> None:
+def test_the_raw_score_is_never_answered() -> None:
     assert "9.0" not in one(ImageAnswer("a", (64, 48), [pose()])).model_dump_json()
 
 
-def test_r2_visibility_follows_the_threshold() -> None:
+def test_visibility_follows_the_threshold() -> None:
     out = one(ImageAnswer(None, (64, 48), [pose(0.49)]))
     assert out.poses is not None
     assert not any(keypoint.visible for keypoint in out.poses[0].keypoints)
@@ -89,7 +89,7 @@ shares = st.floats(0, 1, width=32)
     scores=hnp.arrays(np.float32, 17, elements=shares),
     box_score=shares,
 )
-def test_r1_r2_every_answer_is_plain_json_within_its_bounds(
+def test_every_answer_is_plain_json_within_its_bounds(
     xy: np.ndarray, scores: np.ndarray, box_score: float
 ) -> None:
     box = np.array([0, 0, 1, 1], np.float32)

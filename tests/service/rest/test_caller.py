@@ -31,14 +31,14 @@ async def leaving() -> dict[str, str]:
     ("given", "seconds"),
     [(None, 10), ("1", 0.001), ("2500", 2.5), ("10001", 10), ("9" * 500, 10)],
 )
-def test_b8_the_callers_own_time_is_a_part_of_the_longest(
+def test_the_callers_timeout_is_taken_up_to_the_longest_allowed(
     given: str | None, seconds: float
 ) -> None:
     assert timeout_seconds(request(given), limit_seconds=10) == seconds
 
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "1.5", "1s", "\xb2"])
-def test_b8_a_time_that_is_none_is_refused_by_the_headers_name(given: str) -> None:
+def test_a_malformed_timeout_is_refused_with_the_headers_name(given: str) -> None:
     with pytest.raises(InvalidRequest, match="x-request-timeout-ms"):
         timeout_seconds(request(given), limit_seconds=10)
 
@@ -60,7 +60,7 @@ async def test_works_own_error_is_passed_on() -> None:
         await while_waiting(request(), work())
 
 
-async def test_b5_work_for_a_caller_that_left_is_cancelled() -> None:
+async def test_work_for_a_caller_that_left_is_cancelled() -> None:
     ended: list[str] = []
 
     async def work() -> None:

@@ -55,7 +55,7 @@ async def nothing_stays() -> AsyncIterator[None]:
     assert {task for task in asyncio.all_tasks() if task.get_name().startswith("stream")} <= before
 
 
-async def test_s1_64_streams_each_get_their_own_answers_in_order(bench: Bench) -> None:
+async def test_64_streams_each_get_their_own_answers_in_order(bench: Bench) -> None:
     cameras = [Camera(map(frame, range(1, 51))) for _ in range(64)]
     await asyncio.gather(*(bench.stream(camera).run() for camera in cameras))
     for camera in cameras:
@@ -64,7 +64,7 @@ async def test_s1_64_streams_each_get_their_own_answers_in_order(bench: Bench) -
         assert camera.most_in_flight <= WINDOW
 
 
-async def test_s3_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench) -> None:
+async def test_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench) -> None:
     def estimate(asked: Frame) -> PoseAnswer:
         if asked.frame_id % 50 == 20:
             return PoseAnswer([ImageAnswer(None, error=UndecodableImage("no image"))])
@@ -100,7 +100,7 @@ async def test_s3_one_bad_frame_in_ten_gets_its_error_in_its_place(bench: Bench)
     assert bench.value("stream_frame_age_seconds_count", mode="ordered") == 1000
 
 
-async def test_s2_a_slow_caller_stops_the_reading(bench: Bench) -> None:
+async def test_a_slow_caller_stops_the_reading(bench: Bench) -> None:
     camera = Camera(map(frame, range(1, 101)), seconds=0)
     camera.takes.clear()
     running = asyncio.create_task(bench.stream(camera, window=3).run())
@@ -241,7 +241,7 @@ async def test_frames_of_other_streams_do_not_wait(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 32])
-def test_s2_streams_read_no_more_than_is_answered_in_time(streams: int) -> None:
+def test_streams_read_no_more_than_is_answered_in_time(streams: int) -> None:
     async def scenario() -> None:
         bench, server = Bench(clock=asyncio.get_running_loop().time), asyncio.Lock()
         cameras = [Crowd(server) for _ in range(streams)]

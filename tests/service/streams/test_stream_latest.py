@@ -57,7 +57,7 @@ def virtually(
     run_virtually(made())
 
 
-def test_s2_the_newest_frame_wins_and_the_others_are_named() -> None:
+def test_the_newest_frame_wins_and_the_others_are_named() -> None:
     async def scenario(bench: Bench) -> None:
         camera = SlowCamera(list(map(frame, range(1, 18_001))))
         await bench.stream(camera).run()
@@ -89,7 +89,7 @@ def test_a_server_that_keeps_up_drops_nothing() -> None:
     virtually(scenario)
 
 
-def test_s3_broken_frames_are_answered_and_replace_nothing() -> None:
+def test_broken_frames_are_answered_and_replace_nothing() -> None:
     def sent(number: int) -> Frame:
         good = frame(number)
         return replace(good, timestamp_ms=0.0) if number % 10 == 0 else good
@@ -115,7 +115,7 @@ def test_s3_broken_frames_are_answered_and_replace_nothing() -> None:
     virtually(scenario)
 
 
-def test_s2_a_caller_that_takes_no_answer_is_read_no_further_in_the_end() -> None:
+def test_a_caller_that_takes_no_answer_is_read_no_further_in_the_end() -> None:
     async def scenario(bench: Bench) -> None:
         camera = SlowCamera(list(map(frame, range(1, 5001))))
         camera.takes.clear()

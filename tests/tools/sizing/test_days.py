@@ -25,7 +25,7 @@ def test_the_shipped_target_is_for_devices_that_do_a_photo_in_half_of_it() -> No
 
 
 @pytest.mark.parametrize("start", [SOON, LATE])
-def test_d2_no_more_than_one_change_of_direction_in_ten_minutes(start: Start) -> None:
+def test_replicas_change_direction_once_in_ten_minutes_at_most(start: Start) -> None:
     record = lived(TEN_TIMES_FASTER, start=start)
     assert record.most_turns_within(TEN_MINUTES) <= 1
     assert (min(record.replicas), max(record.replicas)) == (1, 4)

@@ -1,4 +1,4 @@
-"""Rows I1, I2, I5, R3, R4 and R5 over a socket: each photo is the same by every way in."""
+"""A photo is answered the same by every way in, by REST and by gRPC, over a socket."""
 
 import asyncio
 import base64
@@ -88,7 +88,7 @@ WAYS: tuple[Callable[[Server, bytes], Numbers], ...] = (
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_i1_a_photo_is_turned_upright_on_every_way_in(
+def test_a_photo_is_turned_upright_on_every_way_in(
     server: Server, way: Callable[[Server, bytes], Numbers]
 ) -> None:
     upright = by_body(server, encode(STREET, "png"))
@@ -98,14 +98,14 @@ def test_i1_a_photo_is_turned_upright_on_every_way_in(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_i2_red_is_red_on_every_way_in(
+def test_red_is_red_on_every_way_in(
     server: Server, way: Callable[[Server, bytes], Numbers]
 ) -> None:
     expected = called(server, pose_pb2.Image(raw=raw(read(BUS), pose_pb2.PIXEL_FORMAT_RGB8)))
     np.testing.assert_allclose(way(server, BUS), expected, atol=0.03)
 
 
-def test_i2_blue_first_is_said_by_the_format_of_a_frame(server: Server) -> None:
+def test_a_raw_image_says_by_its_format_whether_blue_comes_first(server: Server) -> None:
     first_red = raw(read(BUS), pose_pb2.PIXEL_FORMAT_RGB8)
     first_blue = raw(read(BUS), pose_pb2.PIXEL_FORMAT_BGR8)
     right, told = (called(server, pose_pb2.Image(raw=each)) for each in (first_red, first_blue))
@@ -115,7 +115,7 @@ def test_i2_blue_first_is_said_by_the_format_of_a_frame(server: Server) -> None:
     assert len(wrong) != len(right) or np.abs(wrong - right).max() > 1
 
 
-async def test_i5_a_crowd_is_split_over_batches(start_server: Any) -> None:
+async def test_a_crowd_is_split_over_batches(start_server: Any) -> None:
     server: Server = start_server(BATCHING__POSE_MAX_BATCH="4", **FAST, **PATIENT)
     boxes = json.dumps([[[8 * i, 400, 8 * i + 190, 900] for i in range(10)]], separators=(",", ":"))
     name = 'batch_items_count{stage="pose"}'
@@ -144,12 +144,12 @@ async def test_a_body_that_stops_coming_is_waited_for_until_the_deadline(server:
     ],
     ids=["street", "black", "one pixel"],
 )
-def test_r3_nobody_is_invented(client: httpx.Client, empty: bytes) -> None:
+def test_nobody_is_found_in_an_empty_photo(client: httpx.Client, empty: bytes) -> None:
     answer = client.post("/v1/pose", content=empty, headers={"content-type": "image/png"})
     assert answer.json()["images"][0]["poses"] == []
 
 
-def test_r4_a_photo_of_twice_the_size_has_its_people_at_twice_the_place(server: Server) -> None:
+def test_a_photo_of_twice_the_size_has_its_people_at_twice_the_place(server: Server) -> None:
     box = np.array([49.0, 400.0, 245.0, 902.0])
     larger = STREET.resize((STREET.width * 2, STREET.height * 2), Image.Resampling.BICUBIC)
     # The first pixel's centre is 0, its left edge -0.5: edges stay, and so 0 comes to 0.5.
@@ -169,7 +169,7 @@ def test_r4_a_photo_of_twice_the_size_has_its_people_at_twice_the_place(server: 
     assert np.abs(np.median(shift_px, axis=0)).max() < 0.5
 
 
-def test_r5_the_openapi_document_is_the_one_in_docs(client: httpx.Client) -> None:
+def test_the_openapi_document_is_the_one_in_docs(client: httpx.Client) -> None:
     served = client.get("/openapi.json").json()
     checked_in = json.loads(OPENAPI.read_text())
     del served["info"]["version"], checked_in["info"]["version"]
