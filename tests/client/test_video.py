@@ -85,9 +85,11 @@ def turn_clockwise(mp4: bytes) -> bytes:
 def test_in_real_time_nothing_comes_before_its_time(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", [0, 150, 300])
     with VideoReader(str(path)) as reader:
-        began = time.monotonic()
+        began, times_ms = time.monotonic(), []
         for shot in reader.shots(in_real_time=True):
             assert (time.monotonic() - began) * 1000 >= shot.timestamp_ms - 1
+            times_ms.append(shot.timestamp_ms)
+    assert times_ms == pytest.approx([0, 150, 300], abs=0.1)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 50])

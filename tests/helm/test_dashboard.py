@@ -85,7 +85,7 @@ def test_every_panel_asks_the_chosen_data_source_for_the_chosen_pods() -> None:
         assert letters
         for target in panel["targets"]:
             chosen = 'namespace=~"$namespace",pod=~"$pod"'
-            assert target["expr"].count("{") == target["expr"].count(chosen)
+            assert target["expr"].count("{") == target["expr"].count(chosen) > 0
             assert target["legendFormat"]
     numbers = [panel["id"] for panel in board["panels"]]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -141,6 +141,7 @@ def test_no_container_is_privileged(name: str) -> None:
         for value in made.objects.values()
         if value["kind"] in ("Deployment", "Job")
     ]
+    assert specs
     for spec in specs:
         assert spec["automountServiceAccountToken"] is False
         assert spec["securityContext"]["runAsNonRoot"] is True

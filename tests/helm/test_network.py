@@ -67,9 +67,12 @@ def test_grpc_clients_find_every_pod() -> None:
 )
 def test_ports_say_what_they_speak(change: Any, protocols: dict[str, str]) -> None:
     made = render(change)
-    for template in ("service.yaml", "service-headless.yaml"):
-        for port in made.objects[template]["spec"]["ports"]:
-            assert port["appProtocol"] == protocols[port["name"]]
+    found = {
+        template: {p["name"]: p["appProtocol"] for p in made.objects[template]["spec"]["ports"]}
+        for template in ("service.yaml", "service-headless.yaml")
+    }
+    headless = {name: protocols[name] for name in ("grpc", "metrics")}
+    assert found == {"service.yaml": protocols, "service-headless.yaml": headless}
 
 
 def test_the_ingress_leads_to_http_only() -> None:

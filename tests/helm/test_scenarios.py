@@ -149,7 +149,9 @@ def test_should_not_render_unless_enabled(template: str) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_object_has_the_labels_of_the_release(name: str) -> None:
-    for value in render(SCENARIOS[name]).objects.values():
+    objects = render(SCENARIOS[name]).objects
+    assert {"deployment.yaml", "service.yaml"} <= objects.keys()
+    for value in objects.values():
         assert value["metadata"]["labels"]["app.kubernetes.io/instance"] == "distilpose"
         assert value["metadata"]["labels"]["helm.sh/chart"] == "distilpose-0.1.0"
 

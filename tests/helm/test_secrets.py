@@ -70,8 +70,9 @@ def test_callers_certificates_can_be_demanded() -> None:
 
 
 def test_secrets_are_mounted_whole_so_that_they_follow_changes() -> None:
-    for mount in render(SCENARIOS["everything"]).server()["volumeMounts"]:
-        assert "subPath" not in mount
+    mounts = render(SCENARIOS["everything"]).server()["volumeMounts"]
+    assert "/etc/distilpose/tls" in [mount["mountPath"] for mount in mounts]
+    assert [mount for mount in mounts if "subPath" in mount] == []
 
 
 def test_no_key_stands_in_the_config_map() -> None:

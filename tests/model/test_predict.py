@@ -126,6 +126,7 @@ def test_moving_the_picture_moves_the_pose(predictor: predict.Predictor, flip_te
     there = predictor.poses(
         moved, inner + np.array([30, 40, 30, 40], np.float32), ones, flip_test=flip_test
     )
+    assert len(here) == 2
     for a, b in zip(here, there, strict=True):
         moved_px = a.keypoints_xy_px + np.array([30, 40], np.float32)
         np.testing.assert_allclose(moved_px, b.keypoints_xy_px, atol=0.02)

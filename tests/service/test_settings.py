@@ -39,6 +39,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 
 def test_every_setting_has_a_description() -> None:
+    assert "http.port" in field_names()
     for name in field_names():
         group, field = name.split(".")
         annotation = Settings.model_fields[group].annotation

@@ -1,6 +1,7 @@
 """Streams that outlive the server they began on."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -155,14 +156,20 @@ def test_what_the_frames_raise_comes_after_the_answers_before_it(
 
 
 def test_a_caller_that_stops_early_ends_the_stream(service: StubGrpcService) -> None:
+    ended = threading.Event()
+
     def endless() -> Iterator[bytes]:
-        while True:
-            yield b"x"
+        try:
+            while True:
+                yield b"x"
+        finally:
+            ended.set()
 
     with client(service) as asking:
-        for answer in asking.stream(endless()):
-            if answer.frame_id == 3:
-                break
+        answers = asking.stream(endless())
+        assert [next(answers).frame_id for _ in range(4)] == [0, 1, 2, 3]
+        answers.close()
+        assert ended.wait(10)
 
 
 def test_a_client_may_be_closed_with_a_stream_open(service: StubGrpcService) -> None:

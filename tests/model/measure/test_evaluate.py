@@ -264,5 +264,4 @@ def test_a_teacher_on_the_trunk_is_measured_from_its_file(tmp_path: Path) -> Non
 
     assert isinstance(models.predictor, TeacherPredictor)
     assert models.card.architecture == "tokenpose-n"
-    assert len(report.results) == 6
-    assert 0 <= report.mean_oks <= 1
+    assert [result.pose is None for result in report.results] == [False] * 6

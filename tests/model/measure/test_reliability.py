@@ -90,7 +90,9 @@ def test_bins_hold_equal_mass() -> None:
 
 
 def test_honest_spreads_promise_the_mean_error() -> None:
-    for point in reliability.spread_curve(keypoints(30_000)):
+    curve = reliability.spread_curve(keypoints(30_000))
+    assert len(curve) == reliability.BINS
+    for point in curve:
         assert point.observed == pytest.approx(point.promised, rel=0.1)
 
 

@@ -33,5 +33,6 @@ def test_a_trunk_without_pretraining_keeps_the_size_of_what_passes_through() -> 
     network = networks.build("distilpose-n").eval()
     with torch.inference_mode():
         features = network.convolutions(torch.rand(2, 3, 256, 192))
+    assert len(features.levels_BCHW) == 3
     for level in features.levels_BCHW:
         assert 0.01 < float(level.std()) < 100

@@ -86,6 +86,7 @@ def in_both_precisions(detector: PersonDetector) -> list[tuple[Detections, Detec
 def test_whoever_is_surely_there_in_float32_has_nearly_the_same_box_in_bfloat16(
     in_both_precisions: list[tuple[Detections, Detections]],
 ) -> None:
+    assert len(in_both_precisions) == 8
     for exact, rough in in_both_precisions:
         changes = box_changes(exact, rough)
         assert len(changes.iou) >= 2
@@ -96,6 +97,7 @@ def test_whoever_is_surely_there_in_float32_has_nearly_the_same_box_in_bfloat16(
 def test_bfloat16_makes_up_nobody_who_is_surely_there(
     in_both_precisions: list[tuple[Detections, Detections]],
 ) -> None:
+    assert len(in_both_precisions) == 8
     for exact, rough in in_both_precisions:
         changes = box_changes(rough, exact)
         assert changes.iou.min() >= MIN_IOU

@@ -146,7 +146,9 @@ def test_an_answer_is_counted_by_image_person_and_keypoint() -> None:
 
 def test_every_series_has_the_prefix_and_a_help_text() -> None:
     metrics, registry = made()
-    for family in registry.collect():
+    families = list(registry.collect())
+    assert families
+    for family in families:
         assert family.name.startswith("distilpose_")
         assert family.documentation
     assert b"distilpose_build_info{version=" in generate_latest(metrics.registry)
