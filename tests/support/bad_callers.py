@@ -36,7 +36,7 @@ RESET: Final = struct.pack("ii", 1, 0)
 """As SO_LINGER: closing sends a reset."""
 ESTIMATE_POSE: Final = "/distilpose.v1.PoseService/EstimatePose"
 EXPECTED: Final = (OSError, EOFError, TimeoutError, asyncio.CancelledError, grpc.RpcError)
-"""What happens to who behaves so."""
+"""Errors that such behaviour brings on its caller."""
 
 
 def bomb(side_px: int = 16_000) -> bytes:
@@ -112,7 +112,7 @@ async def sends_rubbish_messages(target: Target) -> None:
 
 
 async def sends_100_mb(target: Target) -> None:
-    """With its length told before, or without, for as long as the server lets it."""
+    """With or without its length in the headers, for as long as the server lets it."""
     chunked = bool(RANDOM.integers(2))
     head = post(b"", content_length=str(HUNDRED_MEGABYTES))
     if chunked:
@@ -189,7 +189,7 @@ async def misbehave(target: Target, callers: int, seconds: float) -> Counter[str
 
 
 async def main(host: str, port: str, grpc_target: str, callers: str, seconds: str) -> None:
-    """What the command does."""
+    """Misbehave towards a server for as many seconds, with as many callers."""
     async with grpc.aio.insecure_channel(grpc_target) as channel:
         target = Target(host, int(port), bomb(), channel.unary_unary(ESTIMATE_POSE, bytes, bytes))
         print("ready", flush=True)  # noqa: T201 - the test waits for it

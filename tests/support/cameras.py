@@ -35,7 +35,7 @@ def frame(number: int, *, timeout_seconds: float = 1e12) -> Frame:
 
 
 def answered(asked: Frame) -> PoseAnswer:
-    """An answer that can be told from those of other frames."""
+    """Return an answer unlike those of other frames."""
     return PoseAnswer([ImageAnswer(asked.source.id, (1, 1))])
 
 
@@ -85,7 +85,7 @@ class Camera:
         return following
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
-        """What stands in the pipeline's place for this stream."""
+        """Answer in the pipeline's place for this stream."""
         self.working += 1
         self.most_working = max(self.most_working, self.working)
         try:
@@ -117,7 +117,7 @@ class Camera:
 
 
 class Bench:
-    """What all streams share, and its metrics."""
+    """Parts that all streams share, and their metrics."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock

@@ -25,7 +25,7 @@ RELEASE, NAMESPACE = "distilpose", "vision"
 
 @dataclass(frozen=True)
 class Rendered:
-    """What came of a chart and values."""
+    """A chart rendered with values."""
 
     objects: dict[str, dict[str, Any]]
     """Each object by its template, such as `hpa.yaml`."""

@@ -1,4 +1,4 @@
-"""How the reference values in `golden/` were set up: weights, images, and the distance in use.
+"""Weights and images that the reference values in `golden/` were made with, and their distance.
 
 The rules are those of `golden/README.md`.
 """

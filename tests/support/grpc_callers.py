@@ -1,4 +1,4 @@
-"""What tests need to call a server by gRPC."""
+"""Calls to a server by gRPC, for tests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
 
 
 def refusal(error: grpc.RpcError) -> Refusal:
-    """What the error says."""
+    """Return the error's code, reason and details."""
     failed: Any = error
     trailing = dict(failed.trailing_metadata() or ())
     status = Status.FromString(trailing.get("grpc-status-details-bin", b""))

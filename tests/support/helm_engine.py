@@ -38,7 +38,7 @@ def render(
 
 
 def lint(chart: Path, values: Mapping[str, Any], *, kube_version: str) -> dict[str, Any]:
-    """What a strict lint says."""
+    """Return the findings of a strict lint."""
     return _there(_lint, chart, dict(values), kube_version)
 
 
@@ -53,7 +53,7 @@ def files(chart: Path) -> set[str]:
 
 
 def metadata(chart: Path) -> dict[str, Any]:
-    """What Chart.yaml says."""
+    """Return the contents of Chart.yaml."""
     return _there(_metadata, chart)
 
 

@@ -12,7 +12,7 @@ class Forbidden(RuntimeError):
 
 
 def is_own(host: object) -> bool:
-    """Whether this names the machine itself, or nothing yet, as servers listen."""
+    """Return True if this names the machine itself, or nothing yet, as servers listen."""
     if host in (None, "", b"", "localhost", b"localhost", socket.gethostname()):
         return True
     text = host.decode() if isinstance(host, bytes) else str(host)

@@ -95,7 +95,7 @@ COACH = Cutout(
 
 @dataclass(frozen=True)
 class Walk:
-    """How somebody moves: pixels, seconds and pixels a second, of the clip's picture."""
+    """Somebody's way through the clip: pixels, seconds and pixels a second, of its picture."""
 
     cutout: Cutout
     is_mirrored: bool
@@ -147,7 +147,7 @@ class Person:
     is_seen: Array
     """(17,): labelled, in the picture and not hidden"""
     seen: float
-    """How much of the person is to be seen, 0..1."""
+    """Visible share of the person, 0..1."""
 
 
 class Clip:
@@ -158,7 +158,7 @@ class Clip:
         self._street = _street()
 
     def picture(self, index: int) -> ImageHWC:
-        """What the camera sees."""
+        """Return the picture that the camera takes."""
         canvas = self._street.astype(np.float32)
         for number, walk in enumerate(self.walks):
             figure = _placed(walk, index)
@@ -184,7 +184,7 @@ class Clip:
 
 
 def timestamp_ms(index: int) -> float:
-    """When a picture is taken."""
+    """Return the time of a picture."""
     return index * 1000 / FRAMES_A_SECOND
 
 

@@ -21,7 +21,7 @@ def photo(name: str) -> bytes:
 
 
 def photo_path(name: str) -> Path:
-    """Where that photo lies."""
+    """Return the path of that photo."""
     spec = importlib.util.find_spec("ultralytics")
     assert spec is not None
     assert spec.origin is not None

@@ -1,4 +1,4 @@
-"""What bfloat16 may change in an answer, and by how much it did.
+"""Limits of the changes that bfloat16 makes to an answer, and their measurement.
 
 bfloat16 keeps 8 significant bits: a layer rounds what it hands on by up to 1 part in 512, and over
 some 60 layers that adds up to 1 or 2 in 100. What comes of it depends on the order in which a CPU's
@@ -42,7 +42,7 @@ _PERSON_AREA_CROP_PX2: Final = 0.53 * CROP_WIDTH * CROP_HEIGHT / geometry.CROP_P
 
 
 class BoxChanges(NamedTuple):
-    """What became of the N sure people of one answer in another answer."""
+    """Changes of the N sure people of one answer in another answer."""
 
     iou: FloatArray
     """(N,) with the box there that overlaps most, 0 where there is none."""
@@ -62,7 +62,7 @@ class PoseChanges(NamedTuple):
 
 
 def box_changes(some: Detections, others: Detections) -> BoxChanges:
-    """What became of the sure people of the one answer in the other."""
+    """Return the changes of the sure people of the one answer in the other."""
     sure = some.scores >= SURE_BOX_SCORE
     boxes_xyxy_px, scores = some.boxes_xyxy_px[sure], some.scores[sure]
     if not len(others.scores):

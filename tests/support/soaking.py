@@ -1,4 +1,4 @@
-"""What soak tests need: a cheap caller, and a server's gauges, memory and descriptors."""
+"""Soak tests' cheap caller, and a server's gauges, memory and descriptors."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ MEBIBYTE = 2**20
 FAST = {"DETECTOR__IMAGE_SIZE": "320"}
 """Settings with which a small machine answers often enough to be worn."""
 PATIENT = {"LIMITS__REQUEST_TIMEOUT_SECONDS": "300"}
-"""Where it is not the deadline that is looked at."""
+"""Settings whose deadline is too far away to matter."""
 CROP_PIXEL = 1.25 / 192
 """Of a person's box, as wide as its crop, in image pixels: the box grows by 1.25 to 192 pixels."""
 NEAR_THE_THRESHOLD = 0.001
@@ -27,7 +27,7 @@ NEAR_THE_THRESHOLD = 0.001
 
 
 class Answer(NamedTuple):
-    """What a caller got, and after how long."""
+    """A caller's answer, and the time it took."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 def address(server: Server) -> tuple[str, int]:
-    """Where it listens for HTTP."""
+    """Return host and port of HTTP."""
     host, port = server.url.removeprefix("http://").split(":")
     return host, int(port)
 

@@ -64,7 +64,7 @@ def pixels(crops_BCHW: Tensor) -> npt.NDArray[np.float32]:
 
 
 def bright_centers_crop_px(pixels_BHWC: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Where the light of each crop has its centre, (B, 2) in pixels of the 256x192 crop."""
+    """Return the centre of each crop's light, (B, 2) in pixels of the 256x192 crop."""
     light = pixels_BHWC.sum(3, dtype=np.float64)
     height, width = light.shape[1:]
     total = light.sum((1, 2))

@@ -1,4 +1,4 @@
-"""A gRPC service in threads of the test's process that answers as it is told to."""
+"""A gRPC service in threads of the test's process whose answers and failures a test chooses."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from distilpose.v1.pose_pb2_grpc import PoseServiceServicer, add_PoseServiceServ
 
 @dataclass(frozen=True)
 class Failure:
-    """How a call fails."""
+    """The failure of a call."""
 
     code: grpc.StatusCode
     reason: str = ""
@@ -43,7 +43,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a stream goes: so many frames are answered, then it fails."""
+    """The course of a stream: so many frames are answered, then it fails."""
 
     answers: int
     failure: Failure

@@ -1,4 +1,4 @@
-"""A web server in the test's process that answers as the service does, or as it is told to."""
+"""A web server in the test's process that answers as the service does, or as a test asks."""
 
 import json
 import ssl
@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked."""
+    """A request that came."""
 
     path: str
     headers: dict[str, str]

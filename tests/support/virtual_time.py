@@ -31,7 +31,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(scenario: Coroutine[Any, Any, T]) -> T:
-    """What the scenario returns, in no time.
+    """Run a scenario in no time and return its result.
 
     Raises:
         TimeoutError: after a virtual hour: something waits for ever.
@@ -51,7 +51,7 @@ class VirtualThread(Executor):
     def __init__(self, seconds: Callable[[], float] = lambda: 0.01, *, threads: int = 1) -> None:
         self.running = 0
         self.busy: list[tuple[float, float]] = []
-        """When it ran."""
+        """Begin and end of each of its runs."""
         self._seconds = seconds
         self._threads = threads
 

@@ -61,7 +61,7 @@ class Terms(BaseModel):
 
 
 class Calibrated(NamedTuple):
-    """What is answered of N people in place of raw score and sigma."""
+    """Scores and spreads of N people, answered in place of raw score and sigma."""
 
     keypoint_score: FloatArray
     """(N, 17), 0..1: the probability that the keypoint's own OKS term is 0.5 or more."""
@@ -99,7 +99,7 @@ class Calibration(BaseModel):
 
 
 class Samples(NamedTuple):
-    """What the student said of N people, and what is true of it."""
+    """The student's numbers for N people, and the truth about them."""
 
     raw_score: FloatArray
     """(N, 17)"""
@@ -166,7 +166,7 @@ def fit(samples: Samples) -> Calibration:
 
 
 class _Features(NamedTuple):
-    """What both functions are sums of, each (N, 17)."""
+    """Terms that both functions are sums of, each (N, 17)."""
 
     raw_if_wide: _Floats
     raw_if_narrow: _Floats
@@ -174,7 +174,7 @@ class _Features(NamedTuple):
     """The student's sigma on a logarithmic scale, 0 for 1/16 cell and 1 for 4 cells."""
     width_squared: _Floats
     size: _Floats
-    """How often the crop's width is twice the network's, negative for crops that are enlarged."""
+    """Binary logarithm of the crop's width over the network's, negative for enlarged crops."""
     size_if_small: _Floats
 
 

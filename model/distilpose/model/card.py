@@ -1,4 +1,4 @@
-"""What is known of a weights file: words by a person, figures by a machine, both as one page.
+"""The card of a weights file: words by a person, figures by a machine, both as one page.
 
 Knows neither networks nor how anything is measured.
 """
@@ -24,40 +24,40 @@ class Figure(BaseModel):
     protocol: str
     """The data, the settings and, where there is one, the command."""
     case: str = ""
-    """What tells it from figures of the same name and protocol, such as `flip test`."""
+    """Distinguishes it from figures of the same name and protocol, such as `flip test`."""
 
 
 class CardText(BaseModel):
-    """What no measurement can say of weights: the part of a card that a person writes."""
+    """The part of a card that a person writes, since no measurement can say it of weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str
     source: str
-    """How the weights were made, or where they come from."""
+    """Origin of the weights: their making, or the place they were taken from."""
     training_data: str
     licences: tuple[str, ...]
     intended_use: str = ""
     limitations: tuple[str, ...]
     failures: tuple[str, ...] = ()
-    """What goes wrong, as seen in pictures."""
+    """Failures seen in pictures."""
 
 
 class Card(CardText):
-    """What is known of a weights file."""
+    """The card of a weights file."""
 
     architecture: str
     """The network's name, such as `distilpose-n`."""
     created: date
     accuracy: tuple[Figure, ...] = ()
     reliability: tuple[Figure, ...] = ()
-    """Whether scores are probabilities and spreads the scale of the error."""
+    """Agreement of scores with probabilities, and of spreads with the scale of the error."""
     cost: tuple[Figure, ...] = ()
     """Size and speed."""
     crops_seen: int | None = None
     """Training crops that the weights have learned from, over all their runs; None if unknown."""
     calibrated: bool
-    """Whether a calibration is stored with the tensors, which makes scores probabilities."""
+    """True if a calibration is stored with the tensors, which makes scores probabilities."""
 
 
 def read_text(path: Path) -> CardText:

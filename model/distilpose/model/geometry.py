@@ -29,7 +29,7 @@ class CropRegions(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """How a smaller picture of an image lies in it: each pixel shows a square of the image's."""
+    """Place of a smaller picture in its image: each pixel shows a square of the image's."""
 
     factor: int = 1
     """Side of the square, image pixels."""

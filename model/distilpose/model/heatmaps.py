@@ -24,7 +24,7 @@ _BLUR_SIGMA_CELL: Final = 2.0
 
 
 class RegressionTarget(NamedTuple):
-    """Where the keypoints of B crops are, and how much each counts."""
+    """Places of the keypoints of B crops, and the weight of each."""
 
     xy_crop: Tensor
     """(B, K, 2), 0..1 over the crop."""

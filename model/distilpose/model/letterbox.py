@@ -19,7 +19,7 @@ BORDER_VALUE: Final = 114
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How an image lies in the square."""
+    """Scale and place of an image in the square."""
 
     scale: float
     """Square pixels for each image pixel, before rounding to whole pixels."""
