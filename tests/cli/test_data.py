@@ -52,7 +52,7 @@ def test_a_good_folder_is_counted_and_passes(good: Path) -> None:
     assert "WRONG" not in done.stdout
 
 
-def test_too_many_swaps_are_told_with_their_rule_and_exit_code_1(swapped: Path) -> None:
+def test_too_many_swaps_are_reported_with_their_rule_and_exit_code_1(swapped: Path) -> None:
     done = data("check", swapped)
     assert done.exit_code == 1
     assert "50.00%" in done.stdout
@@ -77,7 +77,7 @@ def test_what_was_not_looked_for_is_said(good: Path) -> None:
     assert "--decode" not in data("check", good, "--decode", "--against", good).stdout
 
 
-def test_a_picture_of_the_evaluation_set_is_told(good: Path, tmp_path: Path) -> None:
+def test_a_picture_of_the_evaluation_set_is_reported(good: Path, tmp_path: Path) -> None:
     held_out = tmp_path / "held-out"
     write_folder(held_out, [picture(9)], [], files={"9.png": encoded(noise(2))})
     done = data("check", good, "--against", held_out)

@@ -96,7 +96,7 @@ def test_the_papers_table_is_one_command(
     assert "step" not in again.stderr  # what is done is not done again
 
 
-def test_the_papers_table_without_a_teacher_is_told_what_it_lacks(
+def test_the_papers_table_without_a_teacher_says_what_it_lacks(
     config: Path, tmp_path: Path
 ) -> None:
     result = train("ablation", "--config", config, "--out", tmp_path)
@@ -152,7 +152,7 @@ def test_a_budget_is_shared_by_the_runs_of_a_table(config: Path, tmp_path: Path)
         (("--set", "network=resnet"), "'resnet' is unknown; known: distilpose-n"),
     ],
 )
-def test_a_wrong_option_is_told_in_one_line(
+def test_a_wrong_option_is_reported_in_one_line(
     config: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     result = train("teacher", "--config", config, "--out", tmp_path, *arguments)

@@ -93,14 +93,14 @@ def test_in_real_time_nothing_comes_before_its_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 50])
-def test_what_is_no_video_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"clip\.mp4: cannot be opened"):
         VideoReader(str(path))
 
 
-def test_a_missing_video_and_an_unwritable_place_are_told(tmp_path: Path) -> None:
+def test_a_missing_video_and_an_unwritable_place_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.mp4: cannot be opened: No such file"):
         VideoReader(str(tmp_path / "gone.mp4"))
     writer = VideoWriter(tmp_path / "gone" / "clip.mp4", Fraction(25))

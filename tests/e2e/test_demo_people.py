@@ -161,7 +161,7 @@ def element_is_outside(page: Page) -> bool:
     return bool(page.evaluate("document.activeElement === document.body"))
 
 
-def test_everything_that_acts_has_a_name_and_news_is_told(pages: Pages) -> None:
+def test_everything_that_acts_has_a_name_and_news_is_announced(pages: Pages) -> None:
     page = pages.open()
     choose(page, BUS)
     expect(page.get_by_role("img", name="bus.jpg: 4 people found.")).to_be_visible()

@@ -148,7 +148,9 @@ def test_an_empty_body_is_400(client: httpx.Client) -> None:
     assert_problem(response, 400, "invalid-request", "no image")
 
 
-def test_several_failures_are_all_told_with_the_status_of_the_first(client: httpx.Client) -> None:
+def test_several_failures_are_all_reported_with_the_status_of_the_first(
+    client: httpx.Client,
+) -> None:
     gif = encode(np.zeros((8, 8, 3), np.uint8), "gif")
     contents = [{"content": base64.b64encode(d).decode()} for d in (b"hello", gif)]
     response = client.post("/v1/pose", json={"images": contents})

@@ -108,8 +108,8 @@ def test_red_is_red_on_every_way_in(
 def test_a_raw_image_says_by_its_format_whether_blue_comes_first(server: Server) -> None:
     first_red = raw(read(BUS), pose_pb2.PIXEL_FORMAT_RGB8)
     first_blue = raw(read(BUS), pose_pb2.PIXEL_FORMAT_BGR8)
-    right, told = (called(server, pose_pb2.Image(raw=each)) for each in (first_red, first_blue))
-    np.testing.assert_allclose(told, right, atol=0.03)
+    right, swapped = (called(server, pose_pb2.Image(raw=each)) for each in (first_red, first_blue))
+    np.testing.assert_allclose(swapped, right, atol=0.03)
     first_blue.format = pose_pb2.PIXEL_FORMAT_RGB8
     wrong = called(server, pose_pb2.Image(raw=first_blue))
     assert len(wrong) != len(right) or np.abs(wrong - right).max() > 1

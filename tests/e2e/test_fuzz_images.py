@@ -19,7 +19,7 @@ SOAK_SECONDS = 90
 TOGETHER = 16
 CORPUS = corpus()
 KINDS = {"", "undecodable-image", "unsupported-media-type", "too-large", "invalid-request"}
-"""What an image may be told; nothing where it was answered."""
+"""Kinds of error that an image may get; empty where it was answered."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def fuzzed(server: Server) -> Iterator[Server]:
     assert_no_harm(server, since_byte=begins)
 
 
-def told_by_rest(server: Server, images: list[bytes]) -> list[str]:
+def errors_by_rest(server: Server, images: list[bytes]) -> list[str]:
     """The kind of each image's error; empty where there is none."""
     files = [("images", (f"{n}.jpg", data, "image/jpeg")) for n, data in enumerate(images)]
     with server.client() as client:
@@ -43,7 +43,7 @@ def told_by_rest(server: Server, images: list[bytes]) -> list[str]:
     return [image.get("error", {}).get("type", "") for image in document["images"]]
 
 
-def told_by_grpc(server: Server, images: list[bytes]) -> list[str]:
+def errors_by_grpc(server: Server, images: list[bytes]) -> list[str]:
     """The same by gRPC."""
     parts = [pose_pb2.Image(encoded=data) for data in images]
     with grpc.insecure_channel(server.grpc_target) as channel:
@@ -57,19 +57,19 @@ def told_by_grpc(server: Server, images: list[bytes]) -> list[str]:
     return [image.error.type for image in answer.images]
 
 
-@pytest.mark.parametrize("tell", [told_by_rest, told_by_grpc])
+@pytest.mark.parametrize("tell", [errors_by_rest, errors_by_grpc])
 def test_no_image_of_the_corpus_finds_a_bug(fuzzed: Server, tell: Any) -> None:
     files = [data for data in CORPUS if data]
     answered = 0
     for start in range(0, len(files), TOGETHER):
-        told = tell(fuzzed, files[start : start + TOGETHER])
-        assert set(told) <= KINDS
-        answered += told.count("")
+        errors = tell(fuzzed, files[start : start + TOGETHER])
+        assert set(errors) <= KINDS
+        answered += errors.count("")
     assert answered >= 16
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("tell", [told_by_rest, told_by_grpc])
+@pytest.mark.parametrize("tell", [errors_by_rest, errors_by_grpc])
 def test_no_damaged_image_finds_a_bug(fuzzed: Server, tell: Any) -> None:
     random = np.random.default_rng(66)
     hostile = [*CORPUS, bad_callers.bomb()]

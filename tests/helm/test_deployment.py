@@ -249,7 +249,7 @@ def test_weights_that_are_not_pinned_are_refused() -> None:
     assert "weights.volume and weights.url: give one" in refusal(volume, "weights.url=https://w")
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     text = refusal("ingress.enabled=true", "weights.url=https://w", "tls.key='-----BEGIN K'")
     for name in ("ingress.host", "weights.sha256", "egress.weights", "tls.certificate and tls.key"):
         assert name in text

@@ -73,6 +73,6 @@ def test_commands_name_release_and_namespace() -> None:
     assert "dns:///blue-distilpose-headless.vision:9000" in notes
 
 
-def test_what_is_not_there_is_not_told_of() -> None:
+def test_nothing_is_said_of_what_is_not_there() -> None:
     assert "gRPC" not in render("config.grpc.port=0").notes
     assert "there is none" in render(SCENARIOS["tls"]).notes

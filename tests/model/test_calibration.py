@@ -81,7 +81,7 @@ def test_a_joint_that_is_harder_to_find_has_lower_scores() -> None:
     assert score[0, 9] < score[0, :9].min() - 0.15
 
 
-def test_small_people_are_told_from_large_ones() -> None:
+def test_small_people_are_distinguished_from_large_ones() -> None:
     samples = crowd()
     samples.right[samples.crop_widths_px < 100] = False
     calibrated = fit(samples)

@@ -41,14 +41,14 @@ def test_traces_are_on_where_a_collector_is_named(environment: Mapping[str, str]
     assert isinstance(made, traces_otel.OtelTraces)
 
 
-def test_another_protocol_is_told_and_traces_are_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_protocol_is_logged_and_traces_are_off(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         made = traces_from({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
     assert isinstance(made, NoTraces)
     assert "not as grpc" in caplog.text
 
 
-def test_a_missing_extra_is_told_and_traces_are_off(
+def test_a_missing_extra_is_logged_and_traces_are_off(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def not_found(name: str) -> None:

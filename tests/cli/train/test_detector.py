@@ -126,7 +126,7 @@ def test_a_folder_with_another_runs_checkpoint_is_not_begun_in(tmp_path: Path) -
     assert (tmp_path / "checkpoint.pt").read_bytes() == b"of a run"
 
 
-def test_people_that_cannot_be_measured_on_are_told_before_the_training(tmp_path: Path) -> None:
+def test_people_that_cannot_be_measured_on_are_refused_before_the_training(tmp_path: Path) -> None:
     people = write_people(tmp_path / "people")
     write_folder(tmp_path / "crowds", [picture(1)], [person(1, iscrowd=1)])
     measured_on = ("--eval", tmp_path / "crowds", "--epochs", 1)

@@ -191,7 +191,7 @@ def test_a_refused_connection_is_asked_again_and_then_unavailable() -> None:
 
 
 @pytest.mark.parametrize("document", [b"hello", [], {"images": []}])
-def test_what_does_not_answer_like_the_service_is_told(asked: Asked, document: Any) -> None:
+def test_an_answer_unlike_the_services_is_an_error(asked: Asked, document: Any) -> None:
     asked.answers.append((200, {}, document))
     with Client(asked.url) as client, pytest.raises(PoseError, match="not an answer"):
         client.estimate(b"x")

@@ -176,7 +176,7 @@ def test_a_failure_unknown_to_the_client_keeps_its_name(service: StubGrpcService
     assert told.value.type == "something-new"
 
 
-def test_nobody_there_is_told_as_unavailable_after_the_retries() -> None:
+def test_nobody_there_is_unavailable_after_the_retries() -> None:
     address = f"grpc://127.0.0.1:{free_port()}"
     with Client(address, backoff=QUICK) as client, pytest.raises(Unavailable):
         client.estimate(b"x")
@@ -239,7 +239,7 @@ def test_connections_are_encrypted_and_trust_the_authority_given(tmp_path: Path)
             client.estimate(b"x")
 
 
-def test_the_model_is_told(service: StubGrpcService) -> None:
+def test_the_model_is_described(service: StubGrpcService) -> None:
     with Client(service.address) as client:
         model = client.model()
     assert (model.name, model.input_size_hw) == ("a model", (256, 192))

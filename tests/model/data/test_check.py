@@ -89,7 +89,7 @@ def test_a_copy_compressed_anew_is_found_by_decoding(tmp_path: Path) -> None:
     assert found(check(train, against=other, decode=True)) == [("duplicate", 1)]
 
 
-def test_what_is_wrong_with_the_other_folder_is_not_told(tmp_path: Path) -> None:
+def test_faults_of_the_other_folder_are_not_reported(tmp_path: Path) -> None:
     train = one_person(tmp_path / "a")
     other = write_folder(
         tmp_path / "b", [picture(7)], [person(7, SWAPPED)], files={"7.png": b"no picture"}

@@ -86,7 +86,7 @@ def print_of(picture_id: int, content: bytes, seed: int, name: str | None = None
         (print_of(9, b"a", 1, "1.png"), "name 1.png"),
     ],
 )
-def test_a_twin_is_told_once_by_its_surest_sign(other: Fingerprint, by: str) -> None:
+def test_a_twin_is_reported_once_by_its_surest_sign(other: Fingerprint, by: str) -> None:
     [twin] = twins([print_of(1, b"a", 1), print_of(2, b"b", 2)], [print_of(8, b"c", 3), other])
     assert (twin.picture.id, twin.other.id, twin.by) == (1, 9, by)
 

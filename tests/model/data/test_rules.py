@@ -64,7 +64,7 @@ def test_a_well_labelled_person_breaks_nothing() -> None:
 
 
 @pytest.mark.parametrize("box", [(45, 5, 45, 85), (45, 5, 75, 4)])
-def test_an_empty_box_is_told_and_nothing_else(box: tuple[float, float, float, float]) -> None:
+def test_an_empty_box_is_reported_and_nothing_else(box: tuple[float, float, float, float]) -> None:
     assert [name for name, _ in broken(person(box=box))] == ["empty box"]
 
 
@@ -75,11 +75,11 @@ def test_a_box_may_reach_two_pixels_out_of_its_picture() -> None:
 @pytest.mark.parametrize(
     "box", [(-3, 5, 75, 85), (45, -3, 75, 85), (45, 5, 123, 85), (45, 5, 75, 93)]
 )
-def test_a_box_further_out_is_told(box: tuple[float, float, float, float]) -> None:
+def test_a_box_further_out_is_reported(box: tuple[float, float, float, float]) -> None:
     assert broken(person(box=box)) == [("box outside", "by 3.0 px")]
 
 
-def test_a_keypoint_far_out_of_its_box_is_told() -> None:
+def test_a_keypoint_far_out_of_its_box_is_reported() -> None:
     keypoints = dict(FRONTAL) | {"left_wrist": (75 + 0.3 * 80, 40)}
     assert broken(person(keypoints)) == [("keypoint outside", "left_wrist by 0.30 of the box")]
 
@@ -114,7 +114,7 @@ def test_shoulders_tell_a_swap_however_the_person_lies(
     assert suspected_swap(person(turned(swapped(*parts), degrees))) == against
 
 
-def test_a_swap_is_told_with_what_contradicts() -> None:
+def test_a_swap_is_reported_with_what_contradicts_it() -> None:
     assert broken(person(swapped("hip"))) == [("left/right swap", "shoulders against hips")]
 
 

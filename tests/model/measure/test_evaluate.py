@@ -153,7 +153,7 @@ def test_the_flip_test_reaches_the_predictor(tmp_path: Path) -> None:
     assert "Flip test: on." in report.protocol()
 
 
-def test_progress_is_told_after_each_picture(tmp_path: Path) -> None:
+def test_progress_is_reported_after_each_picture(tmp_path: Path) -> None:
     people_folder = write_folder(tmp_path, *[[person(LEFT)]] * 12)
     told: list[tuple[int, int]] = []
 

@@ -100,7 +100,7 @@ def test_threads_are_set_and_float32_means_float32() -> None:
         cv2.setNumThreads(before_cv2)
 
 
-def test_memory_of_a_gpu_is_told_as_parts_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_a_gpu_is_reported_as_parts_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 5)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 12)
     assert devices.memory_bytes(torch.device("cuda")) == {"allocated": 5, "cached": 7}

@@ -94,7 +94,7 @@ def test_the_flip_test_averages_heatmaps_with_left_and_right_swapped_back() -> N
 
 
 @pytest.mark.parametrize("flip_test", [False, True])
-def test_a_predictor_asks_the_teacher_the_way_it_was_told(flip_test: bool) -> None:
+def test_a_predictor_asks_the_teacher_with_or_without_the_flip_test(flip_test: bool) -> None:
     asked = LeftWristSeen()
     arrays = TeacherPredictor(asked).answers(crop.mirror(DARK_TO_BRIGHT), flip_test=flip_test)
     want = asked.run_flip_test if flip_test else asked.run

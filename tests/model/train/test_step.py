@@ -81,7 +81,7 @@ def test_a_trunk_learns_at_its_share_of_the_rate_and_decays_like_the_rest() -> N
     assert decays == [0.05, 0.0, 0.05, 0.0]
 
 
-def test_gradients_are_clipped_and_told_before_clipping() -> None:
+def test_gradients_are_clipped_and_reported_as_before_clipping() -> None:
     network = line()
     report = step_of(network, OptimiserSettings(clip_norm=1e-3))(BATCH, learning_rate=0.1, step=0)
     assert report.gradient_norm.item() > 5

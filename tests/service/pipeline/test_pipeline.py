@@ -318,7 +318,7 @@ async def test_waiting_for_room_counts_as_waiting_for_the_stage() -> None:
     await bench.close()
 
 
-async def test_what_takes_too_long_is_told_and_its_work_withdrawn() -> None:
+async def test_a_request_that_takes_too_long_fails_and_its_work_is_withdrawn() -> None:
     bench = Bench(device_seconds=0.3)
     bench.device.start()
     slow = asyncio.create_task(bench.ask(RED))

@@ -69,5 +69,5 @@ def test_a_crop_whose_answer_is_nan_fails_alone() -> None:
         (SystemExit(), "fault"),
     ],
 )
-def test_failures_are_told_apart(error: BaseException, kind: str) -> None:
+def test_failures_are_distinguished(error: BaseException, kind: str) -> None:
     assert kind_of(error) == kind

@@ -30,7 +30,7 @@ def test_every_status_names_its_kind(kind: type[errors.ServiceError]) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.25, 30.0])
-def test_a_time_to_come_back_is_told(seconds: float) -> None:
+def test_a_time_to_come_back_is_sent(seconds: float) -> None:
     made = status(errors.Overloaded("full", retry_after_seconds=seconds))
     retry = RetryInfo()
     assert made.details[1].Unpack(retry)

@@ -29,7 +29,7 @@ def test_the_union_is_counted(intervals: list[list[int]]) -> None:
     assert covered_seconds([(a, b) for a, b in intervals]) == len(seconds)
 
 
-def test_waiting_and_work_are_told_apart() -> None:
+def test_waiting_and_work_are_counted_apart() -> None:
     spans = Spans()
     spans.add_outcomes(Stage.DECODE, [Outcome(None, None, 0.0, 1.0, 3.0)])
     spans.add_outcomes(Stage.POSE, [Outcome(None, None, 3.0, 4.0, 6.0)] * 2)

@@ -52,7 +52,7 @@ def seconds(span: ReadableSpan) -> float:
     return (span.end_time - span.start_time) / 1e9
 
 
-async def test_a_requests_time_is_told_by_stage_below_its_callers_span(bench: Bench) -> None:
+async def test_a_requests_time_is_shown_by_stage_below_its_callers_span(bench: Bench) -> None:
     now = time.monotonic()
     with bench.traces.request("POST /v1/pose", request_id="r1", traceparent=CALLER) as trace:
         traces.add_journey(journey(now), began_at=now, ended_at=now + 7)

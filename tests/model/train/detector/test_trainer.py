@@ -172,7 +172,7 @@ def test_pictures_are_put_together_but_for_the_last_part_of_a_run(
     assert ended_at == expected
 
 
-def test_memory_that_runs_out_is_told(data: DetectorData, tmp_path: Path) -> None:
+def test_memory_that_runs_out_is_reported(data: DetectorData, tmp_path: Path) -> None:
     trainer = trainer_for(Steps(1), data, tmp_path)
 
     def run_out(_: object) -> None:

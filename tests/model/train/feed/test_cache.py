@@ -154,7 +154,7 @@ def test_a_picture_that_cannot_be_read_stops_the_build_by_name(
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_cut(
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(NamedTuple):

@@ -75,7 +75,7 @@ def test_a_broken_photo_is_named_and_the_others_are_labelled(folder: Path) -> No
     assert reason.startswith(f"{folder / 'a.jpg'}: the JPEG cannot be decoded: ")
 
 
-def test_names_start_at_the_folder_and_sizes_are_told(folder: Path) -> None:
+def test_names_start_at_the_folder_and_sizes_are_given(folder: Path) -> None:
     paths = photo_paths(folder, recursive=True)
     found = label_photos(Middle(), folder, paths, min_box_score=0.5)
     assert [photo.file_name for photo in found.photos] == ["a.jpg", "b.png", "inner/c.webp"]
@@ -99,7 +99,7 @@ def test_the_detector_is_asked_for_doubtful_people_too(
     assert predictor.asked == [asked]
 
 
-def test_progress_is_told_after_each_photo(folder: Path) -> None:
+def test_progress_is_reported_after_each_photo(folder: Path) -> None:
     told: list[tuple[int, int]] = []
     (folder / "a.jpg").write_bytes(b"broken")
     label_photos(

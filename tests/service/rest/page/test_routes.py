@@ -55,7 +55,7 @@ async def test_the_page_names_only_its_own_files() -> None:
     assert "<script>" not in page
 
 
-async def test_a_browser_that_has_a_file_is_told_so() -> None:
+async def test_a_browser_that_has_a_file_is_not_sent_it_again() -> None:
     async with client() as http:
         first = await http.get("/demo/page.js")
         again = await http.get("/demo/page.js", headers={"if-none-match": first.headers["etag"]})
