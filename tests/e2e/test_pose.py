@@ -68,6 +68,7 @@ def test_an_answer_has_the_documented_shape(client: httpx.Client) -> None:
     assert (image["index"], image["width"], image["height"]) == (0, *BUS_SIZE_WH)
     assert set(answer["timing_ms"]) == {"decode", "detect", "pose", "queue", "total"}
     scores = [pose["box_score"] for pose in image["poses"]]
+    assert len(scores) == len(BUS_BOXES_XYXY_PX)
     assert scores == sorted(scores, reverse=True)
     for pose in image["poses"]:
         assert len(pose["keypoints"]) == 17
@@ -88,7 +89,7 @@ def test_the_service_equals_the_plain_predictor(client: httpx.Client) -> None:
     [found] = predictor.detect([image], min_box_score=0.25)
     expected = predictor.poses(image, *found)
     answered = poses(post_jpeg(client))
-    assert len(answered) == len(expected)
+    assert len(answered) == len(expected) == len(BUS_BOXES_XYXY_PX)
     for pose, reference in zip(answered, expected, strict=True):
         width_px, height_px = reference.box_xyxy_px[2:] - reference.box_xyxy_px[:2]
         if predictor.engine.dtype == torch.float32:
@@ -146,6 +147,7 @@ def test_the_same_photo_in_any_orientation_gives_the_same_poses(client: httpx.Cl
         8: Image.Transpose.ROTATE_270,
     }
     expected = poses(post_jpeg(client, encode(upright, "png"), min_box_score=0.5))
+    assert len(expected) >= 3
     for orientation, turn in turns.items():
         stored = upright.transpose(turn) if turn is not None else upright
         response = post_jpeg(
@@ -186,10 +188,11 @@ def test_the_flip_test_moves_keypoints_a_little(client: httpx.Client) -> None:
 def test_keypoints_below_the_threshold_are_flagged_and_still_answered(
     client: httpx.Client,
 ) -> None:
-    for pose in poses(post_jpeg(client, min_keypoint_score=0.5)):
-        assert len(pose["keypoints"]) == 17
-        for keypoint in pose["keypoints"]:
-            assert keypoint["visible"] == (keypoint["score"] >= 0.5)
+    found = poses(post_jpeg(client, min_keypoint_score=0.5))
+    assert [len(pose["keypoints"]) for pose in found] == [17] * len(BUS_BOXES_XYXY_PX)
+    keypoints = [k for pose in found for k in pose["keypoints"]]
+    assert [k["visible"] for k in keypoints] == [k["score"] >= 0.5 for k in keypoints]
+    assert {k["visible"] for k in keypoints} == {True, False}
 
 
 def test_keypoints_are_visible_from_three_tenths_on_by_default(client: httpx.Client) -> None:
