@@ -68,7 +68,9 @@ def test_metrics_count_requests_images_and_stages(client: httpx.Client) -> None:
 def test_the_api_page_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
     page = client.get("/docs").text
     assert not re.search(r"""(src|href)=["']https?://""", page)
-    for asset in re.findall(r'(?:src|href)="([^"]+)"', page):
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert assets
+    for asset in assets:
         assert client.get(asset).status_code == 200, asset
     assert 'href="docs"' in client.get("/").text
 
@@ -82,6 +84,7 @@ def test_the_openapi_document_describes_bodies_options_and_errors(client: httpx.
     assert {p["name"] for p in route["parameters"]} >= {"boxes", "flip_test", "format"}
     assert {"200", "400", "413", "415", "422", "429", "503", "504"} <= set(route["responses"])
     references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert references
     assert references <= set(document["components"]["schemas"])
     example = route["responses"]["200"]["content"]["application/json"]["example"]
     assert len(example["images"][0]["poses"][0]["keypoints"]) == 17
