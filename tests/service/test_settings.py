@@ -1,5 +1,6 @@
 """Settings from the environment and a file; unknown names stop the start."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,11 @@ def test_scaled_decode_takes_what_it_took_before_it_was_a_boolean(
     assert caplog.messages == [
         "batching.scaled_decode: auto means false, and will be refused: say false"
     ]
+
+
+@pytest.mark.parametrize("name", list(field_names()))
+def test_a_description_is_a_sentence_that_stands_alone(name: str) -> None:
+    group, field = name.split(".")
+    text = type(getattr(Settings(), group)).model_fields[field].description
+    assert re.fullmatch(r"[A-Z].{15,}\.", text)
+    assert not re.match(r"(Its|This|It|Auto|From then|Least|Most)\b", text)

@@ -52,85 +52,121 @@ class _Group(BaseModel):
 class HttpSettings(_Group):
     """The REST front end."""
 
-    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 - a container's service
-    port: int = Field(8000, ge=0, le=65535, description="Port of REST and, by default, metrics.")
+    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on.")  # noqa: S104 - a container's service
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        description="Port of the REST API and, unless telemetry.metrics_port is set, of health "
+        "and metrics.",
+    )
     max_body_bytes: int = Field(
-        32 * MEBIBYTE, ge=1024, description="Largest request body; above it the answer is 413."
+        32 * MEBIBYTE,
+        ge=1024,
+        description="Maximum size of a request body, in bytes; larger ones are rejected with "
+        "status 413.",
     )
-    max_images: int = Field(32, ge=1, le=1024, description="Most images in one request.")
+    max_images: int = Field(
+        32, ge=1, le=1024, description="Maximum number of images in one request."
+    )
     cors_origins: tuple[str, ...] = Field(
-        (), description="Origins whose pages may call the API; none by default."
+        (), description="Web origins whose pages may call the API (CORS)."
     )
-    root_path: str = Field("", description="Path prefix that a proxy strips before us.")
+    root_path: str = Field(
+        "", description="Path prefix that a proxy in front of the service strips."
+    )
 
 
 class GrpcSettings(_Group):
     """The gRPC front end."""
 
-    port: int = Field(9000, ge=0, le=65535, description="Port of gRPC; 0 turns it off.")
-    max_message_bytes: int = Field(32 * MEBIBYTE, ge=1024, description="Largest message.")
+    port: int = Field(9000, ge=0, le=65535, description="Port of the gRPC API; 0 turns gRPC off.")
+    max_message_bytes: int = Field(
+        32 * MEBIBYTE, ge=1024, description="Maximum size of a gRPC message, in bytes."
+    )
     max_connection_age_seconds: float = Field(
-        300, gt=0, description="After it a connection is closed, so that new pods get their share."
+        300,
+        gt=0,
+        description="Maximum age of a connection; closing it lets new pods take their share.",
     )
     max_connection_age_grace_seconds: float = Field(
-        30, ge=0, description="Time for open calls to end after the connection's age is reached."
+        30,
+        ge=0,
+        description="How long open calls may go on once their connection has reached its maximum "
+        "age.",
     )
-    keepalive_seconds: float = Field(30, gt=0, description="Clients may ping as often as this.")
-    max_streams: int = Field(64, ge=1, description="Most open video streams in the process.")
-    stream_window: int = Field(8, ge=1, le=256, description="Most frames in flight of one stream.")
+    keepalive_seconds: float = Field(
+        30, gt=0, description="Minimum interval between a client's keepalive pings."
+    )
+    max_streams: int = Field(64, ge=1, description="Maximum number of open video streams.")
+    stream_window: int = Field(
+        8, ge=1, le=256, description="Maximum number of frames of one stream that are in flight."
+    )
 
 
 class LimitsSettings(_Group):
-    """What one request may ask for, and what it gets unasked."""
+    """Limits and defaults of one request."""
 
     max_pixels: int = Field(
         50_000_000,
         ge=1,
         le=89_478_485,  # above it Pillow warns of, and soon refuses, what we have allowed
-        description="Most pixels of an image, read from its header.",
+        description="Maximum number of pixels in an image, checked in its header before it is "
+        "decoded.",
     )
-    max_people: int = Field(50, ge=1, le=1000, description="Most people answered for an image.")
+    max_people: int = Field(
+        50, ge=1, le=1000, description="Maximum number of people in the answer for one image."
+    )
     max_decoded_bytes: int = Field(
-        1024 * MEBIBYTE, ge=MEBIBYTE, description="Decoded pixels in flight; past it images wait."
+        1024 * MEBIBYTE,
+        ge=MEBIBYTE,
+        description="Maximum size of all decoded images in flight, in bytes; further images wait.",
     )
     request_timeout_seconds: float = Field(
-        10, gt=0, le=3600, description="A request's deadline when the caller sets none."
+        10, gt=0, le=3600, description="Deadline of a request whose caller sets none."
     )
     min_keypoint_score: float = Field(
         0.3,
         ge=0,
         le=1,
-        description="Default of `min_keypoint_score`, below which a keypoint is answered as not "
-        "visible and left out of drawings.",
+        description="Default of the option `min_keypoint_score`: keypoints with a lower score "
+        "are answered as not visible and left out of drawings.",
     )
 
 
 class ModelSettings(_Group):
-    """The student and the device."""
+    """The student, and the device that runs both networks."""
 
     weights: Path | None = Field(
-        None, description="Student weights (safetensors); the packaged distilpose-n by default."
+        None,
+        description="Path of the student's weights (safetensors); the packaged distilpose-n by "
+        "default.",
     )
     weights_sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",
-        description="Expected digest of `weights`, checked at start.",
+        description="Expected SHA-256 of model.weights, checked at the start.",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = Field(
-        "auto", description="auto: cuda, else mps, else cpu."
+        "auto", description="Device that runs both networks; auto takes cuda, else mps, else cpu."
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto",
-        description="Runtime of student and detector; auto: openvino in float32 on an x86 CPU.",
+        description="Runtime of both networks; auto takes openvino for float32 on an x86 CPU, "
+        "else torch.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU that computes in it, else float32."
+        "auto",
+        description="Precision of both networks; auto takes bfloat16 on a GPU that supports it, "
+        "else float32.",
     )
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile; auto: on CUDA where a C compiler is found."
+        "auto",
+        description="Compile the networks with torch.compile; auto does so on CUDA where a C "
+        "compiler is found.",
     )
     calibrate: bool = Field(
-        True, description="Answer calibrated scores where the weights bring a calibration."
+        True, description="Answer with calibrated scores if the weights include a calibration."
     )
 
 
@@ -138,34 +174,57 @@ class DetectorSettings(_Group):
     """The person detector."""
 
     weights: Path | None = Field(
-        None, description="Any ultralytics detection weights by path; packaged ones by default."
+        None, description="Path of ultralytics detection weights; the packaged detector by default."
     )
     image_size: int = Field(
-        640, ge=160, le=2048, multiple_of=32, description="Side of its square input, pixels."
+        640,
+        ge=160,
+        le=2048,
+        multiple_of=32,
+        description="Side of the detector's square input, in pixels.",
     )
-    min_box_score: float = Field(0.25, ge=0, le=1, description="Default of `min_box_score`.")
+    min_box_score: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Default of the option `min_box_score`: boxes with a lower score are dropped.",
+    )
     iou: float = Field(
-        0.6, gt=0, le=1, description="Overlap above which the weaker box is dropped."
+        0.6, gt=0, le=1, description="Overlap (IoU) above which the weaker of two boxes is dropped."
     )
 
 
 class BatchingSettings(_Group):
-    """The two queues in front of the device."""
+    """Batching, and the two queues in front of the device."""
 
-    detect_max_batch: Auto | int = Field("auto", description="auto: 1 on a CPU, 32 on a GPU.")
-    pose_max_batch: Auto | int = Field("auto", description="auto: 8 on a CPU, 256 on a GPU.")
+    detect_max_batch: Auto | int = Field(
+        "auto",
+        description="Maximum batch size of the detector; auto takes 1 on a CPU and 32 on a GPU.",
+    )
+    pose_max_batch: Auto | int = Field(
+        "auto",
+        description="Maximum batch size of the student; auto takes 8 on a CPU and 256 on a GPU.",
+    )
     max_delay_seconds: float = Field(
-        0.005, ge=0, le=10, description="Longest wait of an item for company in its batch."
+        0.005, ge=0, le=10, description="Maximum time that an item waits for its batch to fill up."
     )
     max_queue_seconds: float = Field(
-        2, gt=0, le=600, description="What a full queue stands for, at the pace it is measured at."
+        2,
+        gt=0,
+        le=600,
+        description="Time in which a full queue is worked off, at its measured pace.",
     )
     queue_capacity: Auto | int = Field(
         "auto",
-        description="Images (and crops) that may wait; auto: what leaves in max_queue_seconds, two "
-        "batches, and one whole request as far as half of request_timeout_seconds clears it.",
+        description="Capacity of each queue, in images or crops; requests beyond it are rejected "
+        "with status 429. auto takes what is worked off in max_queue_seconds, but at least two "
+        "batches, "
+        "and one whole request if half of request_timeout_seconds is enough for it.",
     )
-    decode_threads: Auto | int = Field("auto", description="auto: the container's CPU quota.")
+    decode_threads: Auto | int = Field(
+        "auto",
+        description="Number of threads that decode images; auto takes the container's CPU quota.",
+    )
     scaled_decode: Annotated[
         bool,
         BeforeValidator(_off_for_auto),
@@ -178,32 +237,45 @@ class BatchingSettings(_Group):
     )
     buckets: Auto | tuple[int, ...] = Field(
         "auto",
-        description="Batch sizes the device meets; auto: powers of two, on a CPU all to 8.",
+        description="Batch sizes that batches are padded to; auto takes powers of two, and every "
+        "size up to 8 on a CPU.",
     )
 
 
 class SecuritySettings(_Group):
-    """Who may call."""
+    """Authentication and TLS."""
 
     api_keys: tuple[SecretStr, ...] = Field(
-        (), description="Accepted keys, plain or as `sha256:<hex digest>`; none: everyone may call."
+        (),
+        description="Accepted API keys, plain or as `sha256:<hex digest>`; without any, everyone "
+        "may call.",
     )
     api_keys_file: Path | None = Field(
-        None, description="File with one key a line, in the same two forms."
+        None,
+        description="Path of a file with one API key a line, plain or as `sha256:<hex digest>`.",
     )
-    tls_cert: Path | None = Field(None, description="Server certificate chain (PEM).")
-    tls_key: Path | None = Field(None, description="Its private key (PEM).")
-    tls_client_ca: Path | None = Field(None, description="CA that client certificates must have.")
+    tls_cert: Path | None = Field(
+        None, description="Path of the server's certificate chain (PEM); it turns TLS on."
+    )
+    tls_key: Path | None = Field(
+        None, description="Path of the private key of security.tls_cert (PEM)."
+    )
+    tls_client_ca: Path | None = Field(
+        None, description="Path of the CA (PEM) that must have signed the clients' certificates."
+    )
 
 
 class LifeSettings(_Group):
-    """Shutting down."""
+    """Shutdown."""
 
     drain_delay_seconds: float = Field(
-        0, ge=0, le=3600, description="From SIGTERM until new work is refused."
+        0, ge=0, le=3600, description="How long new work is still accepted after SIGTERM."
     )
     drain_seconds: float = Field(
-        30, ge=0, le=3600, description="From then until accepted work must have finished."
+        30,
+        ge=0,
+        le=3600,
+        description="How long accepted work may take to finish once new work is refused.",
     )
 
 
@@ -211,20 +283,23 @@ class TelemetrySettings(_Group):
     """Logs and metrics."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level."
+        "info", description="Minimum log level."
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="auto: console on a terminal, else json."
+        "auto", description="Format of log lines; auto takes console on a terminal, else json."
     )
     metrics_port: int | None = Field(
-        None, ge=0, le=65535, description="Own port for /metrics and health; none: the HTTP port."
+        None,
+        ge=0,
+        le=65535,
+        description="Port of its own for health and metrics; the HTTP port by default.",
     )
 
 
 class DemoSettings(_Group):
-    """The page at `/`."""
+    """The demo page."""
 
-    enabled: bool = Field(True, description="Serve it.")
+    enabled: bool = Field(True, description="Serve the demo page at `/`.")
 
 
 class Settings(BaseSettings):
