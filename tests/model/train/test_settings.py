@@ -1,11 +1,21 @@
 """A run's settings: from a file, with overrides, refusing what does not fit."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from distilpose.model.errors import ConfigError
-from distilpose.model.train.settings import load_run
+from distilpose.model.train.feed.augment import AugmentSettings
+from distilpose.model.train.settings import (
+    DataSettings,
+    LossSettings,
+    OptimiserSettings,
+    RunSettings,
+    SizeSettings,
+    load_run,
+)
 
 ROOT = Path(__file__).parents[3]
 TEACHER = """
@@ -134,3 +144,15 @@ def test_the_documented_runs_are_valid(path: Path) -> None:
 def test_a_file_that_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"run\.yaml"):
         load_run(write(tmp_path, text), {"run.steps": 1})
+
+
+def described() -> Iterator[tuple[str, str]]:
+    groups = (DataSettings, OptimiserSettings, LossSettings, SizeSettings, RunSettings)
+    for group in (*groups, AugmentSettings):
+        for name, field in group.model_fields.items():
+            yield f"{group.__name__}.{name}", field.description or ""
+
+
+@pytest.mark.parametrize(("name", "text"), list(described()))
+def test_a_description_is_a_sentence_that_stands_alone(name: str, text: str) -> None:
+    assert re.fullmatch(r"[A-Z].{15,}\.", text), name

@@ -22,20 +22,36 @@ class _Group(BaseModel):
 class DataSettings(_Group):
     """Whom to learn from. Pictures whose id is divisible by 20 are always kept for calibration."""
 
-    people: Path = Field(description="Folder of COCO-keypoints people to train on.")
-    evaluate_on: Path | None = Field(None, description="Folder of people to measure on.")
-    cache: Path = Field(description="Folder for the cut crops, 279 kB a person; made if missing.")
-    sources: tuple[str, ...] = Field((), description="Annotation files by stem; none: all.")
+    people: Path = Field(description="Folder of people to train on, in COCO's keypoints form.")
+    evaluate_on: Path | None = Field(
+        None, description="Folder of people to measure on, in COCO's keypoints form."
+    )
+    cache: Path = Field(
+        description="Folder for the cut crops, 279 kB a person; it is made if it is missing."
+    )
+    sources: tuple[str, ...] = Field(
+        (), description="Stems of the annotation files to use; all files by default."
+    )
     label_weight: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {"human": 1.0, "mixed": 1.0, "pseudo": 0.7}, description="Trust in each kind of label."
+        {"human": 1.0, "mixed": 1.0, "pseudo": 0.7},
+        description="Weight of a person's losses by the kind of label.",
     )
-    min_keypoint_weight: float = Field(0.0, ge=0, le=1, description="Points below do not count.")
+    min_keypoint_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Minimum weight of a keypoint; those with a lower one do not count.",
+    )
     repeat: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        {}, description="How often a source's people come an epoch."
+        {}, description="How often a source's people appear in an epoch; 1 by default."
     )
-    resident: bool = Field(True, description="Keep all crops in the device's memory.")
-    limit: int | None = Field(None, ge=1, description="Only so many people, for trials.")
-    evaluate_limit: int | None = Field(None, ge=1, description="Measure on so many people only.")
+    resident: bool = Field(True, description="Keep all crops in the memory of an accelerator.")
+    limit: int | None = Field(
+        None, ge=1, description="Maximum number of people to train on, for trials."
+    )
+    evaluate_limit: int | None = Field(
+        None, ge=1, description="Maximum number of people to measure on."
+    )
 
 
 class OptimiserSettings(_Group):
@@ -52,107 +68,168 @@ class OptimiserSettings(_Group):
     trunk_frozen: float = Field(
         0.0, ge=0, lt=1, description="Share of the run in which the trunk does not learn yet."
     )
-    warmup_steps: int = Field(100, ge=0, description="Steps of linear rise to the highest rate.")
-    schedule: Literal["steps", "flat_cosine"] = Field(
-        "flat_cosine", description="`steps`: a tenth at 2/3 and at 13/15 of the run, as published."
+    warmup_steps: int = Field(
+        100, ge=0, description="Number of steps in which the learning rate rises to its peak."
     )
-    flat: float = Field(0.2, ge=0, le=1, description="Share of the run before the cosine falls.")
-    final: float = Field(0.02, ge=0, le=1, description="Where the cosine ends, of the highest.")
-    beta2: float = Field(0.99, gt=0, lt=1, description="Adam's memory of squared gradients.")
+    schedule: Literal["steps", "flat_cosine"] = Field(
+        "flat_cosine",
+        description="How the learning rate falls: `steps` divides it by 10 at 2/3 and at 13/15 "
+        "of the run, "
+        "as published.",
+    )
+    flat: float = Field(
+        0.2, ge=0, le=1, description="Share of the run before the learning rate begins to fall."
+    )
+    final: float = Field(
+        0.02, ge=0, le=1, description="Learning rate at the end, as a share of its peak."
+    )
+    beta2: float = Field(
+        0.99, gt=0, lt=1, description="Decay of Adam's average of squared gradients."
+    )
     epsilon: float = Field(
-        1e-10, gt=0, description="Far below the gradients, which are means over 3072 cells."
+        1e-10,
+        gt=0,
+        description="Adam's epsilon; it has to be far below the gradients, which are means over "
+        "3072 cells.",
     )
     weight_decay: float = Field(
-        0.05, ge=0, description="Weight decay of matrices; vectors have none."
+        0.05, ge=0, description="Weight decay of matrices; vectors are not decayed."
     )
-    clip_norm: float = Field(0.1, gt=0, description="Largest norm of the gradient.")
-    ema: float = Field(0.998, ge=0, lt=1, description="Memory of the averaged weights a step.")
+    clip_norm: float = Field(
+        0.1, gt=0, description="Maximum norm of the gradient, to which larger ones are clipped."
+    )
+    ema: float = Field(0.998, ge=0, lt=1, description="Decay of the averaged weights in each step.")
 
 
 class LossSettings(_Group):
     """The weight of each term; one that is 0 is not computed."""
 
-    reg: float = Field(1.0, ge=0, description="Smooth L1 distance of the coordinates.")
+    reg: float = Field(
+        1.0, ge=0, description="Weight of the smooth L1 distance between coordinates."
+    )
     reg_beta: float = Field(
-        0.02, gt=0, description="Error, in sides of the crop, up to which it counts by its square."
+        0.02,
+        gt=0,
+        description="Error, as a share of the crop's side, below which the distance is quadratic.",
     )
     reg2hm: float = Field(
-        0.3, ge=0, description="The heatmap that point and sigma stand for, against the true one."
+        0.3, ge=0, description="Weight of the distance between the simulated and the true heatmap."
     )
     score: float = Field(
-        0.02, ge=0, description="The score, against the true heatmap where the student points."
+        0.02,
+        ge=0,
+        description="Weight of the distance between the score and the true heatmap's value where "
+        "the student "
+        "points.",
     )
     heatmaps_of: Literal["labels", "teacher"] = Field(
         "labels",
-        description="Whose heatmaps these two are compared with; `teacher` is the published loss.",
+        description="Whose heatmaps are the true ones; `teacher` gives the published losses.",
     )
     heatmap_dist: float = Field(
-        0.3, ge=0, description="The student's heatmap against a teacher's, beside the labels'."
+        0.3,
+        ge=0,
+        description="Weight of the distance between the simulated heatmap and a teacher's.",
     )
     vis_dist: float = Field(
-        5e-4, ge=0, description="Distance of the visual tokens from a teacher's."
+        5e-4, ge=0, description="Weight of the distance between the visual tokens and a teacher's."
     )
     kpt_dist: float = Field(
-        5e-4, ge=0, description="Distance of the keypoint tokens from a teacher's."
+        5e-4,
+        ge=0,
+        description="Weight of the distance between the keypoint tokens and a teacher's.",
     )
     heatmap_weighting: Literal["per_sample", "published"] = Field(
-        "per_sample", description="`published` leaks a teacher's weights over the batch."
+        "per_sample",
+        description="How keypoints are weighted; `published` leaks a teacher's weights over the "
+        "batch.",
     )
     score_keypoints: Literal["all", "published"] = Field(
-        "all", description="`published` skips unlabelled keypoints, with a teacher's heatmaps."
+        "all",
+        description="Which keypoints' scores count; `published` skips unlabelled ones if the "
+        "heatmaps are a "
+        "teacher's.",
     )
     point: Literal["map", "token"] = Field(
         "map",
-        description="`token` reads a trunk student's point from its token alone, by a sigmoid: the "
-        "baseline of the ablation, whose weights nothing serves.",
+        description="Where a trunk student's point comes from; `token` reads it from its token "
+        "alone, by a "
+        "sigmoid: the baseline of the ablation, whose weights nothing serves.",
     )
     map: float = Field(
-        0.01, ge=0, description="Cross-entropy of a trunk student's map of places with the target."
+        0.01,
+        ge=0,
+        description="Weight of the cross-entropy between a trunk student's map of places and the "
+        "target.",
     )
     dense: float = Field(
         0.01,
         ge=0,
-        description="Cross-entropy of a map that is read from the trunk alone, in training only.",
+        description="Weight of the cross-entropy of a map that training alone reads from the "
+        "trunk.",
     )
     attention: float = Field(
         0.005,
         ge=0,
-        description="Cross-entropy of a trunk student's keypoint attention with the target.",
+        description="Weight of the cross-entropy between a trunk student's keypoint attention "
+        "and the target.",
     )
     cross_entropy: float = Field(
-        0.0, ge=0, description="Spatial cross-entropy of a teacher's heatmaps: ends the plateau."
+        0.0,
+        ge=0,
+        description="Weight of the spatial cross-entropy of a teacher's heatmaps, which ends a "
+        "plateau at the "
+        "start.",
     )
     cross_entropy_until: float = Field(
-        1.0, gt=0, le=1, description="Share of the run over which it fades out; 1: it stays."
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the run over which loss.cross_entropy fades out; with 1 it stays.",
     )
 
 
 class SizeSettings(_Group):
     """A smaller input for the first part of the run: the cheapest speed-up there is."""
 
-    until: float = Field(ge=0, le=1, description="Share of the run that it lasts.")
-    height: int = Field(128, gt=0, multiple_of=64, description="Pixels; the width is 3/4 of it.")
+    until: float = Field(ge=0, le=1, description="Share of the run that uses the smaller input.")
+    height: int = Field(
+        128,
+        gt=0,
+        multiple_of=64,
+        description="Height of the smaller input, in pixels; the width is 3/4 of the height.",
+    )
 
 
 class RunSettings(_Group):
     """How long, how large, on what."""
 
-    steps: int | None = Field(None, ge=1, description="Optimiser steps.")
-    crops: int | None = Field(None, ge=1, description="Crops seen, by all processes together.")
-    epochs: float | None = Field(None, gt=0, description="Passes over the people.")
-    budget_seconds: float | None = Field(None, gt=0, description="Wall time, evaluation included.")
-    batch_size: int = Field(48, ge=1, description="People a step and process.")
-    small_first: SizeSettings | None = Field(None, description="Progressive size.")
+    steps: int | None = Field(None, ge=1, description="Length of the run in optimiser steps.")
+    crops: int | None = Field(
+        None, ge=1, description="Length of the run in crops, of all processes together."
+    )
+    epochs: float | None = Field(
+        None, gt=0, description="Length of the run in passes over the people."
+    )
+    budget_seconds: float | None = Field(
+        None, gt=0, description="Length of the run in seconds of wall time, evaluation included."
+    )
+    batch_size: int = Field(48, ge=1, description="Number of people in a step of one process.")
+    small_first: SizeSettings | None = Field(
+        None, description="A smaller input for the first part of the run."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Autocast precision; on a CPU, auto tries both and takes the quicker one.",
+        description="Autocast precision; on a CPU, auto tries both and takes the faster one.",
     )
     compile: bool = Field(False, description="Compile the network with torch.compile.")
-    device: Literal["auto", "cuda", "mps", "cpu"] = Field("auto", description="Device to train on.")
-    seed: int = Field(0, ge=0, description="Random seed.")
-    log_every_steps: int = Field(20, ge=1, description="Steps between log lines.")
-    checkpoint_every_seconds: float = Field(120, gt=0, description="What a crash may cost.")
-    evaluate_every_seconds: float = Field(300, gt=0, description="Between early figures.")
+    device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto", description="Device to train on; auto takes cuda, else mps, else cpu."
+    )
+    seed: int = Field(0, ge=0, description="Random seed of weights, order and augmentation.")
+    log_every_steps: int = Field(20, ge=1, description="Number of steps between log lines.")
+    checkpoint_every_seconds: float = Field(120, gt=0, description="Time between checkpoints.")
+    evaluate_every_seconds: float = Field(300, gt=0, description="Time between early figures.")
 
     @model_validator(mode="after")
     def _one_length(self) -> "RunSettings":
@@ -165,20 +242,31 @@ class RunSettings(_Group):
 class TrainSettings(_Group):
     """A run: a network learns from labels, a student from a frozen teacher too where it has one."""
 
-    network: str = Field(description="A network's name, such as distilpose-n or tokenpose-n.")
+    network: str = Field(description="Name of the network, such as distilpose-n or tokenpose-n.")
     teacher: Path | None = Field(None, description="Weights file of a student's frozen teacher.")
     start_from: Path | Literal["packaged", "nothing"] | None = Field(
         None,
-        description="A weights file or a checkpoint to start from, as far as it fits, or the "
-        "package's own weights; none: a student's teacher, if any.",
+        description="What to start from, as far as it fits: a weights file, a checkpoint, "
+        "`packaged` or "
+        "`nothing`; a student's teacher by default, if it has one.",
     )
     data: DataSettings
     run: RunSettings
     optimiser: OptimiserSettings = OptimiserSettings()
     loss: LossSettings = LossSettings()
     augment: AugmentSettings = AugmentSettings()
-    augment_strength: float = Field(0.4, ge=0, le=1, description="1 is for the longest runs.")
-    calm: float = Field(0.12, ge=0, le=1, description="Last share of the run at half strength.")
+    augment_strength: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Strength of the augmentation, 0 to 1; 1 is for the longest runs.",
+    )
+    calm: float = Field(
+        0.12,
+        ge=0,
+        le=1,
+        description="Share of the run, at its end, that is augmented at half strength.",
+    )
 
     @property
     def trains_scores(self) -> bool:

@@ -56,32 +56,50 @@ class AugmentSettings(BaseModel):
         description="Probability that a person of more than 8 keypoints is cut to one half.",
     )
     scale: float = Field(
-        0.35, ge=0, le=0.9, description="Deviation, and limit, of the region's size from 1."
+        0.35,
+        ge=0,
+        le=0.9,
+        description="Standard deviation of the region's size, relative to 1; the limit is the "
+        "same.",
     )
     rotation_degrees: float = Field(
-        45, ge=0, le=90, description="Deviation of the region's rotation; its limit is twice this."
+        45,
+        ge=0,
+        le=90,
+        description="Standard deviation of the region's rotation; the limit is twice this.",
     )
     rotation_probability: float = Field(0.6, ge=0, le=1, description="Probability of a rotation.")
     shift: float = Field(
-        0.2, ge=0, le=0.5, description="Largest shift of the region, in sides of the box."
+        0.2, ge=0, le=0.5, description="Maximum shift of the region, as a share of the box's sides."
     )
     shift_probability: float = Field(0.3, ge=0, le=1, description="Probability of a shift.")
     box_jitter: float = Field(
         0,
         ge=0,
         le=0.2,
-        description="Deviation of each edge of the box, in its sides, as a detector errs, at every "
-        "strength.",
+        description="Standard deviation of each edge of the box, as a share of its sides, at "
+        "every strength.",
     )
-    brightness: float = Field(0, ge=0, le=0.9, description="Largest change of brightness from 1.")
-    contrast: float = Field(0, ge=0, le=0.9, description="Largest change of contrast from 1.")
-    saturation: float = Field(0, ge=0, le=1, description="Largest change of saturation from 1.")
+    brightness: float = Field(
+        0, ge=0, le=0.9, description="Maximum change of brightness, relative to 1."
+    )
+    contrast: float = Field(
+        0, ge=0, le=0.9, description="Maximum change of contrast, relative to 1."
+    )
+    saturation: float = Field(
+        0, ge=0, le=1, description="Maximum change of saturation, relative to 1."
+    )
     blur: float = Field(
         0, ge=0, le=1, description="Probability that a crop shows no more detail than 64x48 pixels."
     )
-    cut_outs: int = Field(0, ge=0, le=8, description="Rectangles painted over in every crop.")
+    cut_outs: int = Field(
+        0, ge=0, le=8, description="Number of rectangles that are painted over in every crop."
+    )
     cut_out_size: float = Field(
-        0.3, ge=0, le=1, description="Largest side of such a rectangle, in sides of the crop."
+        0.3,
+        ge=0,
+        le=1,
+        description="Maximum side of a painted rectangle, as a share of the crop's sides.",
     )
 
     def scaled(self, strength: float) -> Self:
