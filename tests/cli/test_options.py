@@ -5,25 +5,25 @@ from pathlib import Path
 import click
 import pytest
 
-from distilpose.cli.options import SHARE, refuse_sigma_without, told_errors
+from distilpose.cli.options import SHARE, refuse_sigma_without, reported_errors
 from distilpose.model.errors import WeightsError
 
 
 def test_an_error_made_on_purpose_is_one_line() -> None:
-    with pytest.raises(click.ClickException, match=r"x\.pt: no such file"), told_errors():
+    with pytest.raises(click.ClickException, match=r"x\.pt: no such file"), reported_errors():
         raise WeightsError("x.pt: no such file")
 
 
 def test_a_missing_extra_is_named_with_what_installs_it() -> None:
     missing = ModuleNotFoundError("No module named 'tensorboard'", name="tensorboard")
     install = r"pip install 'distilpose\[train\]'"
-    with pytest.raises(click.ClickException, match=install), told_errors():
+    with pytest.raises(click.ClickException, match=install), reported_errors():
         raise missing
 
 
 def test_a_bug_is_not_dressed_up() -> None:
     missing = ModuleNotFoundError("No module named 'ours'", name="ours")
-    with pytest.raises(ModuleNotFoundError), told_errors():
+    with pytest.raises(ModuleNotFoundError), reported_errors():
         raise missing
 
 
@@ -46,12 +46,12 @@ def test_a_share_is_a_number_from_0_to_1(text: str) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(click.ClickException, match=r"nope/x: No such file"), told_errors():
+    with pytest.raises(click.ClickException, match=r"nope/x: No such file"), reported_errors():
         (tmp_path / "nope" / "x").write_text("")
-    with pytest.raises(click.ClickException, match=r"^No space left$"), told_errors():
+    with pytest.raises(click.ClickException, match=r"^No space left$"), reported_errors():
         raise OSError(28, "No space left")
 
 
 def test_a_reader_that_has_gone_is_left_to_click() -> None:
-    with pytest.raises(BrokenPipeError), told_errors():
+    with pytest.raises(BrokenPipeError), reported_errors():
         raise BrokenPipeError

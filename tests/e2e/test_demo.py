@@ -62,8 +62,8 @@ def test_people_are_drawn_and_listed_where_the_api_finds_them(
         np.testing.assert_allclose(xy_px, expected, atol=0.15)
 
     page.get_by_label("Boxes and scores").uncheck()
-    slide(page, "Least keypoint score", 0)
-    slide(page, "Least box score", 0.6)  # hides the fourth, whose keypoints lie on one another
+    slide(page, "Minimum keypoint score", 0)
+    slide(page, "Minimum box score", 0.6)  # hides the fourth, whose keypoints lie on one another
     pixels = canvas_pixels(page)
     height, width, _ = pixels.shape
     assert width / height == pytest.approx(BUS_SIZE_WH[0] / BUS_SIZE_WH[1], rel=0.01)
@@ -90,7 +90,7 @@ def test_it_starts_with_the_services_threshold_and_without_ellipses(pages: Pages
     urls = asked(page)
     choose(page, BUS)
     expect_status(page, "4 people found.")
-    slider = page.get_by_role("slider", name="Least keypoint score")
+    slider = page.get_by_role("slider", name="Minimum keypoint score")
     expect(slider).to_have_value("0.3")
     assert "min_keypoint_score=0.3" in urls[0]
     assert "min_keypoint_score=0.3" in (page.locator("#curl").text_content() or "")
@@ -104,14 +104,14 @@ def test_it_starts_with_the_services_threshold_and_without_ellipses(pages: Pages
 
 def test_a_threshold_finer_than_a_hand_is_shown_and_asked_with_as_it_is(pages: Pages) -> None:
     page = pages.open()
-    slider = page.get_by_role("slider", name="Least box score")
+    slider = page.get_by_role("slider", name="Minimum box score")
     slider.evaluate("(input) => { input.value = '0.305'; }")  # as a server's page would have it
     urls = asked(page)
     choose(page, BUS)
     expect(page.locator("output[for=min-box-score]")).to_have_text("0.305")
     expect_status(page, "4 people found.")
     assert "min_box_score=0.305" in urls[0]
-    slide(page, "Least box score", 0.4567)
+    slide(page, "Minimum box score", 0.4567)
     expect(page.locator("output[for=min-box-score]")).to_have_text("0.46")
     expect(slider).to_have_value("0.46")
 
@@ -121,7 +121,7 @@ def test_it_asks_with_what_the_slider_says_and_draws_nothing_below(pages: Pages)
     urls = asked(page)
     page.get_by_label("Boxes and scores").uncheck()
     page.get_by_label("Skeletons").uncheck()
-    slide(page, "Least keypoint score", 1)
+    slide(page, "Minimum keypoint score", 1)
     choose(page, BUS)
     expect_status(page, "4 people found.")
     assert "min_keypoint_score=1" in urls[0]
@@ -129,7 +129,7 @@ def test_it_asks_with_what_the_slider_says_and_draws_nothing_below(pages: Pages)
     page.get_by_label("Skeletons").check()
     page.get_by_label("Sigma ellipses").check()
     np.testing.assert_array_equal(canvas_pixels(page), bare)
-    slide(page, "Least keypoint score", 0)
+    slide(page, "Minimum keypoint score", 0)
     assert np.abs(canvas_pixels(page).astype(int) - bare).max() > 100
     assert len(urls) == 1  # the scores are there already
 
@@ -140,15 +140,15 @@ def test_the_sliders_ask_again_only_for_what_is_not_there(pages: Pages) -> None:
     choose(page, BUS)
     expect_status(page, "4 people found.")
     before = canvas_pixels(page)
-    slide(page, "Least box score", 0.6)
+    slide(page, "Minimum box score", 0.6)
     expect_status(page, "3 people found.")
-    slide(page, "Least keypoint score", 0.9)
+    slide(page, "Minimum keypoint score", 0.9)
     assert np.abs(canvas_pixels(page).astype(int) - before).max() > 100
     assert page.locator("tr.unsure").count() > 3
-    slide(page, "Least box score", 1)
+    slide(page, "Minimum box score", 1)
     expect_status(page, "Nobody with this box score.")
     assert len(urls) == 1
-    slide(page, "Least box score", 0.01)
+    slide(page, "Minimum box score", 0.01)
     expect(page.locator("#status")).not_to_have_text("Nobody with this box score.")
     expect(page.locator("#busy")).to_be_hidden()
     assert [re.findall(r"min_box_score=([\d.]+)", url) for url in urls] == [["0.25"], ["0.01"]]
@@ -189,7 +189,7 @@ def test_the_curl_line_gives_what_the_page_shows(pages: Pages, tmp_path: Path) -
     photo_.write_bytes(photo("bus.jpg"))
     choose(page, photo_)
     expect_status(page, "4 people found.")
-    slide(page, "Least box score", 0.6)
+    slide(page, "Minimum box score", 0.6)
     page.get_by_role("button", name="Copy").click()
     expect(page.locator("#copied")).to_have_text("Copied")
     line = page.evaluate("navigator.clipboard.readText()")

@@ -133,7 +133,7 @@ def test_a_keyboard_is_enough(pages: Pages) -> None:
         if name.startswith("Person 1"):
             page.keyboard.press("Enter")
             expect(page.get_by_role("rowheader", name="left wrist").first).to_be_visible()
-        if name.startswith("Least box score"):
+        if name.startswith("Minimum box score"):
             for _ in range(36):
                 page.keyboard.press("ArrowRight")
             expect_status(page, "3 people found.")

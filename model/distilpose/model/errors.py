@@ -12,7 +12,7 @@ The messages are written for whoever chose the file or the option:
     │   ├── TooManyPixels  more pixels than the limit
     │   └── BadRawFrame    the numbers of a raw frame do not add up
     ├── ArrayError         an array of the wrong shape or type where data comes in from outside
-    ├── NotFinite          a network answered with numbers that are none
+    ├── NotFinite          a network answered with NaN or infinity
     ├── OutOfDeviceMemory  a batch does not fit the device's memory
     └── DeviceFault        the device does not compute any more
 """

@@ -623,7 +623,7 @@ class StreamOptions(_message.Message):
     track: _builtins.bool
     """Say who is who from frame to frame, as `track_id`."""
     detect_every: _builtins.int
-    """Run the detector on one frame in so many; between, boxes follow the last keypoints, and a lost
+    """Run the detector on every Nth frame; in between, boxes follow the last keypoints, and a lost
     person brings the detector back at once. 0 and 1: on every frame. Not with `boxes` or
     `whole_image`.
     """

@@ -12,13 +12,13 @@ from distilpose.cli.figures import (
     CALIBRATED_LIMITATION,
     RAW_CASE,
     evaluate_sources,
+    figure_text,
     keypoints_by_group,
     reliability_figures,
     reliability_json,
     reliability_table,
-    told,
 )
-from distilpose.cli.options import device_options, picture_progress, told_errors
+from distilpose.cli.options import device_options, picture_progress, reported_errors
 from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def command(
             "--report needs --eval: a calibration proves nothing on its own data"
         )
     refuse_replacing({"--out": out}, [weights, people, eval_folder])
-    with told_errors():
+    with reported_errors():
         from distilpose.model.container import usable_cpus
         from distilpose.model.load import load_models
         from distilpose.model.runtime.devices import use_threads
@@ -142,7 +142,7 @@ def _print(before: _Measured, after: _Measured) -> None:
     console.print(reliability_table(after.keypoints, before=before.keypoints))
     for raw, fitted in zip(before.reports, after.reports, strict=True):
         aps = (raw.published.ap, raw.served.ap, fitted.served.ap)
-        published, served, calibrated = map(told, aps)
+        published, served, calibrated = map(figure_text, aps)
         console.print(
             f"AP of {', '.join(raw.sources)}: {published} by the published ranking, as served "
             f"{served} before and {calibrated} after",

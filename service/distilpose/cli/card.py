@@ -14,11 +14,11 @@ from distilpose.cli.figures import (
     COCO_NAMES,
     RAW_CASE,
     evaluate_sources,
+    figure_text,
     keypoints_by_group,
     reliability_figures,
-    told,
 )
-from distilpose.cli.options import device_options, told_errors
+from distilpose.cli.options import device_options, reported_errors
 from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def command(
     if trouble := trouble_of_file(page):
         raise click.UsageError(f"--out {out}: {trouble}")
     refuse_replacing({"--out": out, "page": page}, [weights, text, folder, detector])
-    with told_errors():
+    with reported_errors():
         from distilpose.model.card import card_markdown, read_text
         from distilpose.model.container import usable_cpus
         from distilpose.model.load import load_models
@@ -162,7 +162,9 @@ class _Measuring:
         reports = evaluate_sources(
             self.models.predictor, self.folder, limit=self.limit, **protocol._asdict()
         )
-        aps = ", ".join(f"{told(each.published.ap)} of {each.sources[0]}" for each in reports)
+        aps = ", ".join(
+            f"{figure_text(each.published.ap)} of {each.sources[0]}" for each in reports
+        )
         click.echo(f"{protocol.case}: AP {aps}", err=True)
         return reports
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from distilpose.cli.options import config_option, told_errors
+from distilpose.cli.options import config_option, reported_errors
 
 
 @click.command()
@@ -15,6 +15,6 @@ def command(config: Path | None) -> None:
 
     from distilpose.service.settings import load_settings
 
-    with told_errors():
+    with reported_errors():
         settings = load_settings(config)
     click.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), nl=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import SHARE, device_options, picture_progress, told_errors
+from distilpose.cli.options import SHARE, device_options, picture_progress, reported_errors
 from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check(
     from distilpose.model.data.people import PeopleFolder
     from distilpose.model.drawing.encode import encode
 
-    with told_errors():
+    with reported_errors():
         people = PeopleFolder(folder)
         other = PeopleFolder(against) if against else None
         with picture_progress() as on_progress:
@@ -84,7 +84,7 @@ def cache(folder: Path, out: Path, source: tuple[str, ...], workers: int | None)
     from distilpose.model.data.people import PeopleFolder
     from distilpose.model.train.feed.cache import build_cache
 
-    with told_errors():
+    with reported_errors():
         people = PeopleFolder(folder, sources=source or None)
         with picture_progress() as on_progress:
             built = build_cache(
@@ -147,7 +147,7 @@ def label(
     from distilpose.model.train.label import file
     from distilpose.model.train.label.photos import label_photos, photo_paths
 
-    with told_errors():
+    with reported_errors():
         paths = photo_paths(folder, recursive=recursive)[:limit]
         models = _labelling_models(teacher_path, detector, **device)
         with picture_progress() as on_progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from distilpose.cli.options import config_option, told_errors
+from distilpose.cli.options import config_option, reported_errors
 
 
 @click.command()
@@ -31,7 +31,7 @@ def _findings(config: Path | None) -> Iterator[tuple[str, str, bool]]:
     from distilpose.model.formats import ACCEPTED
     from distilpose.service.settings import load_settings
 
-    with told_errors():
+    with reported_errors():
         settings = load_settings(config)
     quota = cpu_quota()
     text = f"{usable_cpus()} usable, cgroup quota {'none' if quota is None else f'{quota:g}'}"

@@ -10,13 +10,13 @@ import click
 
 from distilpose.cli.figures import (
     COCO_NAMES,
+    figure_text,
     keypoints_by_group,
     reliability_json,
     reliability_protocol,
     reliability_table,
-    told,
 )
-from distilpose.cli.options import SHARE, model_options, picture_progress, told_errors
+from distilpose.cli.options import SHARE, model_options, picture_progress, reported_errors
 from distilpose.cli.outputs import OUT_FOLDER, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def command(
     """
     if min_box_score is not None and boxes != "detector":
         raise click.UsageError("--min-box-score needs --boxes detector: other boxes have no score")
-    with told_errors():
+    with reported_errors():
         _prepare_outputs(folder, json_path, pictures)
         from distilpose.model.container import usable_cpus
         from distilpose.model.data.people import PeopleFolder
@@ -192,7 +192,7 @@ def _print(measured: _Measured) -> None:
     console = Console()
     report, cost, speed = measured.report, measured.cost, measured.speed
     console.print(_accuracy_table(measured))
-    console.print(f"mean OKS {report.mean_oks:.3f}, PCK@{PCK_FRACTION} {told(report.pck)}")
+    console.print(f"mean OKS {report.mean_oks:.3f}, PCK@{PCK_FRACTION} {figure_text(report.pck)}")
     if recall := report.box_recall:
         console.print(f"box recall {_in_words(recall)}", soft_wrap=True)
     console.print(
@@ -210,7 +210,7 @@ def _print(measured: _Measured) -> None:
 def _in_words(recall: "Mapping[str, BoxRecall]") -> str:
     """The share of each size of people, and how many they are."""
     everyone, *sizes = (
-        f"{told(each.share)} of {each.people}{'' if size == 'all' else f' {size}'}"
+        f"{figure_text(each.share)} of {each.people}{'' if size == 'all' else f' {size}'}"
         for size, each in recall.items()
     )
     return f"{everyone} ({', '.join(sizes)})"
@@ -226,5 +226,5 @@ def _accuracy_table(measured: _Measured) -> "Table":
         table.add_column(name, justify="right")
     for ranking in ("published", "served"):
         figures = asdict(getattr(measured.report, ranking)).values()
-        table.add_row(ranking, *map(told, figures))
+        table.add_row(ranking, *map(figure_text, figures))
     return table

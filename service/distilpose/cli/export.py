@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import reported_errors
 from distilpose.cli.outputs import OUT_FILE
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def command(out: Path, file_format: "Format", weights: Path | None) -> None:
     OUT takes crops as they are cut, uint8 RGB (B, 256, 192, 3), and gives xy_crop (0..1 over the
     crop), raw_score and sigma_cell (pixels / 4 of the crop), uncalibrated.
     """
-    with told_errors():
+    with reported_errors():
         from distilpose.model.load import packaged_student
         from distilpose.model.runtime.export import export
         from distilpose.model.weights import load

@@ -100,7 +100,7 @@ def reliability_table(
     columns = [reliability_json(each) for each in (before, served) if each is not None]
     for group in served:
         rows = [measured[group] for measured in columns]
-        changes = (">".join(told(row[name]) for row in rows) for name in RELIABILITY_NAMES)
+        changes = (">".join(figure_text(row[name]) for row in rows) for name in RELIABILITY_NAMES)
         table.add_row(group, str(rows[-1]["keypoints"]), *changes)
     return table
 
@@ -138,6 +138,6 @@ def reliability_figures(
     )
 
 
-def told(figure: float | None) -> str:
+def figure_text(figure: float | None) -> str:
     """A figure with three decimals, a dash for one that is not defined."""
     return "-" if figure is None else f"{figure:.3f}"

@@ -44,7 +44,7 @@ config_option = click.option(
 
 
 @contextmanager
-def told_errors() -> Iterator[None]:
+def reported_errors() -> Iterator[None]:
     """What goes wrong on purpose becomes one line on standard error and exit code 1."""
     from distilpose.model.errors import ModelError
     from distilpose.service.errors import ServiceError
@@ -92,7 +92,7 @@ def seconds(text: str) -> float:
 
 @contextmanager
 def picture_progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, to be told what is done and what there is."""
+    """A bar on standard error, which gets what is done and what there is."""
     from rich.console import Console
     from rich.progress import Progress
 

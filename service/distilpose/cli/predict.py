@@ -12,8 +12,8 @@ from distilpose.cli.options import (
     SHARE,
     model_options,
     refuse_sigma_without,
+    reported_errors,
     sigma_option,
-    told_errors,
 )
 from distilpose.cli.outputs import OUT_FOLDER, identity
 
@@ -83,7 +83,7 @@ def command(
         "flip_test": flip_test,
         "draw_sigma": sigma,
     }
-    with told_errors():
+    with reported_errors():
         settings = load_settings()
         options = checked_options(given).resolve(settings, images=1)
         use_threads(usable_cpus())

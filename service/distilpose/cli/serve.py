@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from distilpose.cli.options import config_option, told_errors
+from distilpose.cli.options import config_option, reported_errors
 
 
 @click.command()
 @config_option
 def command(config: Path | None) -> None:
     """Start the service; SIGTERM drains and ends it."""
-    with told_errors():
+    with reported_errors():
         from distilpose.service import server
         from distilpose.service.settings import load_settings
         from distilpose.service.telemetry import logs

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from distilpose.cli.options import SHARE, refuse_sigma_without, sigma_option, told_errors
+from distilpose.cli.options import SHARE, refuse_sigma_without, reported_errors, sigma_option
 from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _path_of(file: IO[str] | None) -> Path | None:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Run the detector on one frame in so many.",
+    help="Run the detector on every Nth frame.",
 )
 @click.option("--smooth", is_flag=True, help="Smooth each person's keypoints over time.")
 @click.option("--min-box-score", type=SHARE, help="Default: the server's.")
@@ -134,7 +134,7 @@ def _explained() -> Iterator[None]:
     from distilpose.client.errors import PoseError
 
     try:
-        with told_errors():
+        with reported_errors():
             yield
     except PoseError as err:
         raise click.ClickException(str(err)) from err
@@ -176,7 +176,7 @@ def _to_frame(shot: "Shot", *, jpeg: bool) -> "Frame":
 
 @contextmanager
 def _progress(total: int | None) -> Iterator[Any]:
-    """A bar on standard error, to be told how many frames more are done."""
+    """A bar on standard error, which gets how many more frames are done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

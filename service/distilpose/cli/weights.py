@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import reported_errors
 from distilpose.cli.outputs import OUT_FILE, refuse_replacing
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def command() -> None:
 @click.argument("file", type=_FILE, required=False)
 def show(file: Path | None) -> None:
     """Print the card of FILE (default: the packaged student) as Markdown."""
-    with told_errors():
+    with reported_errors():
         from distilpose.model.card import card_markdown
         from distilpose.model.load import packaged_student
         from distilpose.model.weights import read_card
@@ -52,7 +52,7 @@ def import_(
     of YOLO26n-pose (.pt), or its tensors (.safetensors).
     """
     refuse_replacing({"OUT": out}, [checkpoint])
-    with told_errors():
+    with reported_errors():
         from distilpose.model.configs import TRUNK
         from distilpose.model.imports import import_published, import_trunk
         from distilpose.model.weights import save, write_halved

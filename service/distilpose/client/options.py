@@ -35,7 +35,7 @@ class StreamOptions(PoseOptions, total=False):
     track: bool
     """Say who is who from frame to frame, as `track_id`."""
     detect_every: int
-    """Run the detector on one frame in so many; between, boxes follow the keypoints."""
+    """Run the detector on every Nth frame; in between, boxes follow the keypoints."""
     smooth: bool
     """Smooth each person's keypoints over time."""
 

@@ -37,7 +37,7 @@ class Outbox(ABC):
 
     @abstractmethod
     async def answered(self, frame_id: int, dropped: Iterable[int]) -> list[int]:
-        """Note an answer and what the server dropped; all frames that will get none, told once."""
+        """Note an answer and what the server dropped; all frames that will get none, each once."""
 
     @abstractmethod
     def reconnected(self) -> None:
@@ -135,10 +135,10 @@ class LatestOutbox(Outbox):
 
     async def answered(self, frame_id: int, dropped: Iterable[int]) -> list[int]:
         """What was dropped here and there since the answer before."""
-        told = sorted([*self._dropped, *dropped])
+        lost = sorted([*self._dropped, *dropped])
         self._dropped = []
-        self._sent = [sent for sent in self._sent if sent > frame_id and sent not in told]
-        return told
+        self._sent = [sent for sent in self._sent if sent > frame_id and sent not in lost]
+        return lost
 
     def reconnected(self) -> None:
         """Give up what was sent and not answered."""

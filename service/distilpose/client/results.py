@@ -71,7 +71,7 @@ class FrameAnswer(ImageAnswer):
     """Which frame: they are counted from 0 as they are read."""
     timestamp_ms: float
     dropped_frame_ids: tuple[int, ...] = ()
-    """Frames that will get no answer, told since the answer before; in `latest` streams only."""
+    """Frames dropped since the previous answer; in `latest` streams only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class Backoff:
         return (error.retry_after_seconds or 0) + longest * (0.5 + self.random() / 2)
 
     async def call(self, ask: Callable[[float], Awaitable[T]], *, timeout_seconds: float) -> T:
-        """What `ask` returns; it is told the seconds that are left.
+        """What `ask` returns; it gets the seconds that are left.
 
         Raises:
             DeadlineExceeded: there was no answer in time.

@@ -12,7 +12,7 @@ from distilpose.model.poses.pose import Pose
 from distilpose.service.errors import InvalidOptions, ServiceError
 
 MOST_TRACK_ID: Final = 2**63
-"""A stream may begin to number at; beyond it are numbers enough to go on."""
+"""Largest first track id that a client may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class StreamOptions:
     mode: Literal["ordered", "latest"] = "ordered"
     track: bool = False
     detect_every: int = 1
-    """The detector looks at one frame in so many."""
+    """The detector looks at every Nth frame."""
     smooth: bool = False
     last_frame_id: int | None = None
     """Of the stream that this one goes on from: frames come after it."""

@@ -114,7 +114,7 @@ def check(
     """What is wrong with a folder, and which of its pictures are in `against` too.
 
     Every picture's bytes are read. With `decode` they are also decoded, which finds broken ones and
-    tells by its look a picture that was scaled or compressed anew. `on_progress` is told pictures
+    tells by its look a picture that was scaled or compressed anew. `on_progress` gets pictures
     done and pictures in all, of both folders.
     """
     folders = [people_folder] if against is None else [people_folder, against]

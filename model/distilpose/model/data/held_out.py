@@ -36,8 +36,8 @@ def observe(
     """Samples of the held-out people of a folder, each in `draws` boxes that err as a detector's.
 
     People are those whose labels are trusted, in the first `limit` of their pictures (all by
-    default). A keypoint's weight is the trust in its label, divided by `draws`. `on_progress` is
-    told pictures done and pictures in all after each one.
+    default). A keypoint's weight is the trust in its label, divided by `draws`. `on_progress`
+    gets pictures done and pictures in all after each one.
 
     Raises:
         DataError: nobody is held out, or a picture cannot be read.

@@ -141,7 +141,7 @@ def evaluate(
 ) -> Report:
     """The report on a folder's pictures, or its first `limit`.
 
-    Detector boxes count from `min_box_score`. `on_progress` is told pictures done and pictures in
+    Detector boxes count from `min_box_score`. `on_progress` gets pictures done and pictures in
     all after each one.
 
     Raises:

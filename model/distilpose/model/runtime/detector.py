@@ -18,7 +18,7 @@ from distilpose.model.arrays import FloatArray, ImageHWC, check_shape
 from distilpose.model.errors import ConfigError, NotFinite
 from distilpose.model.geometry import Reduction, boxes_from_reduced, clip_boxes
 from distilpose.model.letterbox import Letterbox, letterbox
-from distilpose.model.runtime.devices import told_faults
+from distilpose.model.runtime.devices import faults_as_errors
 from distilpose.model.runtime.yolo import DetectorNetwork, load_network
 
 MAX_BOXES: Final = 300
@@ -125,7 +125,7 @@ class PersonDetector:
         size = self.image_size_px
         check_shape(squares_BHWC, (None, size, size, 3), name="squares")
         check_shape(min_box_scores, (len(squares_BHWC),), name="min_box_scores")
-        with told_faults():
+        with faults_as_errors():
             rows = self._wanted(squares_BHWC, torch.from_numpy(min_box_scores))
         return [self._suppress(rows[rows[:, 0] == index, 1:]) for index in range(len(squares_BHWC))]
 

@@ -97,7 +97,7 @@ def use_threads(count: int) -> None:
 
 
 @contextmanager
-def told_faults() -> Iterator[None]:
+def faults_as_errors() -> Iterator[None]:
     """Torch's errors of a device as ours; what a computation itself does wrong passes through.
 
     Raises:

@@ -18,7 +18,7 @@ from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.errors import ConfigError
 from distilpose.model.networks import Student, StudentOut, Teacher
-from distilpose.model.runtime.devices import told_faults
+from distilpose.model.runtime.devices import faults_as_errors
 
 Network = TypeVar("Network", bound=Student | Teacher)
 
@@ -116,7 +116,7 @@ class PoseEngine:
         bucket = next(size for size in self.buckets if size >= count)
         padding = [(0, bucket - count), (0, 0), (0, 0), (0, 0)]
         padded = np.pad(crops_BHWC, padding) if bucket > count else crops_BHWC
-        with told_faults():
+        with faults_as_errors():
             return PoseArrays(*(column[:count] for column in self._answer(padded)))
 
     def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:

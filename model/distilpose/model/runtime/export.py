@@ -84,10 +84,10 @@ def _made_up_crops() -> CropsBHWC:
 
 
 def _information(weights: Weights) -> dict[str, str]:
-    told = {"card": weights.card.model_dump_json()}
+    metadata = {"card": weights.card.model_dump_json()}
     if weights.calibration:
-        told["calibration"] = weights.calibration.model_dump_json()
-    return told
+        metadata["calibration"] = weights.calibration.model_dump_json()
+    return metadata
 
 
 def _difference(got: PoseArrays, expected: PoseArrays) -> float:

@@ -1,6 +1,6 @@
 """What a network carries in training only, and what training reads of it on the way.
 
-A student on the trunk is told where its keypoint tokens should look: in attention, and in the map
+A student on the trunk learns where its keypoint tokens should look: in attention, and in the map
 of places from which its points start. A dense map, read from the trunk's finest features by a layer
 of its own, tells the trunk. That layer is thrown away after training.
 

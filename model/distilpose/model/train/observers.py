@@ -1,4 +1,4 @@
-"""Who is told how a run goes: the loop calls, and knows no progress bars and no files."""
+"""Observers of a run: the loop calls them, and knows no progress bars and no files."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,7 +8,7 @@ from distilpose.model.train.validate import EarlyFigures
 
 
 class Observer(Protocol):
-    """Is told how a run goes."""
+    """Follows a run."""
 
     def on_note(self, text: str) -> None:
         """Something about the run that is worth a line."""

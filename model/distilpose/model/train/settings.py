@@ -318,9 +318,9 @@ class TrainSettings(_Group):
             raise ValueError(f"loss: one of {', '.join(terms)} must be above 0")
         maps = [name for name in ("map", "dense", "attention") if getattr(loss, name)]
         if not isinstance(NETWORKS[self.network], TrunkConfig):
-            told = [*maps, *(["point"] if loss.point == "token" else [])]
-            if told:
-                raise ValueError(f"loss.{told[0]}: only a student on the trunk has it")
+            unused = [*maps, *(["point"] if loss.point == "token" else [])]
+            if unused:
+                raise ValueError(f"loss.{unused[0]}: only a student on the trunk has it")
         elif loss.point == "token" and loss.map:
             raise ValueError("loss.map: must be 0 where loss.point is `token`, which has no map")
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import reported_errors
 from distilpose.cli.train import ablation, detector
 from distilpose.cli.train.display import TrainDisplay
 from distilpose.cli.train.options import (
@@ -79,7 +79,7 @@ def _train(
     workers: int,
     teacher: Path | None = None,
 ) -> None:
-    with told_errors():
+    with reported_errors():
         from distilpose.model.configs import network_config
         from distilpose.model.errors import ConfigError
         from distilpose.model.train import distributed, prepare

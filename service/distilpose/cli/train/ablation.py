@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import told_errors
+from distilpose.cli.options import reported_errors
 from distilpose.cli.train.display import TrainDisplay
 from distilpose.cli.train.options import overrides_of, run_options, teacher_option
 
@@ -43,7 +43,7 @@ def command(
     distillation from the teacher. A budget is that of the whole table, --crops are those of a row.
     Runs whose figures are in OUT are not done again.
     """
-    with told_errors():
+    with reported_errors():
         from distilpose.model.train.ablation import Ablation, read_rows
 
         named = {"teacher": str(teacher)} if teacher else {}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from distilpose.cli.figures import told
-from distilpose.cli.options import picture_progress, seconds, told_errors
+from distilpose.cli.figures import figure_text
+from distilpose.cli.options import picture_progress, reported_errors, seconds
 from distilpose.cli.train.options import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def command(
     Crowds and doubtful people are painted grey. Pictures in which not everyone has a box are left
     out, and so are those whose id is divisible by 20. SIGTERM and Ctrl-C save and end.
     """
-    with told_errors():
+    with reported_errors():
         from distilpose.model.container import usable_cpus
         from distilpose.model.runtime.devices import use_threads
         from distilpose.model.train import checkpoint
@@ -136,8 +136,8 @@ def _progress(run: "DetectorRun") -> Iterator[None]:
         bar = progress.add_task("training", total=1.0)
 
         def show(share: float, losses: Mapping[str, float]) -> None:
-            told = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            progress.update(bar, completed=share, description=told)
+            losses_text = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            progress.update(bar, completed=share, description=losses_text)
 
         run.on_step = show
         yield
@@ -203,7 +203,9 @@ def _print(rows: Sequence[_Row]) -> None:
         table.add_column(name, justify="right")
     for row in sorted(rows, key=lambda row: row.source):
         ap50, ap = (row.figures.ap50, row.figures.ap) if row.figures else (None, None)
-        table.add_row(row.source, row.boxes, told(ap50), told(ap), told(row.keypoint_ap))
+        table.add_row(
+            row.source, row.boxes, figure_text(ap50), figure_text(ap), figure_text(row.keypoint_ap)
+        )
     console = Console()
     console.print(table)
     for protocol in dict.fromkeys(row.figures.protocol for row in rows if row.figures):

@@ -103,7 +103,7 @@ class StreamCall:
             raise Internal("the server ended the stream before all frames were answered")
 
     async def _send(self, call: Any) -> None:
-        """Write until there are no more frames; what fails here, the reader of answers is told."""
+        """Write until there are no more frames; the reader of answers gets what fails here."""
         await call.write(pose_pb2.StreamPoseRequest(options=self._resuming()))
         while (frame := await self._outbox.next_to_send()) is not None:
             await call.write(pose_pb2.StreamPoseRequest(frame=frame))

@@ -61,7 +61,7 @@ class GrpcTransport:
             images=[wire.to_image(source)], options=wire.to_options(options)
         )
         call = self._stub.EstimatePose(request, timeout=timeout_seconds, metadata=self._metadata)
-        answer = await _told(call)
+        answer = await _with_own_errors(call)
         return wire.from_image(answer.images[0], answer.timing)
 
     async def model(self, timeout_seconds: float) -> Model:
@@ -72,7 +72,7 @@ class GrpcTransport:
         """
         request = pose_pb2.GetModelRequest()
         call = self._stub.GetModel(request, timeout=timeout_seconds, metadata=self._metadata)
-        return wire.from_model((await _told(call)).model)
+        return wire.from_model((await _with_own_errors(call)).model)
 
     def stream(
         self, frames: AsyncIterator[NumberedFrame], options: dict[str, Any], *, window: int
@@ -97,7 +97,7 @@ class GrpcTransport:
         await self._channel.close(None)
 
 
-async def _told(call: Awaitable[T]) -> T:
+async def _with_own_errors(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as err:

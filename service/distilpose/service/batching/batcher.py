@@ -22,7 +22,7 @@ AT_ONCE = float("-inf")
 
 
 class BatchObserver(Protocol):
-    """Is told what happens, for metrics and logs."""
+    """Observes what happens, for metrics and logs."""
 
     def batch_done(self, stage: Stage, *, items: int, padding: int, seconds: float) -> None:
         """A batch has left the device, well or not, filled up by `padding`."""
@@ -243,7 +243,7 @@ class Batcher(Generic[Item, Result]):
             entry.settle(now=self._clock(), result=result)
             return
         self._tell_failed(self.stage, kind=self._kind_of(result))
-        self._drop([entry], _told(self.stage, result), reason=DropReason.FAILED)
+        self._drop([entry], _error_for_caller(self.stage, result), reason=DropReason.FAILED)
 
     def _failed(self, batch: Sequence[Entry[Item, Result]], error: BaseException) -> Verdict:
         kind = self._kind_of(error)
@@ -254,7 +254,7 @@ class Batcher(Generic[Item, Result]):
             middle = len(batch) // 2
             self._retries.extendleft((list(batch[middle:]), list(batch[:middle])))
             return "retrying"
-        self._drop(batch, _told(self.stage, error), reason=DropReason.FAILED)
+        self._drop(batch, _error_for_caller(self.stage, error), reason=DropReason.FAILED)
         return "lost" if kind == Fault.LOST else "doubtful"
 
     def _lower_largest_bucket(self, items: int) -> None:
@@ -284,8 +284,8 @@ class Batcher(Generic[Item, Result]):
         self._busy_since = computed.ended_at if self._queue else None
 
 
-def _told(stage: Stage, error: BaseException) -> ServiceError:
-    """What callers are told of a failure: never its own words, which may hold a path."""
+def _error_for_caller(stage: Stage, error: BaseException) -> ServiceError:
+    """The error that callers get: never the failure's own words, which may contain a path."""
     if isinstance(error, ServiceError):
         return error
     failure = Internal(f"the {stage} stage failed on this image")

@@ -1,4 +1,4 @@
-"""Calls into what others gave us, which must not break a loop that everybody depends on."""
+"""Guards for injected callbacks: log the exception, return a fallback."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Keypoints that tremble less: a One-Euro filter for each person. Knows no stream.
+"""Jitter filter for keypoints: a One-Euro filter for each person. Knows no stream.
 
 *Source:* Casiez, Roussel and Vogel, "1 Euro Filter", CHI 2012, equations 1 to 7.
 """

@@ -64,7 +64,7 @@ def write_detector_data(
 ) -> DetectorData:
     """The data set in `out`: reused if it fits, else written anew with `workers` threads.
 
-    Held-out pictures, whose id `HOLDOUT_EVERY` divides, are left out. `on_progress` is told
+    Held-out pictures, whose id `HOLDOUT_EVERY` divides, are left out. `on_progress` gets
     pictures done and pictures in all.
 
     Raises:

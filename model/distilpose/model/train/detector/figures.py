@@ -47,7 +47,7 @@ def box_figures(
 ) -> BoxFigures:
     """The figures of a detector on the pictures of a folder in which everyone has a box.
 
-    `on_progress` is told pictures done and pictures in all after each one.
+    `on_progress` gets pictures done and pictures in all after each one.
 
     Raises:
         DataError: nobody is there to be found, or a picture cannot be read.

@@ -71,7 +71,7 @@ class DetectorRun:
     data: DetectorData
     out: Path
     on_step: Callable[[float, Mapping[str, float]], None] = lambda share, losses: None
-    """Is told the share of the run that is done, and the losses: means of the epoch so far."""
+    """Gets the share of the run that is done, and the losses: means of the epoch so far."""
     clock: Callable[[], float] = time.monotonic
     stopping: bool = False
     progress: Progress = field(init=False)

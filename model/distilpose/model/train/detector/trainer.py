@@ -58,7 +58,7 @@ class DetectorSettings:
 
 
 class Pace(Protocol):
-    """Says when what is due, and is told what was done."""
+    """Says what is due when, and keeps track of what was done."""
 
     @property
     def share(self) -> float:

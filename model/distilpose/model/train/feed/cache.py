@@ -76,7 +76,7 @@ def build_cache(
     """The cache in `out` of everyone that `tabulate` finds: reused if it fits, else built anew.
 
     `workers` processes cut at once, or this one alone for 1. Where several call this for one
-    folder, one builds and the others wait. `on_progress` is told pictures done and pictures in all.
+    folder, one builds and the others wait. `on_progress` gets pictures done and pictures in all.
 
     Raises:
         DataError: if there is nobody, a picture cannot be read, or the disk has too little space.

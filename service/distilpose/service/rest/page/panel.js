@@ -98,7 +98,7 @@ export function showTimes(body, image) {
     ["Finding people", detect],
     ["Finding keypoints", pose],
     ["The rest of the service", rest],
-    ["On the way", Math.max(0, image.roundTrip - total)],
+    ["Sending", Math.max(0, image.roundTrip - total)],
     ["Together", image.roundTrip],
   ];
   const end = rows.reduce((sum, [, ms]) => sum + ms, -image.roundTrip);
