@@ -83,13 +83,11 @@ def markdown(outcomes: Sequence["Outcome"], settings: "TrainSettings") -> str:
         f"| --- | --- |{' --- |' * len(_FIGURES)}",
     ]
     for outcome in outcomes:
-        cells = [f"{outcome.mean(f):.3f} ± {outcome.spread(f):.3f}" for f in _FIGURES]
+        cells = [_cell(outcome, figure) for figure in _FIGURES]
         lines.append(f"| {outcome.row} | {outcome.ranked_by} | {' | '.join(cells)} |")
     seeds = max((len(outcome.figures) for outcome in outcomes), default=0)
-    note = (
-        f"Mean and standard deviation over {seeds} seeds; people of `data.evaluate_on` with "
-        "keypoints, ground-truth boxes, no flip test."
-    )
+    over = f"Mean and standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    note = f"{over}; people of `data.evaluate_on` with keypoints, ground-truth boxes, no flip test."
     run = settings.run
     lengths = {
         "steps": run.steps,
@@ -101,3 +99,9 @@ def markdown(outcomes: Sequence["Outcome"], settings: "TrainSettings") -> str:
     start = settings.start_from or settings.teacher or "nothing"
     how = f"Each run: {length}, from {start}, where its row does not say otherwise."
     return "\n".join([*lines, "", note, how]) + "\n"
+
+
+def _cell(outcome: "Outcome", figure: str) -> str:
+    """The mean, and its spread if there is any to know."""
+    mean = f"{outcome.mean(figure):.3f}"
+    return f"{mean} ± {outcome.spread(figure):.3f}" if len(outcome.figures) > 1 else mean
