@@ -115,3 +115,14 @@ def test_a_description_is_a_sentence_that_stands_alone(name: str) -> None:
     text = type(getattr(Settings(), group)).model_fields[field].description
     assert re.fullmatch(r"[A-Z].{15,}\.", text)
     assert not re.match(r"(Its|This|It|Auto|From then|Least|Most)\b", text)
+
+
+def test_all_settings_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    names = ["host", "port", "max_body_bytes", "max_images", "cors_origins", "root_path"]
+    config = tmp_path / "settings.yaml"
+    config.write_text("http: {" + ", ".join(f"{name}: {{}}" for name in names) + "}")
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(config)
+    assert [line.partition(":")[0] for line in str(refusal.value).split("; ")] == [
+        f"http.{name}" for name in names
+    ]

@@ -17,18 +17,16 @@ The messages are written for whoever chose the file or the option:
     └── DeviceFault        the device does not compute any more
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-_MOST_FIELDS: Final = 5
 
-
-def one_line(err: "ValidationError") -> str:
-    """The first fields that do not fit, each with the reason. Never repeats the input."""
+def one_line(err: "ValidationError", *, most: int | None = None) -> str:
+    """The fields that do not fit, the first `most` of them, each with the reason, not the input."""
     lines = []
-    for each in err.errors(include_url=False, include_input=False)[:_MOST_FIELDS]:
+    for each in err.errors(include_url=False, include_input=False)[:most]:
         place = ".".join(map(str, each["loc"]))
         lines.append(f"{place}: {each['msg']}" if place else each["msg"])
     return "; ".join(lines)

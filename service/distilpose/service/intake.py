@@ -120,7 +120,7 @@ def checked_options(given: Mapping[str, Any]) -> OptionsBody:
     try:
         return OptionsBody.model_validate(given)
     except ValidationError as err:
-        raise InvalidOptions(one_line(err)) from err
+        raise InvalidOptions(explain(err)) from err
 
 
 def _box_arrays(
@@ -134,3 +134,8 @@ def _box_arrays(
         if len(of_image) > limit:
             raise TooLarge(f"boxes[{index}]: {len(of_image)} boxes, the limit is {limit}")
     return [np.array(of_image, np.float32).reshape(-1, 4) for of_image in boxes]
+
+
+def explain(err: ValidationError) -> str:
+    """What is wrong with a request, in one line of a bounded length."""
+    return one_line(err, most=5)

@@ -7,10 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from distilpose.model.errors import one_line
 from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import InvalidOptions, InvalidRequest
-from distilpose.service.intake import OptionsBody
+from distilpose.service.intake import OptionsBody, explain
 
 ImageId = str | int | None
 
@@ -44,7 +43,7 @@ def parse_body(body: bytes) -> tuple[list[EncodedImage], OptionsBody]:
         parsed = PoseBody.model_validate_json(body)
     except ValidationError as err:
         in_options = err.errors()[0]["loc"][:1] == ("options",)
-        raise (InvalidOptions if in_options else InvalidRequest)(one_line(err)) from err
+        raise (InvalidOptions if in_options else InvalidRequest)(explain(err)) from err
     return [_decode_base64(image, i) for i, image in enumerate(parsed.images)], parsed.options
 
 
@@ -64,7 +63,7 @@ def parse_options_json(text: str | bytes) -> OptionsBody:
     try:
         return OptionsBody.model_validate_json(text)
     except ValidationError as err:
-        raise InvalidOptions(one_line(err)) from err
+        raise InvalidOptions(explain(err)) from err
 
 
 def parse_options_query(items: Sequence[tuple[str, str]]) -> OptionsBody:
@@ -84,4 +83,4 @@ def parse_options_query(items: Sequence[tuple[str, str]]) -> OptionsBody:
             values["boxes"] = OptionsBody.model_validate_json(only_boxes).boxes
         return OptionsBody.model_validate(values)
     except ValidationError as err:
-        raise InvalidOptions(one_line(err)) from err
+        raise InvalidOptions(explain(err)) from err
