@@ -14,6 +14,7 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
+from distilpose.service.words import Stage
 from promql import (
     CALLS,
     Query,
@@ -78,7 +79,7 @@ LATENCY: Final = (
 
 STAGES: Final = tuple(
     Graph(stage, units.Seconds, *quantiles("distilpose_stage_duration_seconds", f'stage="{stage}"'))
-    for stage in ("decode", "detect", "pose")
+    for stage in Stage
 )
 
 QUEUES: Final = (

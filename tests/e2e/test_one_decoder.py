@@ -17,12 +17,11 @@ import labelled
 import odd_images
 from distilpose.cli import main
 from distilpose.model import crop, load, pictures
-from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
+from distilpose.model.arrays import CropsBHWC, ImageHWC
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.formats import ACCEPTED
 from distilpose.model.geometry import CropRegions
 from distilpose.model.measure.evaluate import evaluate
-from distilpose.model.poses.pose import Pose
 from distilpose.model.predict import Predictor
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.train.feed.cache import EVALUATION, build_cache
@@ -42,19 +41,16 @@ class Sample(NamedTuple):
     atol: int
 
 
-def turned(orientation: int) -> Sequence[Any]:
-    """How Pillow stores an upright picture so that the orientation turns it back."""
-    flip = Image.Transpose
-    by_number = {
-        2: [flip.FLIP_LEFT_RIGHT],
-        3: [flip.ROTATE_180],
-        4: [flip.FLIP_TOP_BOTTOM],
-        5: [flip.TRANSPOSE],
-        6: [flip.ROTATE_90],
-        7: [flip.TRANSVERSE],
-        8: [flip.ROTATE_270],
-    }
-    return by_number.get(orientation, [])
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture is stored so that the orientation turns it back."""
 
 
 def upright() -> ImageHWC:
@@ -67,9 +63,10 @@ def every_orientation() -> Iterator[Sample]:
         options = odd_images.NEARLY_LOSSLESS[name]
         for orientation in range(1, 9 if name != "bmp" else 2):
             stored = Image.fromarray(upright())
-            for turn in turned(orientation):
-                stored = stored.transpose(turn)
-            exif = {} if orientation == 1 else {"exif": odd_images.exif(orientation)}
+            exif: dict[str, Any] = {}
+            if orientation in TURNS:
+                stored = stored.transpose(TURNS[orientation])
+                exif = {"exif": odd_images.exif(orientation)}
             content = odd_images.encode(stored, name, **options, **exif)
             file_name = f"{name}-{orientation}{accepted.suffixes[0]}"
             yield Sample(file_name, content, upright(), 0 if name in odd_images.LOSSLESS else 24)
@@ -110,17 +107,6 @@ class Watching(Predictor):
     def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
         self.seen += images
         return [NOBODY for _ in images]
-
-    def poses(
-        self,
-        image_HWC: ImageHWC,
-        boxes_xyxy_px: FloatArray,
-        box_scores: FloatArray,
-        *,
-        flip_test: bool = False,
-    ) -> list[Pose]:
-        self.seen.append(image_HWC)
-        return []
 
 
 @pytest.fixture

@@ -237,6 +237,6 @@ def _read_calibration(path: Path, card: Card) -> Calibration | None:
         with _opened(path) as file:
             return Calibration.model_validate_json(file.metadata()[_CALIBRATION_KEY])
     except KeyError as err:
-        raise WeightsError(f"{path}: its calibration is missing, which its card has") from err
+        raise WeightsError(f"{path}: its calibration is missing") from err
     except ValidationError as err:
         raise WeightsError(f"{path}: its calibration is not one of ours: {one_line(err)}") from err

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from distilpose.model.errors import one_line
+from distilpose.model.formats import MAX_PIXELS
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class LimitsSettings(_Group):
     """Limits and defaults of one request."""
 
     max_pixels: int = Field(
-        50_000_000,
+        MAX_PIXELS,
         ge=1,
         le=89_478_485,  # above it Pillow warns of, and soon refuses, what we have allowed
         description="Maximum number of pixels in an image, checked in its header before it is "
@@ -218,8 +219,7 @@ class BatchingSettings(_Group):
         "auto",
         description="Capacity of each queue, in images or crops; requests beyond it are rejected "
         "with status 429. auto takes what is worked off in max_queue_seconds, but at least two "
-        "batches, "
-        "and one whole request if half of request_timeout_seconds is enough for it.",
+        "batches, and one whole request if half of request_timeout_seconds is enough for it.",
     )
     decode_threads: Auto | int = Field(
         "auto",

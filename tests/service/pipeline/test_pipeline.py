@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from calibrations import constant_calibration
 from distilpose.model.calibration import Calibration
+from distilpose.model.errors import PictureError
 from distilpose.model.pictures.source import EncodedImage
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.runtime.engine import PoseArrays
@@ -28,7 +29,7 @@ from distilpose.service.errors import (
     UndecodableImage,
 )
 from distilpose.service.pipeline.budget import ByteBudget
-from distilpose.service.pipeline.journey import Means
+from distilpose.service.pipeline.journey import KINDS_OF_PICTURES, Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic
@@ -370,3 +371,7 @@ async def test_nothing_is_waited_for_once_a_request_is_over() -> None:
     await bench.ask(RED, WHITE, b"rubbish")
     assert bench.pipeline.means.traffic.coming == {"detect": 0, "pose": 0}
     await bench.close()
+
+
+def test_every_reason_why_a_picture_is_not_read_has_its_error() -> None:
+    assert set(KINDS_OF_PICTURES) == set(PictureError.__subclasses__())

@@ -29,15 +29,15 @@ from distilpose.model.errors import WeightsError
 
 def import_ultralytics(submodule: str) -> Any:
     """A module of ultralytics, which is first imported offline and without its side effects."""
-    if "ultralytics" not in sys.modules:
-        _set_switches()
-        with _process_settings_kept(), torch.device("cpu"):
-            importlib.import_module("ultralytics").settings.update(sync=False)
-        logger = logging.getLogger("ultralytics")
-        logger.handlers.clear()
-        logger.propagate = True
     # Its classes hold tensors of their own: made on the meta device, they would stay there.
     with torch.device("cpu"):
+        if "ultralytics" not in sys.modules:
+            _set_switches()
+            with _process_settings_kept():
+                importlib.import_module("ultralytics").settings.update(sync=False)
+            logger = logging.getLogger("ultralytics")
+            logger.handlers.clear()
+            logger.propagate = True
         return importlib.import_module(f"ultralytics.{submodule}")
 
 

@@ -185,16 +185,19 @@ class PersonDetector:
 
 def to_image(found: Detections, placed: Letterbox) -> Detections:
     """Boxes in a square's pixels -> in its image's, without those wholly outside the image."""
-    boxes_xyxy_px = placed.to_image(found.boxes_xyxy_px)
-    inside = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
-    return Detections(boxes_xyxy_px[inside], found.scores[inside])
+    return _inside(placed.to_image(found.boxes_xyxy_px), found.scores)
 
 
 def to_whole(found: Detections, reduction: Reduction, image_size_wh: tuple[int, int]) -> Detections:
     """Boxes in a smaller picture's pixels -> image pixels, without those wholly outside."""
-    boxes_xyxy_px = clip_boxes(boxes_from_reduced(found.boxes_xyxy_px, reduction), image_size_wh)
-    inside = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
-    return Detections(boxes_xyxy_px[inside], found.scores[inside])
+    boxes_xyxy_px = boxes_from_reduced(found.boxes_xyxy_px, reduction)
+    return _inside(clip_boxes(boxes_xyxy_px, image_size_wh), found.scores)
+
+
+def _inside(clipped_xyxy_px: FloatArray, scores: FloatArray) -> Detections:
+    """The boxes that clipping to the image has left something of."""
+    inside = (clipped_xyxy_px[:, 2:] > clipped_xyxy_px[:, :2]).all(1)
+    return Detections(clipped_xyxy_px[inside], scores[inside])
 
 
 def _check_options(

@@ -74,8 +74,7 @@ class OptimiserSettings(_Group):
     schedule: Literal["steps", "flat_cosine"] = Field(
         "flat_cosine",
         description="How the learning rate falls: `steps` divides it by 10 at 2/3 and at 13/15 "
-        "of the run, "
-        "as published.",
+        "of the run, as published.",
     )
     flat: float = Field(
         0.2, ge=0, le=1, description="Share of the run before the learning rate begins to fall."
@@ -119,8 +118,7 @@ class LossSettings(_Group):
         0.02,
         ge=0,
         description="Weight of the distance between the score and the true heatmap's value where "
-        "the student "
-        "points.",
+        "the student points.",
     )
     heatmaps_of: Literal["labels", "teacher"] = Field(
         "labels",
@@ -147,14 +145,12 @@ class LossSettings(_Group):
     score_keypoints: Literal["all", "published"] = Field(
         "all",
         description="Which keypoints' scores count; `published` skips unlabelled ones if the "
-        "heatmaps are a "
-        "teacher's.",
+        "heatmaps are a teacher's.",
     )
     point: Literal["map", "token"] = Field(
         "map",
         description="Where a trunk student's point comes from; `token` reads it from its token "
-        "alone, by a "
-        "sigmoid: the baseline of the ablation, whose weights nothing serves.",
+        "alone, by a sigmoid: the baseline of the ablation, whose weights nothing serves.",
     )
     map: float = Field(
         0.01,
@@ -178,8 +174,7 @@ class LossSettings(_Group):
         0.0,
         ge=0,
         description="Weight of the spatial cross-entropy of a teacher's heatmaps, which ends a "
-        "plateau at the "
-        "start.",
+        "plateau at the start.",
     )
     cross_entropy_until: float = Field(
         1.0,
@@ -247,8 +242,7 @@ class TrainSettings(_Group):
     start_from: Path | Literal["packaged", "nothing"] | None = Field(
         None,
         description="What to start from, as far as it fits: a weights file, a checkpoint, "
-        "`packaged` or "
-        "`nothing`; a student's teacher by default, if it has one.",
+        "`packaged` or `nothing`; a student's teacher by default, if it has one.",
     )
     data: DataSettings
     run: RunSettings

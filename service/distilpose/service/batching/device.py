@@ -163,9 +163,8 @@ class Device:
                 await self._idle.wait()
         except TimeoutError:
             logger.error("a batch still runs on the device; leaving it")
-        self._drop_all(
-            error, DropReason.DRAINING
-        )  # a batch that failed just now may have queued halves
+        # Again, as a batch that failed just now may have queued halves.
+        self._drop_all(error, DropReason.DRAINING)
         self._executor.shutdown(wait=False)
 
     def _feed(self) -> None:

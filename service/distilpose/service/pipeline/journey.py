@@ -56,7 +56,7 @@ KINDS_OF_PICTURES: Final[dict[type[PictureError], type[ServiceError]]] = {
     TooManyPixels: TooLarge,
     BadRawFrame: InvalidRequest,
 }
-"""What a caller is told when a picture of his is not read."""
+"""The error of a caller whose picture is not read, for each reason."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
