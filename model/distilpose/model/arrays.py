@@ -40,15 +40,15 @@ def check_shape(array: npt.NDArray[Any], shape: tuple[int | None, ...], *, name:
         raise ArrayError(f"{name}: expected shape {expected}, got {array.shape}")
 
 
-def check_image(image: npt.NDArray[Any], *, name: str = "image") -> None:
+def check_image(image: npt.NDArray[Any]) -> None:
     """Return if `image` is uint8 of shape (H, W, 3) with at least one pixel.
 
     Raises:
         ArrayError: naming what is wrong.
 
     """
-    check_shape(image, (None, None, 3), name=name)
+    check_shape(image, (None, None, 3), name="image")
     if image.dtype != np.uint8:
-        raise ArrayError(f"{name}: expected uint8, got {image.dtype}")
+        raise ArrayError(f"image: expected uint8, got {image.dtype}")
     if image.size == 0:
-        raise ArrayError(f"{name}: is empty, shape {image.shape}")
+        raise ArrayError(f"image: is empty, shape {image.shape}")

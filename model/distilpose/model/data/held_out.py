@@ -28,27 +28,25 @@ def observe(
     engine: PoseEngine,
     people_folder: PeopleFolder,
     *,
-    draws: int = 4,
-    seed: int = 0,
-    limit: int | None = None,
+    draws: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Samples:
     """Samples of the held-out people of a folder, each in `draws` boxes that err as a detector's.
 
-    People are those whose labels are trusted, in the first `limit` of their pictures (all by
-    default). A keypoint's weight is the trust in its label, divided by `draws`. `on_progress`
-    gets pictures done and pictures in all after each one.
+    People are those whose labels are trusted; the boxes are the same each time. A keypoint's weight
+    is the trust in its label, divided by `draws`. `on_progress` gets pictures done and pictures in
+    all after each one.
 
     Raises:
         DataError: nobody is held out, or a picture cannot be read.
     """
-    pictures = held_out_pictures(people_folder)[:limit]
+    pictures = held_out_pictures(people_folder)
     if not pictures:
         raise DataError(
             f"{people_folder.folder}: nobody labelled by people is in a picture whose id "
             f"{HOLDOUT_EVERY} divides"
         )
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     parts = []
     for done, picture in enumerate(pictures, start=1):
         people = _trusted(picture) * draws

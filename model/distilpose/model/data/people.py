@@ -113,6 +113,11 @@ class PeopleFolder:
         shards = {picture.shard for picture in self.pictures if picture.shard is not None}
         self._spans = {shard: _index_shard(folder / shard) for shard in sorted(shards)}
 
+    @property
+    def sources(self) -> list[str]:
+        """Stems of the annotation files that the pictures come from, in alphabetical order."""
+        return sorted({picture.source for picture in self.pictures})
+
     def read(self, picture: Picture) -> ImageHWC:
         """RGB uint8 (H, W, 3) of one picture, after EXIF orientation.
 

@@ -17,6 +17,10 @@ from distilpose.model.geometry import crop_regions, image_to_crop_affine
 from distilpose.model.letterbox import letterbox
 from distilpose.model.skeleton import MIRROR_PAIRS
 
+EACH_RULE: Final = 5
+"""Most findings of one rule that are shown."""
+AT_RANDOM: Final = 10
+"""Most people that are shown without preference."""
 _THUMBNAIL_PX: Final = 120
 _MARK_RADIUS_PX: Final = 4
 
@@ -28,8 +32,6 @@ def sheet(
     report: Report,
     *,
     against: PeopleFolder | None = None,
-    each_rule: int = 5,
-    at_random: int = 10,
 ) -> ImageHWC:
     """A contact sheet of some that break each rule, and of people drawn without preference.
 
@@ -43,11 +45,11 @@ def sheet(
     tiles = [
         _finding_tile(people_folder, against, finding)
         for rule in report.rules
-        for finding in _some(report.of(rule), each_rule)
+        for finding in _some(report.of(rule), EACH_RULE)
     ]
     tiles += [
         _person_tile(people_folder, picture, person, f"random  {picture.id}")
-        for picture, person in _some(_labelled(report), at_random)
+        for picture, person in _some(_labelled(report), AT_RANDOM)
     ]
     return skeletons.contact_sheet([tile for tile in tiles if tile is not None])
 

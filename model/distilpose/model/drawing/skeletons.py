@@ -37,6 +37,8 @@ _FAR_PX: Final = 100_000
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _TILE_SCALE: Final = 1.25
 _TILE_SIZE_WH: Final = (round(CROP_WIDTH * _TILE_SCALE), round(CROP_HEIGHT * _TILE_SCALE))
+_COLUMNS: Final = 5
+_GAP_PX: Final = 8
 _CAPTION_PX: Final = 22
 
 
@@ -132,8 +134,8 @@ def person_tile(
     return Tile(tile, caption)
 
 
-def contact_sheet(tiles: Sequence[Tile], *, columns: int = 5, gap_px: int = 8) -> ImageHWC:
-    """One image of all tiles in rows, each on a place of the largest tile's size, captions below.
+def contact_sheet(tiles: Sequence[Tile]) -> ImageHWC:
+    """One image of all tiles in rows of five, captions below, each place as large as the largest.
 
     Raises:
         ArrayError: if there is no tile.
@@ -141,14 +143,14 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int = 5, gap_px: int = 8) -
     """
     if not tiles:
         raise ArrayError("tiles: a contact sheet needs at least one")
-    place_h = max(tile.image.shape[0] for tile in tiles) + _CAPTION_PX + gap_px
-    place_w = max(tile.image.shape[1] for tile in tiles) + gap_px
-    rows = -(-len(tiles) // columns)
-    shape = (rows * place_h + gap_px, min(columns, len(tiles)) * place_w + gap_px, 3)
+    place_h = max(tile.image.shape[0] for tile in tiles) + _CAPTION_PX + _GAP_PX
+    place_w = max(tile.image.shape[1] for tile in tiles) + _GAP_PX
+    rows = -(-len(tiles) // _COLUMNS)
+    shape = (rows * place_h + _GAP_PX, min(_COLUMNS, len(tiles)) * place_w + _GAP_PX, 3)
     sheet = np.full(shape, _SHEET_RGB, dtype=np.uint8)
     for index, tile in enumerate(tiles):
-        top = gap_px + index // columns * place_h
-        left = gap_px + index % columns * place_w
+        top = _GAP_PX + index // _COLUMNS * place_h
+        left = _GAP_PX + index % _COLUMNS * place_w
         height, width = tile.image.shape[:2]
         sheet[top : top + height, left : left + width] = tile.image
         baseline = (left + 2, top + height + _CAPTION_PX - 6)

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import cv2
 import torch
 
+from distilpose.model.container import usable_cpus
 from distilpose.model.errors import ConfigError, DeviceFault, OutOfDeviceMemory
 from distilpose.model.runtime.openvino import graphs
 
@@ -85,12 +86,13 @@ def choose_engine(
     return name
 
 
-def use_threads(count: int) -> None:
-    """Let torch and OpenCV use `count` threads, and float32 mean float32 on every device.
+def use_threads(count: int | None = None) -> None:
+    """Let torch use `count` threads, and float32 mean float32 on every device.
 
-    OpenCV gets one: its calls run in the decode threads, which are as many already.
+    Without a count, torch gets as many as there are CPUs usable in this container. OpenCV gets
+    one: its calls run in the decode threads, which are as many already.
     """
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or usable_cpus())
     cv2.setNumThreads(1)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -10,7 +10,7 @@ on the device. Knows no networks and no torch. A cache is a folder of two files:
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from copy import copy
@@ -124,33 +124,22 @@ def open_cache(folder: Path) -> CropCache:
 def select(
     cache: CropCache,
     *,
-    sources: Collection[str] | None = None,
-    labels: Collection[str] | None = None,
     holdout: Holdout = "exclude",
 ) -> npt.NDArray[np.intp]:
-    """Rows of the people that are wanted, ascending; None wants every source or every label.
+    """Rows of people, ascending: those of held-out pictures only, those of the others, or all.
 
-    `holdout` is about the people of pictures whose id `HOLDOUT_EVERY` divides.
+    Held out are pictures whose id `HOLDOUT_EVERY` divides.
 
     Raises:
-        DataError: if nobody is wanted, or the cache has no such source.
+        DataError: if nobody is left.
 
     """
     table = cache.table
     wanted = np.ones(len(table), np.bool_)
-    if sources is not None:
-        check_sources(cache, sources)
-        wanted &= np.isin(table.source, list(sources))
-    if labels is not None:
-        wanted &= np.isin(table.label, list(labels))
     if holdout != "include":
         wanted &= (table.picture_id % HOLDOUT_EVERY == 0) == (holdout == "only")
     if not wanted.any():
-        there = ", ".join(np.unique(table.label))
-        raise DataError(
-            f"nobody is left of {len(table)} people: sources {sources}, labels {labels} of "
-            f"{there}, hold-out {holdout}"
-        )
+        raise DataError(f"nobody is left of {len(table)} people: hold-out {holdout}")
     return np.flatnonzero(wanted)
 
 
