@@ -13,7 +13,7 @@ from distilpose.model.runtime.engine import PoseEngine
 
 @pytest.fixture(scope="module")
 def engine() -> PoseEngine:
-    return load_models(device="cpu", calibrate=False).predictor.engine
+    return load_models(device="cpu", engine="torch", calibrate=False).predictor.engine
 
 
 def test_a_calibration_is_fitted_and_compared_on_other_people(

@@ -88,7 +88,7 @@ def test_reliability_has_a_row_for_each_way_of_scoring() -> None:
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    loaded = load_models(device="cpu")
+    loaded = load_models(device="cpu", engine="torch")
     calibrated = Predictor(
         loaded.predictor.engine,
         loaded.detector,

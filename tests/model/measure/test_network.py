@@ -7,7 +7,7 @@ from labelled import FRONTAL, person, picture, write_folder
 
 
 def test_a_report_has_accuracy_cost_and_speed_of_one_network(tmp_path: Path) -> None:
-    models = load_models(device="cpu")
+    models = load_models(device="cpu", engine="torch")
     people = write_folder(tmp_path, [picture(1)], [person(1, FRONTAL)])
 
     measured = report_network(models, evaluate(models.predictor, people))
@@ -24,7 +24,7 @@ def test_a_report_has_accuracy_cost_and_speed_of_one_network(tmp_path: Path) -> 
 
 
 def test_without_labels_by_people_there_is_no_reliability(tmp_path: Path) -> None:
-    models = load_models(device="cpu")
+    models = load_models(device="cpu", engine="torch")
     by_network = person(1, FRONTAL, keypoint_weight=[1.0] * 17, label="network")
     people = write_folder(tmp_path, [picture(1)], [by_network])
 

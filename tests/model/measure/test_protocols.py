@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from distilpose.model.errors import DataError
-from distilpose.model.load import load_models
 from distilpose.model.measure.protocols import PLAIN, PROTOCOLS, evaluate_sources
+from knowing import Knowing
 from labelled import FRONTAL, person, picture, write_folder
 
 
@@ -22,7 +22,7 @@ def test_each_source_has_a_report_of_its_pictures(tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
 
     reports = evaluate_sources(
-        load_models(device="cpu").predictor,
+        Knowing(),
         tmp_path,
         PLAIN,
         on_progress=lambda done, total: progress.append((done, total)),
@@ -37,4 +37,4 @@ def test_each_source_has_a_report_of_its_pictures(tmp_path: Path) -> None:
 def test_a_source_in_which_nobody_has_keypoints_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, [picture(1)], [person(1)])
     with pytest.raises(DataError, match="nobody in 1 pictures has keypoints"):
-        evaluate_sources(load_models(device="cpu").predictor, tmp_path, PLAIN, on_progress=print)
+        evaluate_sources(Knowing(), tmp_path, PLAIN, on_progress=print)
