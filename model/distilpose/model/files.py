@@ -1,4 +1,4 @@
-"""Files that a reader finds as they were or as they will be, and never in part."""
+"""Replace files atomically: a reader finds the old file or the new one, never a part."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its place at the end.
+    """A temporary path beside `path` to write to, which replaces it at the end.
 
-    Each process has one of its own, with the same suffix. After an error `path` is what it was.
+    Each process has its own, with the same suffix. After an error `path` is unchanged.
     """
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
     try:

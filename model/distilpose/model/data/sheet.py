@@ -1,4 +1,4 @@
-"""Shows what `check` found, and people drawn at random, on one sheet."""
+"""Draw the findings of `check`, and randomly chosen people, on one sheet."""
 
 from collections.abc import Sequence
 from typing import Final, TypeVar
@@ -33,10 +33,10 @@ def sheet(
     *,
     against: PeopleFolder | None = None,
 ) -> ImageHWC:
-    """A contact sheet of some that break each rule, and of people drawn without preference.
+    """A contact sheet with some breaches of each rule, and some people chosen at random.
 
-    Left keypoints are orange and right ones blue; a duplicate has its twin beside it. Pictures that
-    cannot be read are left out.
+    Left keypoints are orange and right ones blue; a duplicate has its twin beside it. Unreadable
+    pictures are left out.
 
     Raises:
         ArrayError: if there is nothing to show.
@@ -109,7 +109,7 @@ def _person_tile(
 
 
 def _mark_sides(tile_HWC: ImageHWC, person: Person) -> None:
-    """Paint the labelled left and right keypoints of a person's tile."""
+    """Paint the labelled left and right keypoints on a person's tile."""
     [center], [size] = crop_regions(person.box_xyxy_px)
     affine = image_to_crop_affine(center, size[0]) * (tile_HWC.shape[1] / CROP_WIDTH)
     xy_tile_px = np.rint(person.keypoints_xy_px @ affine[:, :2].T + affine[:, 2]).astype(int)

@@ -1,4 +1,4 @@
-"""Batches of people on their way from the cache to the network."""
+"""Batches of people, from the cache to the network."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class StoredBatch(NamedTuple):
-    """B people as the cache keeps them: crops with a margin, before augmentation."""
+    """B people as stored in the cache: crops with a margin, before augmentation."""
 
     crops_BHWC: Tensor
     """uint8 RGB (B, 352, 264, 3)."""
@@ -19,13 +19,13 @@ class StoredBatch(NamedTuple):
 
 
 class TrainBatch(NamedTuple):
-    """B people as the network sees them."""
+    """B people as the network's input."""
 
     crops_BCHW: Tensor
-    """Normalised RGB (B, 3, H, W), 256x192 or a smaller 4:3."""
+    """Normalised RGB (B, 3, H, W), 256x192 or smaller in 4:3."""
     xy_crop_px: Tensor
-    """Keypoints (B, 17, 2) in pixels of the 256x192 crop, whatever H and W are."""
+    """Keypoints (B, 17, 2) in pixels of the 256x192 crop, for any H and W."""
     weight: Tensor
     """Trust in each keypoint (B, 17), 0..1; 0 where unlabelled or moved out of the crop."""
     outside: Tensor
-    """Whether a keypoint is labelled, but out of the crop: bool (B, 17)."""
+    """True for labelled keypoints outside the crop, bool (B, 17)."""
