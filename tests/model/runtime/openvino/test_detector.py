@@ -24,5 +24,7 @@ def test_it_finds_the_people_that_torch_finds() -> None:
 
 
 def test_another_precision_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"on the cpu in float32, not on cpu in torch\.bfloat16"):
+    with pytest.raises(
+        ConfigError, match=r"on the cpu in float32 only, not on cpu in torch\.bfloat16"
+    ):
         OpenVinoDetector.load(image_size_px=64, dtype=torch.bfloat16)
