@@ -3,8 +3,8 @@
     pip install 'distilpose[openvino]' 'ray[data]'
     python batch_ray.py PHOTOS OUT
 
-PHOTOS and OUT are folders, local or such as s3://bucket/photos. OUT gets Parquet files with a row
-a photo: its path, its size, its people, or why it could not be read. Ray reports its use to its
+PHOTOS and OUT are folders, local or remote such as s3://bucket/photos. OUT gets Parquet files with
+one row per photo: its path, its size, its people, or the error. Ray sends usage statistics to its
 makers unless RAY_USAGE_STATS_ENABLED=0 is set.
 """
 
@@ -27,12 +27,12 @@ class Poser:
         self.predictor = load_models().predictor
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """A batch of files to as many rows."""
+        """Convert a batch of files to rows."""
         rows = [self.row(*file) for file in zip(batch["path"], batch["bytes"], strict=True)]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def row(self, path: str, data: bytes) -> dict[str, Any]:
-        """What is found on one photo; a broken one stops no other."""
+        """Find the people in one photo; a broken one does not affect the others."""
         try:
             image = pictures.read(data)
         except PictureError as err:
@@ -60,9 +60,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="one for each device")
     spare = max(1, (os.cpu_count() or 1) - 1)
     parser.add_argument(
-        "--cpus", type=int, default=spare, help="cores of a worker; one must be left to read files"
+        "--cpus", type=int, default=spare, help="cores per worker; leave one for reading files"
     )
-    parser.add_argument("--gpus", type=float, default=0, help="GPUs of a worker")
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs per worker")
     arguments = parser.parse_args()
 
     import ray.data  # noqa: PLC0415 - the rest works, and is tested, without it

@@ -1,4 +1,4 @@
-"""The decisions of Kubernetes' HorizontalPodAutoscaler, one every 15 seconds.
+"""The decisions of Kubernetes' HorizontalPodAutoscaler, once every 15 seconds.
 
 *Source:* kubernetes/kubernetes pkg/controller/podautoscaler,
 replica_calculator.go and horizontal.go.
@@ -19,15 +19,15 @@ class PodValues:
     """One metric of a Deployment's pods."""
 
     known: Sequence[float]
-    """Of the pods that have it."""
+    """Values of the pods that have the metric."""
     missing: int = 0
-    """Running pods that have none yet."""
+    """Number of running pods that have no value yet."""
     pending: int = 0
-    """Pods that do not run yet."""
+    """Number of pods that are not running yet."""
 
 
 class Autoscaler:
-    """The controller with `autoscaling` of the chart's values, for metrics with these targets."""
+    """The controller with `autoscaling` from the chart's values, for metrics with these targets."""
 
     def __init__(self, autoscaling: Values, targets: Mapping[str, float]) -> None:
         self._least: int = autoscaling["minReplicas"]
@@ -38,7 +38,7 @@ class Autoscaler:
         self._changes: list[tuple[float, int]] = []
 
     def decide(self, now: float, current: int, metrics: Mapping[str, PodValues]) -> int:
-        """The number of replicas from now on, `current` until now."""
+        """The number of replicas from now on, given the `current` one."""
         each = (
             wanted_for(metrics[name], target, current) for name, target in self._targets.items()
         )
@@ -49,7 +49,7 @@ class Autoscaler:
         return chosen
 
     def _stabilised(self, now: float, current: int, wanted: int) -> int:
-        """No more than was wanted all through the window of going up, no less for going down."""
+        """Apply the stabilisation windows: the minimum wanted when growing, else the maximum."""
         windows = [rules["stabilizationWindowSeconds"] for rules in (self._up, self._down)]
         self._wanted = [(at, n) for at, n in self._wanted if at > now - max(windows)]
         self._wanted.append((now, wanted))
@@ -70,7 +70,7 @@ class Autoscaler:
         rules: Values,
         choose: Callable[[Iterable[int]], int],
     ) -> int:
-        """Largest change that the policies allow, counted from the start of each one's period."""
+        """The limit set by the policies, counted from the start of each one's period."""
         sign = 1 if rules is self._up else -1
         reached = []
         for policy in rules["policies"]:
@@ -84,9 +84,9 @@ class Autoscaler:
 
 
 def wanted_for(metric: PodValues, target: float, current: int) -> int:
-    """Number of pods that one metric asks for.
+    """The number of pods that one metric requires.
 
-    Pods without it count as idle where more are asked for, and as right where fewer are.
+    Pods without a value count as idle when scaling up, and as on target when scaling down.
     """
     if not metric.known:
         return current
@@ -98,7 +98,7 @@ def wanted_for(metric: PodValues, target: float, current: int) -> int:
     turned = (ratio - 1) * (new_ratio - 1) < 0
     if abs(new_ratio - 1) <= TOLERANCE or turned:
         return current
-    wanted = math.ceil(round(new_ratio * len(values), 6))  # the controller counts in thousandths
+    wanted = math.ceil(round(new_ratio * len(values), 6))  # the controller computes in thousandths
     return min(wanted, current) if new_ratio < 1 else max(wanted, current)
 
 

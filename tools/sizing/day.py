@@ -1,4 +1,4 @@
-"""A made day of photos: a daily curve, bursts, and chance, the same at every run."""
+"""A synthetic day of photos: a daily curve, bursts and random arrivals, reproducible."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 SEED: Final = 20_240_229
 DAY_SECONDS: Final = 24 * 3600.0
 NIGHT, NOON = 0.25, 2.0
-"""Load at four in the morning and in the afternoon, as a number of fully busy devices."""
+"""Load at four in the morning and in the afternoon, in fully busy devices."""
 BURSTS: Final = 12
 BURST_LOAD: Final = (0.3, 0.9)
 BURST_SECONDS: Final = (120.0, 1500.0)
@@ -52,7 +52,7 @@ def photos(
 ) -> Iterator[Photos]:
     """The photos of each step of the day.
 
-    They come by chance, independent of each other, as many people on each by chance as well.
+    Arrivals are random and independent, and so is the number of people in each photo.
     """
     chance = np.random.default_rng(seed)
     for began_at in np.arange(0, DAY_SECONDS, step_seconds):

@@ -1,4 +1,4 @@
-"""The made day, lived by the pods that the chart's own values ask for."""
+"""The synthetic day, simulated with the pods and the autoscaler of the chart's own values."""
 
 import functools
 from pathlib import Path
@@ -17,16 +17,16 @@ CHART: Final = Path(__file__).parents[2] / "helm" / "distilpose"
 VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
 
 PEOPLE: Final = 4
-"""On a photo, as on the one that was measured; in the made day by chance, on average."""
+"""People per photo, as in the measured one; in the synthetic day this is the mean."""
 MEASURED: Final = StageTimes.measured(
     decode=0.0027, photos_per_second=4.57, people=PEOPLE, crops_per_second=23.41
 )
 """Two cores of an AMD EPYC, OpenVINO in float32, 810x1080, 16 callers: docs/scaling.md."""
 TEN_TIMES_FASTER: Final = StageTimes(MEASURED.decode, MEASURED.detect / 10, MEASURED.pose / 10)
-"""A device that is not measured, but made up."""
+"""A hypothetical device that was not measured."""
 SOON: Final = Start(pending_seconds=30, loading_seconds=30)
 LATE: Final = Start(pending_seconds=240, loading_seconds=60)
-"""A start that has to wait for a node."""
+"""The start of a pod that first needs a new node."""
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def lived(
     window_seconds: int | None = None,
     seed: int = day.SEED,
 ) -> Record:
-    """The day's record under the chart's values, or under those given in their place."""
+    """Simulate the day with the chart's values, except those given here."""
     values: dict[str, Any] = VALUES["autoscaling"]
     if window_seconds is not None:
         down = {**values["behavior"]["scaleDown"], "stabilizationWindowSeconds": window_seconds}
@@ -66,6 +66,6 @@ def _photos(times: StageTimes, seed: int) -> list[Photos]:
 
 
 def answered_waits(record: Record) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Seconds, of the photos that were not refused."""
+    """The waits, in seconds, of the photos that were not refused."""
     waits = record.all_waits
     return waits[np.isfinite(waits)]

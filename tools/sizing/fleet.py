@@ -1,4 +1,4 @@
-"""A Deployment's pods through a made day, as many as an autoscaler wants."""
+"""A Deployment's pods through a synthetic day, scaled by an autoscaler."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,35 +18,35 @@ _SEED: Final = 7
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds that a new pod takes."""
+    """The time that a new pod takes to start."""
 
     pending_seconds: float = 30
-    """Until the process runs: scheduling, pulling the image."""
+    """Seconds until the process runs: scheduling, pulling the image."""
     loading_seconds: float = 30
-    """From then until it is ready."""
+    """Seconds from then until it is ready."""
 
 
 @dataclass
 class Record:
-    """The record of a day."""
+    """The record of the day."""
 
     replicas: list[int] = field(default_factory=list)
-    """Asked for, at each step."""
+    """The requested number of replicas at each step."""
     waits: list[Numbers] = field(default_factory=list)
-    """Seconds, of each step's photos; infinite for refused ones."""
+    """The waits, in seconds, of each step's photos; infinite for refused ones."""
 
     @property
     def all_waits(self) -> Numbers:
-        """Seconds, of each photo."""
+        """The wait of each photo, in seconds."""
         return np.concatenate(self.waits)
 
     @property
     def refused_share(self) -> float:
-        """Photos refused, of all."""
+        """The share of photos that were refused."""
         return float(np.isinf(self.all_waits).mean())
 
     def turns_at(self) -> list[float]:
-        """Times at which replicas began to grow after they had shrunk, or the other way round."""
+        """The times at which the number of replicas changed direction."""
         changes = [
             (number * SYNC_SECONDS, after > before)
             for number, (before, after) in enumerate(pairwise(self.replicas), 1)
@@ -55,12 +55,12 @@ class Record:
         return [at for (_, before), (at, after) in pairwise(changes) if before != after]
 
     def most_turns_within(self, seconds: float) -> int:
-        """The most changes of direction in any such time."""
+        """The largest number of changes of direction within that time."""
         turns = self.turns_at()
         return max((sum(at <= turn < at + seconds for turn in turns) for at in turns), default=0)
 
     def longest_wait_above(self, seconds: float) -> float:
-        """For how long on end some photo of each step waited longer than this, or was refused."""
+        """The longest time in which every step had a photo that waited longer or was refused."""
         longest = now = 0
         for waits in self.waits:
             now = now + 1 if len(waits) and waits.max() > seconds else 0
@@ -69,7 +69,7 @@ class Record:
 
 
 class Fleet:
-    """Pods behind a Service that gives each photo to any ready one."""
+    """Pods behind a Service that assigns each photo to any ready one."""
 
     def __init__(
         self, autoscaler: Autoscaler, times: StageTimes, *, people: float, start: Start
@@ -82,7 +82,7 @@ class Fleet:
         self._pods = [Pod(running_at=0.0, ready_at=0.0)]
 
     def live(self, day: Iterable[Photos]) -> Record:
-        """Serve a day's photos, given by steps."""
+        """Serve a day's photos, step by step."""
         record = Record()
         for number, photos in enumerate(day, 1):
             record.waits.append(self._serve(photos, number * SYNC_SECONDS))
@@ -118,4 +118,4 @@ class Fleet:
         running_at = now + start.pending_seconds
         while len(self._pods) < wanted:
             self._pods.append(Pod(running_at, running_at + start.loading_seconds))
-        del self._pods[wanted:]  # the youngest, which finish what they accepted
+        del self._pods[wanted:]  # the youngest, which finish their accepted photos

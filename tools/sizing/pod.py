@@ -1,7 +1,7 @@
-"""One replica: a queue in front of a device, and what the metrics' queries say of it.
+"""One replica: a queue in front of a device, and the results of the metrics' queries for it.
 
-What does not fit the queue is refused. Both stages' waits are one wait here, and batches are what
-they cost on average.
+Photos that do not fit the queue are refused. The waits of both stages are combined, and batches
+have their average cost.
 """
 
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from sizing.autoscaler import SYNC_SECONDS
 from sizing.day import Numbers
 
 WINDOW_STEPS: Final = round(120 / SYNC_SECONDS)
-"""Of the queries' `rate(...[2m])`; the service is scraped as often as the autoscaler looks."""
+"""Steps in the window of the queries' `rate(...[2m])`, scraped once per autoscaler step."""
 
 
 def queue_seconds_at_most(seconds_a_photo: float) -> float:
-    """Longest wait of a photo: the time that a full queue of the service stands for."""
+    """The maximum wait of a photo, which corresponds to a full queue of the service."""
     settings = Settings()
     items = items_that_leave_in_time(
         seconds_a_photo,
@@ -33,12 +33,12 @@ def queue_seconds_at_most(seconds_a_photo: float) -> float:
 
 @dataclass
 class Pod:
-    """One replica; sums of what it did are kept by step."""
+    """One replica, with sums of its work for each step."""
 
     running_at: float
     ready_at: float
     free_at: float = 0.0
-    """Time at which its device has done everything accepted."""
+    """The time at which its device will have finished all accepted photos."""
     waited: list[float] = field(default_factory=list)
     served: list[int] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
@@ -60,17 +60,17 @@ class Pod:
         return waits
 
     def queue_seconds(self) -> float:
-        """The mean wait, as the query has it: 0 where nothing was asked."""
+        """The mean wait, as in the query: 0 if there were no requests."""
         served = sum(self.served[-WINDOW_STEPS:])
         return sum(self.waited[-WINDOW_STEPS:]) / served if served else 0.0
 
     def busy_share(self) -> float:
-        """The device's share of the whole window, also where the pod is younger."""
+        """The device's share of the whole window, even if the pod is younger."""
         return sum(self.busy[-WINDOW_STEPS:]) / (WINDOW_STEPS * SYNC_SECONDS)
 
 
 def waits_of(arrived_at: Numbers, work: Numbers, *, free_at: float, most_seconds: float) -> Numbers:
-    """Seconds that each of these photos waits for a device that is free at `free_at`.
+    """The wait of each of these photos for a device that is free at `free_at`.
 
     Infinite for those that would wait longer than `most_seconds`.
     """

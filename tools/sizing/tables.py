@@ -1,4 +1,4 @@
-"""Writes the tables of docs/scaling.md anew: `PYTHONPATH=tools python -m sizing.tables`."""
+"""Rewrite the tables of docs/scaling.md: `PYTHONPATH=tools python -m sizing.tables`."""
 
 import itertools
 import re
@@ -19,7 +19,7 @@ _PLACE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOT
 
 
 def photos() -> str:
-    """Replicas of the measured CPU for photos a second."""
+    """Replicas of the measured CPU, by photos per second."""
     rates = (1, 5, 20, 100)
     return _table(
         ["people", "device seconds a photo", "photos a second, one replica"]
@@ -40,7 +40,7 @@ def photos() -> str:
 
 
 def streams() -> str:
-    """Replicas of the measured CPU for ten streams, by the frames a second that are answered."""
+    """Replicas of the measured CPU for ten streams, by the frames answered per second."""
 
     def row(people: int, detect_every: int) -> list[object]:
         each = sizing.frames_per_second(
@@ -66,7 +66,7 @@ def streams() -> str:
 
 
 def devices() -> str:
-    """Replicas of any device, by the milliseconds that a photo or frame takes of it."""
+    """Replicas of any device, by its time per photo or frame."""
 
     def row(milliseconds: float) -> list[object]:
         times = StageTimes(MEASURED.decode, milliseconds / 1000, 0)
@@ -98,7 +98,7 @@ def devices() -> str:
 
 
 def days() -> str:
-    """The outcome of the made day."""
+    """The results of the synthetic day."""
     fast, cpu = "ten times faster (made up)", "measured CPU"
     return _table(
         [
@@ -137,7 +137,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def written(text: str) -> str:
-    """The document with each table as it is now."""
+    """The document with each table regenerated."""
     return _PLACE.sub(lambda place: place[1] + TABLES[place[2]]() + place[3], text)
 
 
