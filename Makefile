@@ -1,4 +1,4 @@
-# The project's commands. VENV=<an environment that has the package> uses it and installs nothing.
+# The project's commands. VENV=<an environment with the package> uses it and installs nothing.
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
@@ -37,7 +37,7 @@ test: lint types
 test-slow: $(INSTALLED)
 	$(BIN)/python -Im pytest -m slow
 
-# Some of it takes minutes, and wants the machine for itself.
+# Some of these tests take minutes and need an otherwise idle machine.
 soak: $(INSTALLED)
 	$(BIN)/python -Im pytest -m soak -s
 
@@ -56,7 +56,7 @@ image: $(INSTALLED)
 	$(ENGINE) build $(BUILD_OPTIONS) -f docker/Dockerfile --target cpu -t distilpose:cpu .
 	CONTAINER_ENGINE=$(ENGINE) $(BIN)/python -Im pytest -m container
 
-# What of the chart is made from the settings and from values.yaml, and the dashboard.
+# The generated parts of the chart: from the settings, from values.yaml, and the dashboard.
 chart: $(INSTALLED)
 	$(BIN)/python helm/generate.py
 	$(BIN)/python helm/dashboard.py helm/distilpose/files/dashboard.json

@@ -1,6 +1,7 @@
-"""Writes the Grafana dashboard: `python helm/dashboard.py helm/distilpose/files/dashboard.json`.
+"""Write the Grafana dashboard: `python helm/dashboard.py helm/distilpose/files/dashboard.json`.
 
-A row of the dashboard is a line of `ROWS`; what its queries ask for is in `service/metrics.py`.
+Each entry of `ROWS` is a row of the dashboard; the service's `telemetry/metrics.py` defines its
+metrics.
 """
 
 import itertools
@@ -34,7 +35,7 @@ REFUSED: Final = 'code=~"429|RESOURCE_EXHAUSTED"'
 
 
 class Graph:
-    """One panel; `note` is what its corner says."""
+    """One panel; `note` is its tooltip."""
 
     def __init__(
         self, title: str, unit: str, *queries: Query, stacked: bool = False, note: str = ""
@@ -98,14 +99,14 @@ QUEUES: Final = (
         "Mean wait",
         units.Seconds,
         Query(mean("distilpose_queue_wait_seconds", by="stage"), "{{stage}}"),
-        note="What replicas are scaled out by.",
+        note="The signal for scaling out.",
     ),
     Graph(
         "Dropped items",
         units.Short,
         each("stage, reason", rate("distilpose_dropped_items_total")),
         stacked=True,
-        note="A second.",
+        note="Per second.",
     ),
 )
 
@@ -119,9 +120,9 @@ BATCHES: Final = (
         "Fill",
         units.PercentUnit,
         Query(f"{ITEMS} / ({ITEMS} + {PADDING})", "{{stage}}"),
-        note="How much of what the device computes is not padding.",
+        note="The share of computed items that is not padding.",
     ),
-    Graph("Padding", units.Short, Query(PADDING, "{{stage}}"), note="Places a second."),
+    Graph("Padding", units.Short, Query(PADDING, "{{stage}}"), note="Empty places per second."),
 )
 
 PICTURES: Final = (
@@ -130,14 +131,14 @@ PICTURES: Final = (
         "People per image",
         units.Short,
         *quantiles("distilpose_people_per_image"),
-        note="What multiplies the cost of an image.",
+        note="The cost of an image grows with its people.",
     ),
-    Graph("Poses", units.Short, Query(f"sum ({rate('distilpose_poses_total')})", "a second")),
+    Graph("Poses", units.Short, Query(f"sum ({rate('distilpose_poses_total')})", "per second")),
     Graph(
         "Mean keypoint score",
         units.PercentUnit,
         Query(mean("distilpose_keypoint_score"), "score"),
-        note="Other photos than before show here.",
+        note="Changes when the photos change in kind.",
     ),
 )
 
@@ -146,13 +147,13 @@ LATEST, REPLACED = 'mode="latest"', 'outcome="replaced"'
 STREAMS: Final = (
     Graph("Open streams", units.Short, each("pod", series("distilpose_streams_active"))),
     Graph(
-        "Frames", units.Short, each("mode, outcome", rate(FRAMES)), stacked=True, note="A second."
+        "Frames", units.Short, each("mode, outcome", rate(FRAMES)), stacked=True, note="Per second."
     ),
     Graph(
         "Dropped for newer ones",
         units.PercentUnit,
         Query(ratio(rate(FRAMES, LATEST, REPLACED), rate(FRAMES, LATEST), by="pod"), "{{pod}}"),
-        note="Of the frames of streams in mode `latest`.",
+        note="Share of the frames of streams in mode `latest`.",
     ),
     Graph(
         "Age of answers",
@@ -164,10 +165,10 @@ STREAMS: Final = (
 DEVICE: Final = (
     Graph("Busy", units.PercentUnit, each("pod", rate("distilpose_device_busy_seconds_total"))),
     Graph(
-        "Memory of its own",
+        "Device memory",
         units.BytesIEC,
         each("pod, kind", series("distilpose_device_memory_bytes")),
-        note="0 where the device shares the process's memory.",
+        note="0 if the device shares the process's memory.",
     ),
     Graph("Errors", units.Short, each("pod, kind", rate("distilpose_device_errors_total"))),
 )
@@ -181,7 +182,7 @@ PROCESS: Final = (
         "CPU throttled",
         units.PercentUnit,
         Query(ratio(rate(THROTTLED, NAMED), rate(PERIODS, NAMED), by="pod"), "{{pod}}"),
-        note="The share of periods in which a container met its limit, from the kubelet.",
+        note="The share of periods in which a container reached its limit, from the kubelet.",
     ),
     Graph("Memory", units.BytesIEC, each("pod", series("process_resident_memory_bytes"))),
 )

@@ -1,4 +1,4 @@
-"""Queries of the dashboard, in PromQL, always of the chosen pods."""
+"""Queries of the dashboard in PromQL, always for the selected pods."""
 
 import re
 from typing import Final, NamedTuple
@@ -9,24 +9,24 @@ CALLS: Final = 'method="estimate_pose"'
 
 
 class Query(NamedTuple):
-    """A line, or several, of a graph."""
+    """A query for one or several lines of a graph."""
 
     expr: str
     legend: str
 
 
 def series(name: str, *matchers: str) -> str:
-    """A metric of the chosen pods."""
+    """A metric of the selected pods."""
     return f"{name}{{{','.join((PODS, *matchers))}}}"
 
 
 def rate(name: str, *matchers: str) -> str:
-    """What a counter grows by in a second."""
+    """The increase of a counter per second."""
     return f"rate({series(name, *matchers)}[$__rate_interval])"
 
 
 def each(labels: str, expr: str) -> Query:
-    """A line for each value of these labels, summed up over all others."""
+    """One line for each value of these labels, summed over all others."""
     return Query(f"sum by ({labels}) ({expr})", re.sub(r"(\w+),?", r"{{\1}}", labels))
 
 
@@ -42,13 +42,13 @@ def mean(histogram: str, *, by: str = "") -> str:
 
 
 def share_of_calls(codes: str) -> str:
-    """How much of all calls end with these codes."""
+    """The share of all calls that end with these codes."""
     calls = "distilpose_requests_total"
     return ratio(rate(calls, CALLS, codes), rate(calls, CALLS))
 
 
 def quantiles(histogram: str, *matchers: str, by: str = "") -> tuple[Query, ...]:
-    """A histogram's median, 95th and 99th percentile, perhaps for each value of a label."""
+    """A histogram's median, 95th and 99th percentile, optionally for each value of a label."""
     buckets = f"sum by ({f'le, {by}' if by else 'le'}) ({rate(f'{histogram}_bucket', *matchers)})"
     name = f"{{{{{by}}}}} " if by else ""
     return tuple(
@@ -57,6 +57,6 @@ def quantiles(histogram: str, *matchers: str, by: str = "") -> tuple[Query, ...]
 
 
 def part_of_request(histogram: str) -> str:
-    """Seconds of each stage for one request or frame: each begins with decoding."""
+    """Seconds of each stage for one request or frame, since each starts with decoding."""
     begun = rate("distilpose_stage_duration_seconds_count", 'stage="decode"')
     return f"sum by (stage) ({rate(f'{histogram}_sum')}) / on () group_left () sum ({begun})"

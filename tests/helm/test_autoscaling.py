@@ -117,7 +117,7 @@ def test_limits_reach_both() -> None:
 
 
 def test_an_hpa_and_keda_together_are_refused() -> None:
-    assert "two would fight over the pods" in refusal(SCENARIOS["keda"], HPA)
+    assert "two would conflict" in refusal(SCENARIOS["keda"], HPA)
 
 
 def test_values_that_cannot_scale_are_refused() -> None:

@@ -20,7 +20,7 @@ ROWS = {
     "Batches": ["Mean batch", "Fill", "Padding"],
     "Pictures and people": ["Decodes", "People per image", "Poses", "Mean keypoint score"],
     "Streams": ["Open streams", "Frames", "Dropped for newer ones", "Age of answers"],
-    "Device": ["Busy", "Memory of its own", "Errors"],
+    "Device": ["Busy", "Device memory", "Errors"],
     "Process": ["CPU", "CPU throttled", "Memory"],
 }
 SHOWN_ELSEWHERE = {

@@ -128,7 +128,8 @@ def test_probes_over_grpc_leave_liveness_to_http() -> None:
 
 
 def test_probes_over_grpc_are_refused_with_tls_and_without_grpc() -> None:
-    assert "probes.grpc: kubelet's gRPC probes cannot speak TLS" in refusal("probes.grpc=true", TLS)
+    refused = refusal("probes.grpc=true", TLS)
+    assert "probes.grpc: kubelet's gRPC probes do not support TLS" in refused
     assert "probes.grpc needs gRPC" in refusal("probes.grpc=true", "config.grpc.port=0")
 
 

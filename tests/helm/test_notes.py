@@ -54,14 +54,14 @@ def test_a_single_replica_is_warned_of_its_gap() -> None:
 )
 def test_two_replicas_are_said_to_lose_nothing(change: Any) -> None:
     notes = render(change).notes
-    assert "one pod after the other and lose nothing" in notes
+    assert "one pod at a time and lose no requests" in notes
     assert "gap" not in notes
 
 
 @pytest.mark.parametrize("surge", ["1", "25%"])
 def test_a_surge_needs_a_device_to_spare(surge: str) -> None:
     notes = render(f"rollout.maxSurge={surge}").notes
-    assert "must have a device to spare" in notes
+    assert "must have a spare device" in notes
     assert "gap" not in notes
 
 
@@ -75,4 +75,4 @@ def test_commands_name_release_and_namespace() -> None:
 
 def test_nothing_is_said_of_what_is_not_there() -> None:
     assert "gRPC" not in render("config.grpc.port=0").notes
-    assert "there is none" in render(SCENARIOS["tls"]).notes
+    assert "is not available" in render(SCENARIOS["tls"]).notes

@@ -118,8 +118,8 @@ FIRING = [
         OK | {requests("504"): "0+1x20", requests("INTERNAL", transport="grpc"): "0+1x20"},
         "12m",
         WHERE,
-        "Of all requests, 1.961% failed and not by their callers' fault."
-        " The dashboard tells with which code, the logs why.",
+        "Of all requests, 1.961% failed because of the service."
+        " The dashboard shows the code, the logs show the reason.",
     ),
     Firing(
         "Refusals",
@@ -130,8 +130,8 @@ FIRING = [
         },
         "12m",
         WHERE,
-        "Of all requests, 1.961% met a full queue."
-        " It takes more replicas, or callers that ask for less.",
+        "Of all requests, 1.961% were refused because a queue was full."
+        " Add replicas, or reduce the load.",
     ),
     Firing(
         "QueueOld",
@@ -152,30 +152,30 @@ FIRING = [
         slower_than(1, percent=3),
         "12m",
         WHERE,
-        "The 99th percentile is 2s. The dashboard tells in which stage the time goes.",
+        "The 99th percentile is 2s. The dashboard shows the stage that takes the time.",
     ),
     Firing(
         "LatestStreamsStarve",
         frames(ordered=1800, answered=90, failed=10, replaced=1900),
         "15m",
         WHERE,
-        "Of their frames, 95% gave way to newer ones."
-        " It takes more replicas, fewer streams, or cameras that send less.",
+        "Of their frames, 95% were replaced by newer ones."
+        " Add replicas, or reduce the number of streams or their frame rate.",
     ),
     Firing(
         "Stuck",
         batches("0+10x5 50x15") | dropped("cancelled"),
         "8m",
         ON_POD,
-        f"Pod {POD} has not finished a batch in 2 minutes, while work for it came and gave up."
-        " Delete it; another one takes over.",
+        f"Pod {POD} has not finished a batch in 2 minutes, while work for it arrived and was"
+        " dropped. Delete it; its replacement takes over.",
     ),
     Firing(
         "MemoryGrows",
         memory(f"{2000 * MIB}+{10 * MIB}x60"),
         "8h",
         {"namespace": NAMESPACE, "pod": POD, "job": NAME, "container": "distilpose"},
-        f"Pod {POD} has grown by 60MiB an hour for 6 hours and will meet its limit.",
+        f"Pod {POD} has grown by 60MiB an hour for 6 hours and will reach its limit.",
         interval="10m",
     ),
     Firing(
@@ -184,7 +184,7 @@ FIRING = [
         "10m",
         ON_POD,
         f"Pod {POD} has restarted 4 times within 15 minutes."
-        " The last line of its previous log says why.",
+        " The last line of its previous log gives the reason.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Fetches a file and keeps it only if its SHA-256 fits: what the init container runs."""
+"""Download a file and keep it only if its SHA-256 matches; the init container runs this."""
 
 import hashlib
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def main(url: str, target: Path, sha256: str) -> None:
-    """Leave the file at `target`, or end with the reason."""
+    """Download the file to `target`, or exit with the reason."""
     partial = target.with_name(f"{target.name}.partial")
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=60) as answer, partial.open("wb") as file:  # noqa: S310 - the chart allows http(s) only

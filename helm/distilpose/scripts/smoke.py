@@ -1,4 +1,4 @@
-"""Posts a photo to the service and checks the answer: what `helm test` runs."""
+"""Post a photo to the service and check the answer; `helm test` runs this."""
 
 import importlib.util
 import json
@@ -10,11 +10,11 @@ import urllib.request
 from pathlib import Path
 
 ATTEMPTS = 10
-"""A network policy may need seconds to know of this pod."""
+"""A network policy may need seconds to apply to this pod."""
 
 
 def photo() -> bytes:
-    """Four people in front of a bus, from an installed package, which is not imported."""
+    """A photo of four people in front of a bus, from an installed package that is not imported."""
     spec = importlib.util.find_spec("ultralytics")
     if not spec or not spec.origin:
         sys.exit("ultralytics, which has the photo, is not installed")
@@ -22,7 +22,7 @@ def photo() -> bytes:
 
 
 def key(secrets: Path) -> dict[str, str]:
-    """The header with the first key that is not hashed; none where there is no file of keys."""
+    """The header with the first key that is not hashed; empty if there is no file of keys."""
     path = secrets / "keys" / "api-keys"
     lines = [line.strip() for line in path.read_text().splitlines()] if path.exists() else []
     plain = [line for line in lines if line and not line.startswith(("#", "sha256:"))]
@@ -32,7 +32,7 @@ def key(secrets: Path) -> dict[str, str]:
 
 
 def context(secrets: Path) -> ssl.SSLContext:
-    """Whether the certificate fits the public name is not for a caller inside to know."""
+    """A TLS context that ignores the host name, since this caller does not use the public name."""
     authority = secrets / "tls" / "ca.crt"
     known = ssl.create_default_context(cafile=authority if authority.exists() else None)
     known.check_hostname = False
@@ -42,7 +42,7 @@ def context(secrets: Path) -> ssl.SSLContext:
 
 
 def ask(url: str, secrets: Path, attempts: int = ATTEMPTS) -> bytes:
-    """The answer; a service that cannot be reached is asked again."""
+    """Return the answer, retrying while the service cannot be reached."""
     headers = {"content-type": "image/jpeg", **key(secrets)}
     request = urllib.request.Request(url, data=photo(), headers=headers)  # noqa: S310 - the chart's own
     try:
@@ -58,7 +58,7 @@ def ask(url: str, secrets: Path, attempts: int = ATTEMPTS) -> bytes:
 
 
 def main(url: str, secrets: Path) -> None:
-    """End well if people were found, each with 17 keypoints."""
+    """Succeed if people were found, each with 17 keypoints."""
     poses = json.loads(ask(url, secrets))["images"][0]["poses"]
     counts = [len(pose["keypoints"]) for pose in poses]
     sys.stdout.write(f"people: {len(poses)}, keypoints of each: {counts}\n")

@@ -26,7 +26,7 @@ startupProbe:
 readinessProbe:
   {{- include "distilpose.readyQuestion" . | nindent 2 }}
   {{- toYaml .Values.probes.readiness | nindent 2 }}
-# Always over HTTP: gRPC health only knows readiness, and a pod that is not ready is not dead.
+# Always over HTTP: gRPC health only reports readiness, and a pod that is not ready is not dead.
 livenessProbe:
   httpGet: {path: /healthz, port: metrics}
   {{- toYaml .Values.probes.liveness | nindent 2 }}
@@ -51,7 +51,7 @@ httpGet: {path: /readyz, port: metrics}
 {{- end }}
 {{- end }}
 
-{{- /* Puts the weights into their volume, if their digest is the wanted one. */ -}}
+{{- /* Downloads the weights to their volume, if their digest matches. */ -}}
 {{- define "distilpose.fetchContainer" -}}
 name: fetch-weights
 image: {{ include "distilpose.serverImage" . }}

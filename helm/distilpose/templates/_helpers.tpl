@@ -1,10 +1,10 @@
-{{- /* Names, labels, images: what every object needs. */ -}}
+{{- /* Names, labels and images, for all objects. */ -}}
 
 {{- define "distilpose.name" -}}
 {{ default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* At most 40 characters, so that names of pods and of what hangs on it stay whole. */ -}}
+{{- /* At most 40 characters, so that names of pods and of other derived objects are not cut off. */ -}}
 {{- define "distilpose.fullname" -}}
 {{- $name := include "distilpose.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -16,7 +16,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* What the pods of a release have in common: the service's, the test's, the training's. */ -}}
+{{- /* The labels that all pods of a release share: the service's, the test's, the training's. */ -}}
 {{- define "distilpose.releaseLabels" -}}
 app.kubernetes.io/name: {{ include "distilpose.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -29,7 +29,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ include "distilpose.releaseLabels" . }}
 {{- end }}
 
-{{- /* The service's pods and no others. */ -}}
+{{- /* The labels that select the service's pods only. */ -}}
 {{- define "distilpose.selectorLabels" -}}
 {{ include "distilpose.releaseLabels" . }}
 app.kubernetes.io/component: server
@@ -40,7 +40,7 @@ app.kubernetes.io/component: server
 {{ default (ternary $name "default" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}
 
-{{- /* An image by digest or tag; a list of the values, their name and the Dockerfile's target. */ -}}
+{{- /* An image by digest or tag; takes a list of the values, their name and the Dockerfile's target. */ -}}
 {{- define "distilpose.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 }}{{ $where := index . 2 }}{{ $target := index . 3 }}
 {{- $tag := default $root.Chart.AppVersion $image.tag -}}
@@ -52,7 +52,7 @@ app.kubernetes.io/component: server
 {{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $tag }}{{ end }}
 {{- end }}
 
-{{- /* The image that the service runs in, and the helpers that need its Python. */ -}}
+{{- /* The image of the service, and of the helpers that need its Python. */ -}}
 {{- define "distilpose.serverImage" -}}
 {{ include "distilpose.image" (list . .Values.image "image" (ternary "cuda" "cpu" (gt (int .Values.gpu.count) 0))) }}
 {{- end }}

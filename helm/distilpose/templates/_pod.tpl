@@ -1,8 +1,8 @@
-{{- /* What all pods of the chart have in common: whom they run as. */ -}}
+{{- /* The identity and security context that all pods of the chart share. */ -}}
 {{- define "distilpose.podBasics" -}}
 serviceAccountName: {{ include "distilpose.serviceAccountName" . }}
 automountServiceAccountToken: false
-# A Service called distilpose would put DISTILPOSE_* variables into the pod, which the service refuses.
+# A Service called distilpose would put DISTILPOSE_* variables into the pod, which the service rejects.
 enableServiceLinks: false
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
@@ -12,7 +12,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* Where the devices are, for the service's and the training's pods. */ -}}
+{{- /* The placement on nodes with devices, for the service's and the training's pods. */ -}}
 {{- define "distilpose.placement" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:
@@ -27,7 +27,7 @@ runtimeClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{- /* CPU and memory with the devices; a list of the resources and the `gpu` values. */ -}}
+{{- /* CPU and memory with the devices; takes a list of the resources and the `gpu` values. */ -}}
 {{- define "distilpose.resources" -}}
 {{- $resources := deepCopy (index . 0) }}{{ $gpu := index . 1 -}}
 {{- if $gpu.count }}

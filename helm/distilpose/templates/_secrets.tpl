@@ -1,10 +1,10 @@
-{{- /* The Secret of API keys; nothing where everyone may call. */ -}}
+{{- /* The Secret of API keys; empty if everyone may call. */ -}}
 {{- define "distilpose.keysSecret" -}}
 {{- if .Values.apiKeys.keys }}{{ include "distilpose.fullname" . }}-api-keys
 {{- else }}{{ .Values.apiKeys.existingSecret }}{{ end }}
 {{- end }}
 
-{{- /* The Secret of certificate and key; nothing for plain text. */ -}}
+{{- /* The Secret of certificate and key; empty without TLS. */ -}}
 {{- define "distilpose.tlsSecret" -}}
 {{- if .Values.tls.certificate }}{{ include "distilpose.fullname" . }}-tls
 {{- else }}{{ .Values.tls.existingSecret }}{{ end }}
@@ -14,12 +14,12 @@
 {{ include "distilpose.tlsSecret" . | empty | ternary "http" "https" }}
 {{- end }}
 
-{{- /* What the gRPC port speaks, for load balancers and Gateways. */ -}}
+{{- /* The protocol of the gRPC port, for load balancers and Gateways. */ -}}
 {{- define "distilpose.grpcProtocol" -}}
 {{ include "distilpose.tlsSecret" . | empty | ternary "kubernetes.io/h2c" "https" }}
 {{- end }}
 
-{{- /* Whole folders: files mounted one by one would never follow their Secret. */ -}}
+{{- /* Whole folders, because single mounted files are not updated with their Secret. */ -}}
 {{- define "distilpose.secretMounts" -}}
 {{- if include "distilpose.keysSecret" . }}
 - {name: keys, mountPath: /etc/distilpose/keys, readOnly: true}

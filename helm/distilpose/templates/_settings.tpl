@@ -12,12 +12,12 @@ then what the chart decides. Field by field, since a merge of maps would skip fa
 {{- toYaml $settings }}
 {{- end }}
 
-{{- /* What values other than `config` decide. */ -}}
+{{- /* The settings that depend on values other than `config`. */ -}}
 {{- define "distilpose.chartSettings" -}}
 telemetry:
   metrics_port: 9090
 model:
-  # Not `auto`: a pod that was given a GPU and cannot use it shall fail, not be slow.
+  # Not `auto`: a pod that cannot use its GPU should fail instead of being slow.
   device: {{ ternary "cuda" "cpu" (gt (int .Values.gpu.count) 0) }}
 {{- with .Values.weights }}
   {{- if or .volume .url }}
@@ -40,7 +40,7 @@ security:
   {{- end }}
 {{- end }}
 
-{{- /* preStop, then the two phases of the service's own draining, then a margin: never less than it needs. */ -}}
+{{- /* preStop, plus the two phases of the service's own draining, plus a margin. */ -}}
 {{- define "distilpose.gracePeriodSeconds" -}}
 {{- $life := (include "distilpose.settings" . | fromYaml).life -}}
 {{ addf .Values.preStopSeconds $life.drain_delay_seconds $life.drain_seconds 5 | ceil | int }}

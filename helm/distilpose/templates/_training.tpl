@@ -2,7 +2,7 @@
 {{- define "distilpose.trainingPod" -}}
 {{- with .Values.training -}}
 restartPolicy: Never
-# For the checkpoint.
+# Time to save the checkpoint.
 terminationGracePeriodSeconds: 60
 {{ include "distilpose.podBasics" $ }}
 {{- include "distilpose.placement" $ }}

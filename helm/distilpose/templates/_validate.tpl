@@ -1,4 +1,4 @@
-{{- /* Values that do not fit each other: all of them at once, each with the name of what to change. */ -}}
+{{- /* Reports all invalid combinations of values at once, each with the names of the values to change. */ -}}
 {{- define "distilpose.validate" -}}
 {{- $problems := list }}
 {{- $settings := include "distilpose.settings" . | fromYaml }}
@@ -6,9 +6,9 @@
 {{- $tls := include "distilpose.tlsSecret" . }}
 {{- with .Values }}
 {{- if or (not $http) (has $http (list $grpc 9090)) (eq $grpc 9090) }}
-{{- $problems = append $problems (printf "config.http.port %d, config.grpc.port %d and the metrics port 9090 must differ, and HTTP's not be 0" $http $grpc) }}{{ end }}
+{{- $problems = append $problems (printf "config.http.port %d, config.grpc.port %d and the metrics port 9090 must differ, and the HTTP port must not be 0" $http $grpc) }}{{ end }}
 {{- if and .autoscaling.hpa.enabled .autoscaling.keda.enabled }}
-{{- $problems = append $problems "autoscaling.hpa.enabled and autoscaling.keda.enabled: KEDA makes a HorizontalPodAutoscaler of its own, and two would fight over the pods; enable one" }}{{ end }}
+{{- $problems = append $problems "autoscaling.hpa.enabled and autoscaling.keda.enabled: KEDA creates its own HorizontalPodAutoscaler, and two would conflict; enable only one" }}{{ end }}
 {{- if gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas) }}
 {{- $problems = append $problems "autoscaling.minReplicas is above autoscaling.maxReplicas" }}{{ end }}
 {{- if and .autoscaling.keda.enabled (not .autoscaling.keda.serverAddress) }}
@@ -16,7 +16,7 @@
 {{- if and (regexMatch "^0%?$" (toString .rollout.maxSurge)) (regexMatch "^0%?$" (toString .rollout.maxUnavailable)) }}
 {{- $problems = append $problems "rollout.maxSurge and rollout.maxUnavailable are both 0: no pod could ever be replaced" }}{{ end }}
 {{- if and .probes.grpc $tls }}
-{{- $problems = append $problems "probes.grpc: kubelet's gRPC probes cannot speak TLS; leave it off, the HTTP probes use the plain metrics port" }}{{ end }}
+{{- $problems = append $problems "probes.grpc: kubelet's gRPC probes do not support TLS; leave it off, the HTTP probes use the metrics port without TLS" }}{{ end }}
 {{- if and .probes.grpc (not $grpc) }}
 {{- $problems = append $problems "probes.grpc needs gRPC, which config.grpc.port 0 turns off" }}{{ end }}
 {{- if and .grpcRoute.enabled (not $grpc) }}
@@ -41,12 +41,12 @@
 {{- if and .weights.volume .weights.url }}
 {{- $problems = append $problems "weights.volume and weights.url: give one of them" }}{{ end }}
 {{- if and (or .weights.volume .weights.url) (not .weights.sha256) }}
-{{- $problems = append $problems "weights.sha256 is not set: weights from elsewhere are pinned (sha256sum FILE)" }}{{ end }}
+{{- $problems = append $problems "weights.sha256 is not set: external weights must be pinned (sha256sum FILE)" }}{{ end }}
 {{- if .networkPolicy.enabled }}
 {{- if and .weights.url (not .networkPolicy.egress.weights) }}
-{{- $problems = append $problems "networkPolicy.egress.weights is not set, and pods could not fetch weights.url" }}{{ end }}
+{{- $problems = append $problems "networkPolicy.egress.weights is not set, so pods could not download weights.url" }}{{ end }}
 {{- if and .tracing.endpoint (not .networkPolicy.egress.otlp) }}
-{{- $problems = append $problems "networkPolicy.egress.otlp is not set, and pods could not reach tracing.endpoint" }}{{ end }}
+{{- $problems = append $problems "networkPolicy.egress.otlp is not set, so pods could not reach tracing.endpoint" }}{{ end }}
 {{- end }}
 {{- if .training.enabled }}
 {{- if not .training.run }}{{ $problems = append $problems "training.run is not set: docs/runs has examples" }}{{ end }}
@@ -55,5 +55,5 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if $problems }}{{ fail (printf "these values do not fit:\n- %s" (join "\n- " $problems)) }}{{ end }}
+{{- if $problems }}{{ fail (printf "these values are invalid:\n- %s" (join "\n- " $problems)) }}{{ end }}
 {{- end }}
