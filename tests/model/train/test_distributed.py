@@ -37,9 +37,9 @@ of = student_objective if name == "distilpose-n" else teacher_objective
 objective = of(shared, loss)
 if frozen:  # and a step later it thaws
     helped.freeze_trunk(True)
-    sum(objective(batch, 1.0).values()).backward()
+    sum(objective(batch.crops_BCHW, batch.targets(), 1.0).values()).backward()
     helped.freeze_trunk(False)
-sum(objective(batch, 1.0).values()).backward()
+sum(objective(batch.crops_BCHW, batch.targets(), 1.0).values()).backward()
 agreed = distributed.agreed(float(rank + 1), torch.device("cpu"))
 if rank == 0:
     gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}

@@ -223,7 +223,7 @@ def test_a_student_on_the_trunk_goes_on_bit_for_bit_while_its_trunk_thaws(
     assert second.progress.step == 2
     second.fit()
     assert not torch.equal(second.network.state_dict()[trunk], before)
-    for kind in ("network", "averaged", "_helped"):
+    for kind in ("network", "averaged", "helped"):
         expected, got = (getattr(run, kind).state_dict() for run in (whole, second))
         assert all(torch.equal(expected[name], got[name]) for name in expected)
 
@@ -247,7 +247,7 @@ def test_crops_seen_are_counted_on_from_file_to_file(people: Path, tmp_path: Pat
     fourth, _ = make(people, tmp_path / "fourth", **ON_TRUNK, start_from=str(third.checkpoint_path))
     assert fourth.crops_seen == 8 + 3 * 2
     assert torch.equal(
-        fourth._helped.own_state()["dense.weight"], third._helped.own_state()["dense.weight"]
+        fourth.helped.own_state()["dense.weight"], third.helped.own_state()["dense.weight"]
     )
 
 
