@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias
 
 import click
 
@@ -37,7 +37,19 @@ IN_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 IN_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 """The type of options and arguments that are a folder to read."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def together(*options: Decorator) -> Decorator:
+    """One decorator for several options, which help shows in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
 
 sigma_option = click.option(
     "--sigma",
@@ -62,9 +74,10 @@ def reported_errors(*others: type[Exception]) -> Iterator[None]:
     from distilpose.service.errors import ServiceError
     from distilpose.service.settings import SettingsError
 
+    expected: tuple[type[Exception], ...] = (ModelError, ServiceError, SettingsError, *others)
     try:
         yield
-    except (ModelError, ServiceError, SettingsError, *others) as err:
+    except expected as err:
         raise click.ClickException(str(err)) from err
     except BrokenPipeError:
         raise  # click ends quietly where nobody reads on
@@ -104,13 +117,13 @@ def seconds(text: str) -> float:
 
 
 @contextmanager
-def progress(things: str) -> Iterator[Callable[[int, int | None], None]]:
+def progress(things: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on standard error, which gets how many things are done, and how many there are."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as shown:
         bar = shown.add_task(things, total=None)
         yield lambda done, total: shown.update(bar, completed=done, total=total)
 
@@ -120,30 +133,22 @@ def picture_progress() -> AbstractContextManager[Callable[[int, int], None]]:
     return progress("pictures")
 
 
-def device_options(function: Function) -> Function:
-    """Options of the commands that run a network: on what."""
-    for option in (
-        click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."),
-        click.option(
-            "--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."
-        ),
-    ):
-        function = option(function)
-    return function
+device_options = together(
+    click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."),
+    click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."),
+)
+"""Options of the commands that run a network: on what."""
 
-
-def model_options(function: Function) -> Function:
-    """Options of the commands that load models: which weights, on what."""
-    for option in (
-        click.option("--weights", type=IN_FILE, help="Student weights; packaged by default."),
-        click.option("--detector", type=IN_FILE, help="Detection weights; packaged by default."),
-        click.option(
-            "--engine",
-            type=click.Choice(["auto", "torch", "openvino"]),
-            default="auto",
-            show_default=True,
-            help="auto: openvino in float32 on an x86 CPU.",
-        ),
-    ):
-        function = option(function)
-    return device_options(function)
+model_options = together(
+    click.option("--weights", type=IN_FILE, help="Student weights; packaged by default."),
+    click.option("--detector", type=IN_FILE, help="Detection weights; packaged by default."),
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "torch", "openvino"]),
+        default="auto",
+        show_default=True,
+        help="auto: openvino in float32 on an x86 CPU.",
+    ),
+    device_options,
+)
+"""Options of the commands that load models: which weights, on what."""

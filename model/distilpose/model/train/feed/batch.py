@@ -1,4 +1,4 @@
-"""Batches of people on their way from the cache to the network, and what a network should say."""
+"""Batches of people on their way from the cache to the network, and their targets."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class StoredBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What the labels of B people ask of a network: made once a step, and used by every loss."""
+    """Targets of B people for all losses; a step makes them once."""
 
     points: RegressionTarget
     heatmaps: HeatmapTarget
@@ -57,7 +57,7 @@ class TrainBatch(NamedTuple):
     """Whether a keypoint is labelled, but out of the crop: bool (B, 17)."""
 
     def targets(self) -> Targets:
-        """What a network should say of these people."""
+        """The targets that follow from the labels."""
         points = regression_target(self.xy_crop_px, self.weight)
         heatmaps = heatmap_target(self.xy_crop_px, self.weight)
         return Targets(points, heatmaps, (points.weight > 0) | self.outside)
