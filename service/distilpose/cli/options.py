@@ -118,12 +118,17 @@ def seconds(text: str) -> float:
 
 @contextmanager
 def progress(things: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on standard error, which gets how many things are done, and how many there are."""
+    """A bar on standard error, which gets how many things are done, and how many there are.
+
+    Nothing is written where standard error is no terminal, or the bar is hidden.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    hidden = hidden or not console.is_terminal
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as shown:
+    with Progress(*columns, console=console, transient=True, disable=hidden) as shown:
         bar = shown.add_task(things, total=None)
         yield lambda done, total: shown.update(bar, completed=done, total=total)
 

@@ -68,6 +68,12 @@ def test_alone_there_is_one_process_and_nothing_to_agree_on() -> None:
     assert distributed.agreed(0.25, torch.device("cpu")) == 0.25
 
 
+def test_a_process_alone_joins_and_leaves_nobody() -> None:
+    with distributed.joined() as (rank, world_size):
+        assert (rank, world_size) == (0, 1)
+        assert not torch.distributed.is_initialized()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how"),
