@@ -4,15 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from bus_people import bus_people
 from distilpose.model.load import packaged_student
 from distilpose.model.weights import load, read_card, read_tensors
-from photos import BUS_BOXES_XYXY_PX, BUS_SIZE_WH, photo
 
 
 def calibrate(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -25,41 +23,12 @@ def calibrate(*arguments: object) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def people_folder(folder: Path, picture_id: int) -> Path:
-    """The bus photo, its first three people labelled: shoulders by eye, ankles on their heads."""
-    folder.mkdir()
-    (folder / "bus.jpg").write_bytes(photo("bus.jpg"))
-    annotations = []
-    for number, (x1, y1, x2, y2) in enumerate(BUS_BOXES_XYXY_PX[:3], start=1):
-        width, height = x2 - x1, y2 - y1
-        keypoints = np.zeros((17, 3))
-        for joint, (x, y) in {5: (0.6, 0.2), 6: (0.3, 0.2), 15: (0.5, 0), 16: (0.5, 0)}.items():
-            keypoints[joint] = x1 + x * width, y1 + y * height, 2
-        person: dict[str, Any] = {
-            "id": number,
-            "image_id": picture_id,
-            "category_id": 1,
-            "bbox": [x1, y1, width, height],
-            "area": width * height / 2,
-            "keypoints": keypoints.ravel().tolist(),
-            "num_keypoints": 4,
-            "iscrowd": 0,
-        }
-        annotations.append(person)
-    width, height = BUS_SIZE_WH
-    image = {"id": picture_id, "file_name": "bus.jpg", "width": width, "height": height}
-    categories = [{"id": 1, "name": "person"}]
-    document = {"images": [image], "annotations": annotations, "categories": categories}
-    (folder / "street.json").write_text(json.dumps(document))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("calibrate")
-    people, people_eval = people_folder(folder / "people", 20), people_folder(folder / "eval", 7)
+    people, people_eval = bus_people(folder / "people", 20), bus_people(folder / "eval", 7)
     paths = ("--out", folder / "out.safetensors", "--report", folder / "report")
-    called = calibrate(packaged_student(), people, "--eval", people_eval, *paths, "--draws", 2)
+    called = calibrate(packaged_student(), people, "--eval", people_eval, *paths)
     assert called.returncode == 0, called.stderr
     return folder, called.stdout
 
@@ -94,7 +63,7 @@ def test_the_card_keeps_the_accuracy_that_a_calibration_does_not_change(
 
 def test_figures_before_and_after_are_printed(done: tuple[Path, str]) -> None:
     _, printed = done
-    assert "fitted on 6 crops of 3 people" in printed
+    assert "fitted on 12 crops of 3 people" in printed
     for word in ("ECE", "Brier", "score rank", "sigma rank", "cut off", "whole", "street"):
         assert word in printed
     assert "AP of street: " in printed
@@ -110,7 +79,7 @@ def test_the_report_has_figures_and_a_picture(done: tuple[Path, str]) -> None:
 
 
 def test_a_folder_that_holds_nobody_out_is_refused(tmp_path: Path) -> None:
-    people = people_folder(tmp_path / "people", 7)
+    people = bus_people(tmp_path / "people", 7)
     refused = calibrate(packaged_student(), people, "--out", tmp_path / "out")
     assert refused.returncode == 1
     assert "in a picture whose id 20 divides" in refused.stderr

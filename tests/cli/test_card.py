@@ -134,12 +134,11 @@ def test_a_teacher_has_a_card_too(tmp_path: Path) -> None:
     old = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
     weights.save(teacher, filled_state("tokenpose-s"), old)
     path = tmp_path / "out.safetensors"
-    options = ("--text", text(tmp_path), "--eval", people, "--out", path, "--limit", 1)
+    options = ("--text", text(tmp_path), "--eval", people, "--out", path)
     done = card(teacher, *options)
     assert done.returncode == 0, done.stderr
     new = weights.read_card(path)
     assert (new.architecture, new.calibrated, cases(new)) == ("tokenpose-s", False, CASES[:2])
-    assert "--limit 1`" in new.accuracy[0].protocol
     assert "A teacher is never served." in new.accuracy[0].protocol
     assert {figure.case for figure in new.reliability} == {"raw scores clamped to 0..1"}
     assert new.limitations == ("Was not trained.",)

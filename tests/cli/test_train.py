@@ -165,7 +165,7 @@ def test_a_wrong_option_is_reported_in_one_line(
 def test_a_config_of_the_other_role_is_refused(config: Path, tmp_path: Path) -> None:
     result = train("student", "--config", config, "--out", tmp_path)
     assert result.exit_code == 1
-    assert "tokenpose-n is no student" in result.stderr
+    assert "tokenpose-n is not a student" in result.stderr
 
 
 def test_overrides_are_those_of_all_options_together() -> None:

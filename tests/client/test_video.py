@@ -112,5 +112,5 @@ def test_a_missing_video_and_an_unwritable_place_are_errors(tmp_path: Path) -> N
 def test_a_camera_is_found_by_its_number() -> None:
     assert camera("1", "linux") == ("/dev/video1", "v4l2")
     assert camera("0", "darwin") == ("0:none", "avfoundation")
-    with pytest.raises(DataError, match="cameras by number need Linux or macOS"):
+    with pytest.raises(DataError, match="numbered cameras are supported on Linux and macOS only"):
         camera("0", "win32")

@@ -95,7 +95,7 @@ def test_it_starts_with_the_services_threshold_and_without_ellipses(pages: Pages
     assert "min_keypoint_score=0.3" in urls[0]
     assert "min_keypoint_score=0.3" in (page.locator("#curl").text_content() or "")
     plain = canvas_pixels(page)
-    legend = page.get_by_text("one sigma: how far it may be off")
+    legend = page.get_by_text("one sigma: predicted spread")
     expect(legend).to_be_hidden()
     page.get_by_label("Sigma ellipses").check()
     expect(legend).to_be_visible()
@@ -146,10 +146,10 @@ def test_the_sliders_ask_again_only_for_what_is_not_there(pages: Pages) -> None:
     assert np.abs(canvas_pixels(page).astype(int) - before).max() > 100
     assert page.locator("tr.unsure").count() > 3
     slide(page, "Minimum box score", 1)
-    expect_status(page, "Nobody with this box score.")
+    expect_status(page, "No people above this box score.")
     assert len(urls) == 1
     slide(page, "Minimum box score", 0.01)
-    expect(page.locator("#status")).not_to_have_text("Nobody with this box score.")
+    expect(page.locator("#status")).not_to_have_text("No people above this box score.")
     expect(page.locator("#busy")).to_be_hidden()
     assert [re.findall(r"min_box_score=([\d.]+)", url) for url in urls] == [["0.25"], ["0.01"]]
     assert page.locator("#people > li").count() > 4
@@ -178,7 +178,7 @@ def test_a_format_that_the_browser_cannot_show_is_drawn_on_grey(
     Image.open(BUS).save(tiff)
     page = pages.open()
     choose(page, tiff)
-    expect_status(page, "4 people found. This browser cannot show the picture itself.")
+    expect_status(page, "4 people found. This browser cannot display this image format.")
     height, width, _ = canvas_pixels(page).shape
     assert width / height == pytest.approx(BUS_SIZE_WH[0] / BUS_SIZE_WH[1], rel=0.01)
 
@@ -240,5 +240,5 @@ def test_a_file_over_the_limit_is_not_sent(pages: Pages, tmp_path: Path) -> None
     urls = asked(page)
     choose(page, large)
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("The file has 33.0 MB. The service takes up to 32.0 MB.")
+    expect(alert).to_contain_text("The file is 33.0 MB; the service accepts up to 32.0 MB.")
     assert urls == []

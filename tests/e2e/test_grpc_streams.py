@@ -86,7 +86,7 @@ async def test_a_stream_without_a_frame_is_fine(server: Server) -> None:
         ([frame(1, TINY)], "the first message carries the options"),
         ([opening(), opening()], "every message but the first carries a frame"),
         ([opening(min_box_score=2)], "min_box_score"),
-        ([Message.FromString(b"\x0a\x02\x08\x63")], "mode: 99 is not known here"),
+        ([Message.FromString(b"\x0a\x02\x08\x63")], "mode: unknown value 99"),
     ],
 )
 async def test_messages_out_of_place_end_the_stream(
@@ -164,7 +164,7 @@ async def test_an_old_stream_is_ended_and_names_its_last_frame(small: Server) ->
             await asyncio.wait_for(call.read(), 10)
     told = refusal(ended.value)
     assert (told.code, told.reason, told.retry_seconds) == ("UNAVAILABLE", "DRAINING", 0)
-    assert "2 s old" in told.detail
+    assert "maximum age of 2 s" in told.detail
     assert told.trailing[LAST_FRAME_ID] == "4"
 
 

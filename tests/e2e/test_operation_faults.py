@@ -63,9 +63,7 @@ def test_a_lost_device_is_not_ready_and_ends_the_process(
         assert states == [503, 503]
         assert time.monotonic() - began < ready_seconds
     assert server.process.wait(exit_seconds) == 1
-    assert last_entry(server)["message"] == (
-        "the service ended: the device does not compute any more"
-    )
+    assert last_entry(server)["message"] == "the service ended: the device no longer computes"
 
 
 def test_a_failed_warm_up_ends_the_process_and_probes_are_answered_until_then(

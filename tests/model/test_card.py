@@ -112,7 +112,7 @@ def test_words_that_are_missing_or_unknown_are_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "card.yaml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"card\.yaml: is no text of a card"):
+    with pytest.raises(ConfigError, match=r"card\.yaml: is not the text of a card"):
         read_text(path)
 
 

@@ -47,7 +47,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_teacher_is_not_served(teacher: Path) -> None:
-    with pytest.raises(WeightsError, match="tokenpose-s is no student and cannot be served"):
+    with pytest.raises(WeightsError, match="tokenpose-s is not a student and cannot be served"):
         load_models(weights=teacher, device="cpu")
 
 

@@ -105,7 +105,7 @@ def test_scaled_decode_takes_what_it_took_before_it_was_a_boolean(
     assert not caplog.messages
     assert BatchingSettings.model_validate({"scaled_decode": "auto"}).scaled_decode is False
     assert caplog.messages == [
-        "batching.scaled_decode: auto means false, and will be refused: say false"
+        "batching.scaled_decode: auto means false and will be rejected in future; use false"
     ]
 
 

@@ -1,4 +1,4 @@
-"""What Kubernetes' HorizontalPodAutoscaler decides, once every 15 seconds.
+"""The decisions of Kubernetes' HorizontalPodAutoscaler, one every 15 seconds.
 
 *Source:* kubernetes/kubernetes pkg/controller/podautoscaler,
 replica_calculator.go and horizontal.go.
@@ -70,7 +70,7 @@ class Autoscaler:
         rules: Values,
         choose: Callable[[Iterable[int]], int],
     ) -> int:
-        """How far the policies let go, counted from where each one's period began."""
+        """Largest change that the policies allow, counted from the start of each one's period."""
         sign = 1 if rules is self._up else -1
         reached = []
         for policy in rules["policies"]:
@@ -84,7 +84,7 @@ class Autoscaler:
 
 
 def wanted_for(metric: PodValues, target: float, current: int) -> int:
-    """How many pods one metric asks for.
+    """Number of pods that one metric asks for.
 
     Pods without it count as idle where more are asked for, and as right where fewer are.
     """

@@ -26,7 +26,7 @@ TEN_TIMES_FASTER: Final = StageTimes(MEASURED.decode, MEASURED.detect / 10, MEAS
 """A device that is not measured, but made up."""
 SOON: Final = Start(pending_seconds=30, loading_seconds=30)
 LATE: Final = Start(pending_seconds=240, loading_seconds=60)
-"""Where a node has to be had first."""
+"""A start that has to wait for a node."""
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def lived(
     window_seconds: int | None = None,
     seed: int = day.SEED,
 ) -> Record:
-    """What became of the day under the chart's values, and what is given in place of one."""
+    """The day's record under the chart's values, or under those given in their place."""
     values: dict[str, Any] = VALUES["autoscaling"]
     if window_seconds is not None:
         down = {**values["behavior"]["scaleDown"], "stabilizationWindowSeconds": window_seconds}

@@ -18,7 +18,7 @@ _SEED: Final = 7
 
 @dataclass(frozen=True)
 class Start:
-    """How long a new pod takes."""
+    """Seconds that a new pod takes."""
 
     pending_seconds: float = 30
     """Until the process runs: scheduling, pulling the image."""
@@ -28,7 +28,7 @@ class Start:
 
 @dataclass
 class Record:
-    """What became of the day."""
+    """The record of a day."""
 
     replicas: list[int] = field(default_factory=list)
     """Asked for, at each step."""
@@ -46,7 +46,7 @@ class Record:
         return float(np.isinf(self.all_waits).mean())
 
     def turns_at(self) -> list[float]:
-        """When replicas began to grow after they had shrunk, or the other way round."""
+        """Times at which replicas began to grow after they had shrunk, or the other way round."""
         changes = [
             (number * SYNC_SECONDS, after > before)
             for number, (before, after) in enumerate(pairwise(self.replicas), 1)

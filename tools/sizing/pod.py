@@ -19,7 +19,7 @@ WINDOW_STEPS: Final = round(120 / SYNC_SECONDS)
 
 
 def queue_seconds_at_most(seconds_a_photo: float) -> float:
-    """How long a photo may have to wait: what a full queue of the service stands for."""
+    """Longest wait of a photo: the time that a full queue of the service stands for."""
     settings = Settings()
     items = items_that_leave_in_time(
         seconds_a_photo,
@@ -38,7 +38,7 @@ class Pod:
     running_at: float
     ready_at: float
     free_at: float = 0.0
-    """When its device has done all that was accepted."""
+    """Time at which its device has done everything accepted."""
     waited: list[float] = field(default_factory=list)
     served: list[int] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Pod:
 
 
 def waits_of(arrived_at: Numbers, work: Numbers, *, free_at: float, most_seconds: float) -> Numbers:
-    """How long each of these photos waits for a device that is free at `free_at`.
+    """Seconds that each of these photos waits for a device that is free at `free_at`.
 
     Infinite for those that would wait longer than `most_seconds`.
     """

@@ -1,4 +1,4 @@
-"""How many replicas it takes, on paper: from the stages' times to a number of pods."""
+"""Number of replicas, calculated from the stages' times."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StageTimes:
-    """What a photo costs a replica, in seconds."""
+    """Seconds that a photo costs a replica, by stage."""
 
     decode: float
     """Of one core, a photo."""

@@ -98,7 +98,7 @@ def devices() -> str:
 
 
 def days() -> str:
-    """What became of the made day."""
+    """The outcome of the made day."""
     fast, cpu = "ten times faster (made up)", "measured CPU"
     return _table(
         [

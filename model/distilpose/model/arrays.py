@@ -20,13 +20,13 @@ CropsBHWC: TypeAlias = npt.NDArray[np.uint8]
 """Network inputs before normalisation, RGB uint8, shape (B, 256, 192, 3)."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
-"""float32 of a shape that the name's suffix tells."""
+"""A float32 array whose shape is given by the suffix of its name."""
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 def check_shape(array: npt.NDArray[Any], shape: tuple[int | None, ...], *, name: str) -> None:
-    """Return if `array` has `shape`, where None fits any length.
+    """Check that `array` has `shape`, where None matches any length.
 
     Raises:
         ArrayError: naming the array, the shape expected and the shape got.
@@ -40,15 +40,15 @@ def check_shape(array: npt.NDArray[Any], shape: tuple[int | None, ...], *, name:
         raise ArrayError(f"{name}: expected shape {expected}, got {array.shape}")
 
 
-def check_image(image: npt.NDArray[Any], *, name: str = "image") -> None:
-    """Return if `image` is uint8 of shape (H, W, 3) with at least one pixel.
+def check_image(image: npt.NDArray[Any]) -> None:
+    """Check that `image` is uint8 of shape (H, W, 3) with at least one pixel.
 
     Raises:
-        ArrayError: naming what is wrong.
+        ArrayError: naming the property that is wrong.
 
     """
-    check_shape(image, (None, None, 3), name=name)
+    check_shape(image, (None, None, 3), name="image")
     if image.dtype != np.uint8:
-        raise ArrayError(f"{name}: expected uint8, got {image.dtype}")
+        raise ArrayError(f"image: expected uint8, got {image.dtype}")
     if image.size == 0:
-        raise ArrayError(f"{name}: is empty, shape {image.shape}")
+        raise ArrayError(f"image: is empty, shape {image.shape}")

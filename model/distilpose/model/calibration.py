@@ -1,9 +1,9 @@
-"""Raw score and sigma to a probability and a scale of the error. Knows no network and no files.
+"""Convert raw score and sigma to a probability and an expected error. Knows no networks or files.
 
 Both are fitted functions of the raw score, the student's sigma, the joint and the size of the crop,
-never of sigma alone: for a teacher's map of width s and peak A the published loss asks for
-sigma^2 = s^2 (2 sqrt(A) - 1), so that a *small* sigma means a sharp teacher or a lost one, and only
-the score tells which.
+never of sigma alone: for a teacher's map of width s and peak A the published loss is minimal at
+sigma^2 = s^2 (2 sqrt(A) - 1), so that a *small* sigma means either a sharp map or a lost keypoint,
+and only the score distinguishes them.
 """
 
 import math
@@ -21,12 +21,12 @@ from distilpose.model.skeleton import KEYPOINT_COUNT, OKS_SIGMAS
 
 _Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 _Gradient: TypeAlias = Callable[[_Floats], tuple[_Floats, _Floats]]
-"""From predictions to each sample's first derivative of the loss and its expected second."""
+"""Maps predictions to each sample's first derivative of the loss and its expected second one."""
 
 _LARGEST_RAW: Final = 1.5
 _SIGMA_RANGE_CELL: Final = (1 / 16, 4.0)
 _DOUBLINGS: Final = 3.0
-"""Crops of less than 1/8 or more than 8 times the network's width count as these."""
+"""Crop widths are clamped to between 1/8 of the network's width and 8 times that width."""
 _LARGEST_EXPONENT: Final = 6.0
 MEAN_ERROR: Final = math.sqrt(math.pi / 2)
 """Mean distance from the centre of a 2-D Gaussian whose standard deviation on each axis is 1."""
@@ -36,7 +36,7 @@ _STEPS: Final = 100
 _STILL: Final = 1e-9
 _LEAST_MEAN_ERROR_CELL: Final = 1e-3
 _RISE_WITH_RAW: Final = 2
-"""So many features come first that grow with the raw score."""
+"""Number of leading features that grow with the raw score."""
 
 
 class Terms(BaseModel):
@@ -53,7 +53,7 @@ class Terms(BaseModel):
     joint: tuple[float, ...] = Field(min_length=KEYPOINT_COUNT, max_length=KEYPOINT_COUNT)
 
     def of(self, features: "_Features") -> _Floats:
-        """The sum (N, 17), kept within what `exp` takes."""
+        """The sum (N, 17), clamped to the range that `exp` can handle."""
         total: _Floats = np.broadcast_to(self.joint, features.width.shape)
         for name, column in features._asdict().items():
             total = total + getattr(self, name) * column
@@ -61,7 +61,7 @@ class Terms(BaseModel):
 
 
 class Calibrated(NamedTuple):
-    """Scores and spreads of N people, answered in place of raw score and sigma."""
+    """The scores and spreads of N people, which replace raw score and sigma in answers."""
 
     keypoint_score: FloatArray
     """(N, 17), 0..1: the probability that the keypoint's own OKS term is 0.5 or more."""
@@ -75,18 +75,18 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     log_odds: Terms
-    """Of a keypoint being right."""
+    """Log odds of a keypoint being right."""
     log_mean_error: Terms
     """Natural logarithm of the expected distance from the truth, in heatmap cells."""
 
     def apply(
         self, raw_score: FloatArray, sigma_cell: FloatArray, crop_widths_px: FloatArray
     ) -> Calibrated:
-        """Scores and spreads of N people from what the student says (N, 17), (N, 17, 2).
+        """Scores and spreads of N people, from the student's outputs (N, 17) and (N, 17, 2).
 
-        `crop_widths_px` (N,) are the widths of their crops in the image. The answer is finite
-        whatever comes in, the score never falls and the spread never grows as the raw score rises,
-        and the spread keeps the student's ratio of x to y.
+        `crop_widths_px` (N,) are the widths of their crops in the image. The result is finite for
+        any input. As the raw score rises, the score never falls and the spread never grows; the
+        spread keeps the student's ratio of x to y.
         """
         features = _features(raw_score, sigma_cell, crop_widths_px)
         score = 1 / (1 + np.exp(-self.log_odds.of(features)))
@@ -99,20 +99,20 @@ class Calibration(BaseModel):
 
 
 class Samples(NamedTuple):
-    """The student's numbers for N people, and the truth about them."""
+    """The student's outputs for N people, and the ground truth."""
 
     raw_score: FloatArray
-    """(N, 17)"""
+    """Shape (N, 17)."""
     sigma_cell: FloatArray
-    """(N, 17, 2)"""
+    """Shape (N, 17, 2)."""
     crop_widths_px: FloatArray
-    """(N,)"""
+    """Shape (N,)."""
     error_cell: FloatArray
-    """(N, 17), distance from the labelled keypoint."""
+    """Distance from the labelled keypoint, (N, 17)."""
     right: npt.NDArray[np.bool_]
-    """(N, 17), whether that is within `right_within_px`."""
+    """True where that distance is within `right_within_px`, (N, 17)."""
     weight: FloatArray
-    """(N, 17), 0 where nothing is labelled."""
+    """Weight of each keypoint, (N, 17); 0 where nothing is labelled."""
 
 
 def right_within_px(area_px2: float | _Floats) -> _Floats:
@@ -127,7 +127,7 @@ def right_within_px(area_px2: float | _Floats) -> _Floats:
 
 
 def fit(samples: Samples) -> Calibration:
-    """The calibration that fits `samples` best: logistic and gamma regression, both with a ridge.
+    """Fit a calibration to `samples`: logistic and gamma regression, both with a ridge penalty.
 
     The slopes of the raw score are never negative for the score and never positive for the spread.
 
@@ -166,15 +166,15 @@ def fit(samples: Samples) -> Calibration:
 
 
 class _Features(NamedTuple):
-    """Terms that both functions are sums of, each (N, 17)."""
+    """The features whose weighted sums both functions are, each (N, 17)."""
 
     raw_if_wide: _Floats
     raw_if_narrow: _Floats
     width: _Floats
-    """The student's sigma on a logarithmic scale, 0 for 1/16 cell and 1 for 4 cells."""
+    """The student's sigma on a log scale, 0 for 1/16 cell and 1 for 4 cells."""
     width_squared: _Floats
     size: _Floats
-    """Binary logarithm of the crop's width over the network's, negative for enlarged crops."""
+    """Binary logarithm of the crop's width over the network's; negative for enlarged crops."""
     size_if_small: _Floats
 
 
@@ -207,7 +207,7 @@ def _root_mean_square(sigma_cell: _Floats) -> _Floats:
 def _regress(
     design: _Floats, gradient: _Gradient, weight: _Floats, *, start: float, raw_slope_sign: int
 ) -> Terms:
-    """Terms of least loss, without the features whose slope would have the wrong sign."""
+    """The terms of minimum loss, without the features whose slope would have the wrong sign."""
     kept = np.ones(design.shape[1])
     while True:
         slopes, constant = _minimum(design * kept, gradient, weight, start=start)
@@ -223,7 +223,7 @@ def _regress(
 def _minimum(
     design: _Floats, gradient: _Gradient, weight: _Floats, *, start: float
 ) -> tuple[_Floats, float]:
-    """Slopes and constant of least loss, by Fisher scoring; the ridge leaves the constant free."""
+    """Slopes and constant of minimum loss, by Fisher scoring; the ridge spares the constant."""
     design = np.column_stack([design, np.ones(len(design))])
     ridge = np.append(np.full(design.shape[1] - 1, _RIDGE), 0)
     solution = np.append(np.zeros(design.shape[1] - 1), start)

@@ -1,6 +1,6 @@
-"""The card of a weights file: words by a person, figures by a machine, both as one page.
+"""The card of a weights file: text by a person and measured figures, combined on one page.
 
-Knows neither networks nor how anything is measured.
+Knows neither networks nor measuring.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from distilpose.model.errors import ConfigError, one_line
 
 
 class Figure(BaseModel):
-    """One measured number, with what it takes to measure it again."""
+    """One measured number, with the information needed to measure it again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,7 +28,7 @@ class Figure(BaseModel):
 
 
 class CardText(BaseModel):
-    """The part of a card that a person writes, since no measurement can say it of weights."""
+    """The part of a card that a person writes, since it cannot be measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +61,7 @@ class Card(CardText):
 
 
 def read_text(path: Path) -> CardText:
-    """The words for a card, from a YAML file.
+    """Read the text of a card from a YAML file.
 
     Raises:
         ConfigError: the file cannot be read, or a field is missing or unknown.
@@ -71,11 +71,11 @@ def read_text(path: Path) -> CardText:
     except ValidationError as err:
         raise ConfigError(f"{path}: {one_line(err)}") from err
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ConfigError(f"{path}: is no text of a card: {err}") from err
+        raise ConfigError(f"{path}: is not the text of a card: {err}") from err
 
 
 def card_markdown(card: Card) -> str:
-    """The card as a Markdown page; each protocol stands once, above the table of its figures."""
+    """The card as a Markdown page; each protocol appears once, above the table of its figures."""
     scores = "calibrated probabilities" if card.calibrated else "raw scores, not calibrated"
     paragraphs = [
         f"# {card.architecture}, version {card.version}",
@@ -95,7 +95,7 @@ def card_markdown(card: Card) -> str:
 
 
 def _section(title: str, paragraphs: Sequence[str]) -> list[str]:
-    """A heading and what stands below it; nothing where there is nothing to say."""
+    """A heading and its paragraphs; nothing if there are no paragraphs."""
     return [f"## {title}", *paragraphs] if any(paragraphs) else []
 
 
@@ -104,7 +104,7 @@ def _items(texts: Iterable[str]) -> str:
 
 
 def _tables(figures: Iterable[Figure]) -> list[str]:
-    """For each protocol a paragraph with it and a table: a row a case, a column a name."""
+    """For each protocol, its text and a table with one row per case and one column per name."""
     return [
         paragraph
         for protocol, measured in groupby(figures, key=lambda figure: figure.protocol)

@@ -1,8 +1,8 @@
 """The networks as frozen dataclasses, and the sizes that all of them share.
 
 DistilPose networks are students (regression, served); TokenPose networks are teachers (heatmaps,
-training only). The published four stand on HRNet's stem or on HRNet-W48; `-n` networks are this
-project's, on the pretrained trunk of YOLO26n-pose.
+training only). The four published ones are built on HRNet's stem or HRNet-W48; `-n` networks are
+this project's, on the pretrained trunk of YOLO26n-pose.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ HEATMAP_HEIGHT: Final = 64
 HEATMAP_WIDTH: Final = 48
 
 TRUNK: Final = "yolo26n-pose-trunk"
-"""Architecture of a weights file that holds the trunk of the `-n` networks and nothing else."""
+"""Architecture name of a weights file that holds only the trunk of the `-n` networks."""
 
 Backbone: TypeAlias = Literal["stem", "hrnet-w48-3", "hrnet-w48-4"]
 """The stem alone, or HRNet-W48 with its first three or all four stages."""
@@ -27,7 +27,7 @@ Role: TypeAlias = Literal["student", "teacher"]
 
 
 class Normalisation(NamedTuple):
-    """Makes a network's input of pixels: `(pixels / 255 - mean) / std`, for each channel."""
+    """Converts pixels to a network's input: `(pixels / 255 - mean) / std`, for each channel."""
 
     mean_rgb: tuple[float, float, float]
     std_rgb: tuple[float, float, float]
@@ -54,7 +54,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedConfig(NetworkConfig):
-    """A network of the DistilPose authors; the defaults are those of all four."""
+    """A network by the DistilPose authors; the defaults are common to all four."""
 
     backbone: Backbone
     normalisation: Normalisation = IMAGENET
@@ -71,15 +71,15 @@ class TrunkConfig(NetworkConfig):
     token_grid_hw: tuple[int, int] = (16, 12)
     """Visual tokens of a 256x192 crop: the trunk's cells of 16 pixels."""
     map_hw: tuple[int, int]
-    """Places of a 256x192 crop that a keypoint's query is compared with."""
+    """Places of a 256x192 crop with which a keypoint's query is compared."""
     full_blocks: int
     """Blocks in which all tokens attend and change."""
     lean_blocks: int
-    """Blocks after them, in which only keypoint tokens do."""
+    """Blocks after them, in which only keypoint tokens attend and change."""
     query_width: int = 64
     """Width of the dot product between a keypoint and a place."""
     reach_crop: float = 0.25
-    """How far an offset can move a student's point, in sides of the crop."""
+    """The largest distance by which an offset can move a student's point, in sides of the crop."""
 
 
 NETWORKS: Final[Mapping[str, NetworkConfig]] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: the container's quota, not the host's cores."""
+"""The number of CPUs this process may use: the container's quota, not the host's cores."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Cuts the network's inputs out of images. Knows no networks.
+"""Cut the network's inputs out of images. Knows no networks.
 
 Crops stay uint8 until they are on the device: a quarter of the bytes to copy.
 """
@@ -23,5 +23,5 @@ def cut(image_HWC: ImageHWC, regions: CropRegions) -> CropsBHWC:
 
 
 def mirror(crops_BHWC: CropsBHWC) -> CropsBHWC:
-    """The same crops seen in a mirror, for the flip test."""
+    """The mirror images of the crops, for the flip test."""
     return np.ascontiguousarray(crops_BHWC[:, :, ::-1])

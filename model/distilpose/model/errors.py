@@ -1,20 +1,20 @@
-"""What can go wrong with files, options, pictures and devices; knows no status codes.
+"""The errors of files, options, pictures and devices; knows no status codes.
 
-The messages are written for whoever chose the file or the option:
+Messages are written for the person who chose the file or the option:
 
     ModelError
     ├── WeightsError       a weights file: missing, unreadable, or of another network
     ├── ConfigError        an unknown network or an option out of range
     ├── DataError          a data set folder that cannot be read or evaluated
-    ├── PictureError       a picture that is not read
+    ├── PictureError       a picture that cannot be read
     │   ├── Undecodable    truncated, corrupt, not a picture
-    │   ├── NotAccepted    the format is known and not accepted
+    │   ├── NotAccepted    the format is known but not accepted
     │   ├── TooManyPixels  more pixels than the limit
     │   └── BadRawFrame    the numbers of a raw frame do not add up
     ├── ArrayError         an array of the wrong shape or type where data comes in from outside
     ├── NotFinite          a network answered with NaN or infinity
     ├── OutOfDeviceMemory  a batch does not fit the device's memory
-    └── DeviceFault        the device does not compute any more
+    └── DeviceFault        the device no longer computes
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def one_line(err: "ValidationError", *, most: int | None = None) -> str:
-    """The fields that do not fit, the first `most` of them, each with the reason, not the input."""
+    """The invalid fields, at most the first `most`, each with the reason but not the input."""
     lines = []
     for each in err.errors(include_url=False, include_input=False)[:most]:
         place = ".".join(map(str, each["loc"]))
@@ -49,19 +49,19 @@ class DataError(ModelError):
 
 
 class PictureError(ModelError):
-    """A picture that is not read."""
+    """A picture that cannot be read."""
 
 
 class Undecodable(PictureError):
-    """The bytes are truncated, corrupt, or no picture."""
+    """The bytes are truncated, corrupt, or not a picture."""
 
 
 class NotAccepted(PictureError):
-    """The format is known and not accepted."""
+    """The format is known but not accepted."""
 
 
 class TooManyPixels(PictureError):
-    """More pixels than the limit, which the message names."""
+    """The picture has more pixels than the limit named in the message."""
 
 
 class BadRawFrame(PictureError):
@@ -77,7 +77,7 @@ class NotFinite(ModelError):
 
 
 class OutOfDeviceMemory(ModelError):
-    """A batch does not fit into what is free of the device's memory; a smaller one may."""
+    """A batch does not fit into the free memory of the device; a smaller one may."""
 
 
 class DeviceFault(ModelError):

@@ -1,4 +1,4 @@
-"""Files to write: tried before the work, never in place of an input, and never left in part."""
+"""Check files before they are written, and replace them atomically, never an input."""
 
 import os
 import tempfile
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its place at the end.
+    """A temporary path beside `path` to write to, which replaces it at the end.
 
-    Each process has one of its own, with the same suffix. After an error `path` is what it was.
+    Each process has its own, with the same suffix. After an error `path` is unchanged.
     """
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
     try:

@@ -1,26 +1,26 @@
-"""The formats that pictures come in: those that are read, and how files of these and others start.
+"""The picture formats that are accepted, and the signatures of these and of other files.
 
-Data alone: everything that depends on a format reads it here.
+Data only: all code that depends on a format reads it here.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 MAX_PIXELS: Final = 50_000_000
-"""Largest picture, width times height, where nobody says otherwise."""
+"""Default maximum of width times height."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format that is read."""
+    """One accepted format."""
 
     name: str
-    """As it is written for people."""
+    """The format's name for people."""
     media_type: str
     suffixes: tuple[str, ...]
-    """Of file names, lower case; the first is the usual one."""
+    """Suffixes of file names, in lower case; the first is the usual one."""
     pillow_codec: str | None = None
-    """The optional part of Pillow that decodes it, as `PIL.features` calls it."""
+    """The optional part of Pillow that decodes the format, by its name in `PIL.features`."""
 
 
 ACCEPTED: Final = {
@@ -31,7 +31,7 @@ ACCEPTED: Final = {
     "tiff": Format("TIFF", "image/tiff", (".tif", ".tiff"), "libtiff"),
     "avif": Format("AVIF", "image/avif", (".avif",), "avif"),
 }
-"""The formats that are read, by the key that a header has."""
+"""The accepted formats, under the keys used in headers."""
 
 MEDIA_TYPES: Final = tuple(each.media_type for each in ACCEPTED.values())
 SUFFIXES: Final = frozenset(suffix for each in ACCEPTED.values() for suffix in each.suffixes)
@@ -57,7 +57,7 @@ SIGNATURES: Final = (
     (b"\0\0\x01\xba", "MPEG video"),
     (b"FLV\x01", "Flash video"),
 )
-"""How files start, and the key in `ACCEPTED` or the name of what is refused."""
+"""The first bytes of files, with a key of `ACCEPTED` or the name of a rejected format."""
 RIFF_KINDS: Final = {b"WEBP": "webp", b"AVI ": "AVI video"}
 AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 HEIF_BRANDS: Final = frozenset(

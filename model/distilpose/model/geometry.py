@@ -1,7 +1,7 @@
-"""Box to crop and back: the only place where coordinates change frame. Knows no images.
+"""Conversion from box to crop and back: the only place where coordinates change frame. No images.
 
-A crop shows its box grown to 3:4 (width to height) and then by 1.25, centred on the box. Crop
-pixels and image pixels both have the centre of their top-left pixel at (0, 0).
+A crop shows its box, expanded to 3:4 (width to height) and then by 1.25, centred on the box. In
+crop pixels and in image pixels the centre of the top-left pixel is at (0, 0).
 """
 
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -20,7 +20,7 @@ CROP_PADDING: Final = 1.25
 
 
 class CropRegions(NamedTuple):
-    """The parts of one image that N crops show."""
+    """The regions of one image that N crops show."""
 
     centers_xy_px: FloatArray
     """(N, 2), image pixels."""
@@ -29,12 +29,12 @@ class CropRegions(NamedTuple):
 
 
 class Reduction(NamedTuple):
-    """Place of a smaller picture in its image: each pixel shows a square of the image's."""
+    """Position of a reduced picture in its image: each pixel shows a square of the image."""
 
     factor: int = 1
-    """Side of the square, image pixels."""
+    """Side of the square, in image pixels."""
     corner_xy_px: tuple[int, int] = (0, 0)
-    """Its top-left corner from the image's, outside by less than a square if it shows more."""
+    """Top-left corner relative to the image's; outside by less than a square if it shows more."""
 
 
 def xywh_to_xyxy(boxes_xywh_px: npt.ArrayLike) -> FloatArray:
@@ -50,7 +50,7 @@ def clip_boxes(boxes_xyxy_px: FloatArray, image_size_wh: tuple[int, int]) -> Flo
 
 
 def iou(some_xyxy_px: AnyFloats, others_xyxy_px: AnyFloats) -> AnyFloats:
-    """Intersection over union of each box of the one (N, 4) with each of the other (M, 4)."""
+    """Intersection over union of each box of one array (N, 4) with each of the other (M, 4)."""
     some, others = some_xyxy_px[:, None], others_xyxy_px[None]
     corners = [np.maximum(some, others)[..., :2], np.minimum(some, others)[..., 2:]]
     common_px2 = _areas_px2(np.concatenate(corners, axis=-1))
@@ -62,7 +62,7 @@ def crop_regions(boxes_xyxy_px: FloatArray) -> CropRegions:
     """Regions of N boxes (N, 4).
 
     *Source:* the published test pipeline (mmpose 0.22): the shorter side grows until
-    width / height = 3/4, then both by 1.25.
+    width / height = 3/4, then both grow by 1.25.
     """
     boxes = np.asarray(boxes_xyxy_px, np.float32).reshape(-1, 4)
     sizes = boxes[:, 2:] - boxes[:, :2]
@@ -73,14 +73,14 @@ def crop_regions(boxes_xyxy_px: FloatArray) -> CropRegions:
 
 
 def boxes_from_reduced(boxes_xyxy_px: FloatArray, reduction: Reduction) -> FloatArray:
-    """Boxes (N, 4) in a smaller picture's pixels -> image pixels, not clipped."""
+    """Boxes (N, 4) in a reduced picture's pixels -> image pixels, not clipped."""
     corners = np.tile(np.asarray(reduction.corner_xy_px, np.float32), 2)
     return (boxes_xyxy_px * np.float32(reduction.factor) + corners).astype(np.float32)
 
 
 def regions_in_reduced(regions: CropRegions, reduction: Reduction) -> CropRegions:
-    """Regions in image pixels -> the same parts in a smaller picture's pixels."""
-    # In double precision, so that a factor of 1 changes no bit.
+    """Regions in image pixels -> the same regions in a reduced picture's pixels."""
+    # In double precision, so that a factor of 1 changes nothing.
     from_corner = regions.centers_xy_px.astype(np.float64) - reduction.corner_xy_px
     centers = (from_corner + 0.5) / reduction.factor - 0.5
     return CropRegions(
@@ -93,8 +93,8 @@ def image_to_crop_affine(
 ) -> npt.NDArray[np.float64]:
     """The 2 x 3 map from image pixels to the 192 x 256 pixels of a crop.
 
-    The region's centre goes to (96, 128) and its width to 192 pixels; `rotation_degrees` turns the
-    region clockwise in the image.
+    The region's centre maps to (96, 128) and its width to 192 pixels; `rotation_degrees` rotates
+    the region clockwise in the image.
     """
     angle = np.deg2rad(rotation_degrees)
     scale = CROP_WIDTH / float(width_px)
@@ -127,9 +127,9 @@ def cell_px(regions: CropRegions) -> FloatArray:
 
 
 def mirror_xy_crop(xy_crop: FloatArray, *, published: bool = False) -> FloatArray:
-    """Points (N, 17, 2) found in a mirrored crop -> where they are in the crop itself.
+    """Points (N, 17, 2) found in a mirrored crop -> points in the crop itself.
 
-    Left and right change places. A mirrored pixel grid maps x to 1 - 1/192 - x; `published` maps it
+    Left and right are swapped. A mirrored pixel grid maps x to 1 - 1/192 - x; `published` maps it
     to 1 - x, half a pixel off, as the authors' code does.
     """
     far_edge = 1.0 if published else 1.0 - 1.0 / CROP_WIDTH
@@ -138,5 +138,5 @@ def mirror_xy_crop(xy_crop: FloatArray, *, published: bool = False) -> FloatArra
 
 
 def _areas_px2(boxes_xyxy_px: AnyFloats) -> AnyFloats:
-    """Areas of boxes (..., 4), 0 of those whose corners are the wrong way round."""
+    """Areas of boxes (..., 4); 0 for boxes whose corners are in the wrong order."""
     return np.asarray((boxes_xyxy_px[..., 2:] - boxes_xyxy_px[..., :2]).clip(0).prod(-1))

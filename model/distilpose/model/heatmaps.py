@@ -1,4 +1,4 @@
-"""Heatmaps and regression targets made, mirrored, simulated and decoded; pure functions of tensors.
+"""Make, mirror, simulate and decode heatmaps and regression targets; pure functions of tensors.
 
 A heatmap has 64 x 48 cells of 4 crop pixels; the centre of cell (row 0, column 0) is at (0, 0).
 
@@ -16,7 +16,7 @@ from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, HEATMAP_HEIGHT, HE
 from distilpose.model.skeleton import MIRROR_ORDER
 
 TARGET_SIGMA_CELL: Final = 2.0
-"""Width of the Gaussian that a teacher is trained on."""
+"""Width of the Gaussian in a teacher's training targets."""
 
 _CELL_CROP_PX: Final = CROP_WIDTH // HEATMAP_WIDTH
 _TINY: Final = 1e-6
@@ -25,7 +25,7 @@ _BLUR_SIGMA_CELL: Final = 2.0
 
 
 class RegressionTarget(NamedTuple):
-    """Places of the keypoints of B crops, and the weight of each."""
+    """Positions of the keypoints of B crops, and the weight of each."""
 
     xy_crop: Tensor
     """(B, K, 2), 0..1 over the crop."""
@@ -34,7 +34,7 @@ class RegressionTarget(NamedTuple):
 
 
 class HeatmapTarget(NamedTuple):
-    """The heatmaps that a teacher should give, and how much each counts."""
+    """The target heatmaps of a teacher, and the weight of each."""
 
     heatmaps_BKHW: Tensor
     """(B, K, H, W), peak 1, all 0 where the weight is 0."""
@@ -46,22 +46,22 @@ class Peaks(NamedTuple):
     """The highest point of each heatmap."""
 
     xy_cell: Tensor
-    """(B, K, 2), finer than a cell; (-1, -1) where no value is positive."""
+    """(B, K, 2), with sub-cell precision; (-1, -1) where no value is positive."""
     value: Tensor
     """(B, K), the heatmap's maximum."""
 
 
 def regression_target(xy_crop_px: Tensor, weight: Tensor) -> RegressionTarget:
-    """Return what a student should regress for keypoints (B, K, 2) of weights (B, K)."""
+    """Return the student's regression target for keypoints (B, K, 2) of weights (B, K)."""
     size_wh = xy_crop_px.new_tensor([CROP_WIDTH, CROP_HEIGHT])
     inside = ((xy_crop_px >= 0) & (xy_crop_px <= size_wh - 1)).all(dim=-1)
     return RegressionTarget(xy_crop_px / size_wh, weight * inside)
 
 
 def heatmap_target(xy_crop_px: Tensor, weight: Tensor) -> HeatmapTarget:
-    """Return what a teacher should show for keypoints (B, K, 2) of weights (B, K).
+    """Return the teacher's target for keypoints (B, K, 2) of weights (B, K).
 
-    The Gaussian keeps the keypoint's exact place, not rounded to a cell.
+    The Gaussian is centred on the keypoint's exact position, not rounded to a cell.
     """
     xy_cell = xy_crop_px / _CELL_CROP_PX
     sigma_cell = torch.full_like(xy_cell, TARGET_SIGMA_CELL)
@@ -80,10 +80,10 @@ def cell_shares(heatmaps_BKHW: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 
 def simulated_heatmaps(xy_crop: Tensor, sigma_cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the heatmaps (B, K, H, W) that a student's answers stand for, and a mask (B, K).
+    """Return the heatmaps (B, K, H, W) simulated from a student's outputs, and a mask (B, K).
 
-    The peak is 1 whatever the score. The mask is 1 where the Gaussian reaches the map, else 0, and
-    the heatmap is 0 with it. Both arguments are (B, K, 2).
+    The peak is 1 for any score. Where the Gaussian does not reach the map, mask and heatmap are 0;
+    elsewhere the mask is 1. Both arguments are (B, K, 2).
 
     *Source:* DistilPose, arXiv 2303.02455, simulated heatmaps.
     """
@@ -94,10 +94,10 @@ def simulated_heatmaps(xy_crop: Tensor, sigma_cell: Tensor) -> tuple[Tensor, Ten
 
 
 def mirror_heatmaps(heatmaps_BKHW: Tensor) -> Tensor:
-    """Return a mirrored crop's heatmaps as those of the crop itself, to be averaged with them.
+    """Map a mirrored crop's heatmaps back to the crop itself, to be averaged with its own.
 
-    Left and right change places and columns run backwards; then all move one column to the right,
-    the first staying, as published.
+    Left and right are swapped and columns reversed; then all columns except the first move one to
+    the right, as published.
     """
     order = torch.from_numpy(MIRROR_ORDER.copy()).to(heatmaps_BKHW.device)
     back = heatmaps_BKHW[:, order].flip(-1)
@@ -107,7 +107,7 @@ def mirror_heatmaps(heatmaps_BKHW: Tensor) -> Tensor:
 def decode(heatmaps_BKHW: Tensor) -> Peaks:
     """Return the peak of each heatmap: the best cell, then one Newton step on the blurred log map.
 
-    Cells within two of the border keep their place. *Source:* DARK, arXiv 1910.06278.
+    Peaks within two cells of the border are not refined. *Source:* DARK, arXiv 1910.06278.
     """
     value, index = heatmaps_BKHW.flatten(2).max(dim=2)
     cell_xy = torch.stack([index % HEATMAP_WIDTH, index // HEATMAP_WIDTH], dim=-1)
@@ -120,7 +120,7 @@ def decode(heatmaps_BKHW: Tensor) -> Peaks:
 
 
 def _reaches_map(xy_cell: Tensor, sigma_cell: Tensor) -> Tensor:
-    """Return where a Gaussian cut at three sigmas has a part on the map, bool (B, K)."""
+    """Return a mask of Gaussians that, cut at three sigmas, overlap the map, bool (B, K)."""
     size_wh = xy_cell.new_tensor([HEATMAP_WIDTH, HEATMAP_HEIGHT])
     reach = 3 * sigma_cell
     return ((xy_cell - reach < size_wh) & (xy_cell + reach + 1 >= 0)).all(dim=-1)
@@ -136,7 +136,7 @@ def _gaussians(xy_cell: Tensor, variance: Tensor) -> Tensor:
 
 
 def _blurred_log(heatmaps_BKHW: Tensor, peak_BK: Tensor) -> Tensor:
-    """Return the log of the blurred heatmaps, their peaks as high as before the blur."""
+    """Return the log of the blurred heatmaps, rescaled to the peaks before the blur."""
     reach = _BLUR_CELLS // 2
     offsets = torch.arange(-reach, reach + 1, device=heatmaps_BKHW.device)
     kernel = torch.exp(-0.5 * (offsets / _BLUR_SIGMA_CELL).square())
@@ -152,7 +152,7 @@ def _blurred_log(heatmaps_BKHW: Tensor, peak_BK: Tensor) -> Tensor:
 def _newton_step(log_BKHW: Tensor, cell_xy: Tensor) -> Tensor:
     """Return the step (B, K, 2) from a cell to the peak of the parabola through its neighbours.
 
-    0 where the parabola has none; cells nearer to the border than two give nothing of use.
+    0 where the parabola has no peak; the result is meaningless within two cells of the border.
     """
 
     def at(dx: int, dy: int) -> Tensor:

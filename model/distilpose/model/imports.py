@@ -1,4 +1,4 @@
-"""Weights that others published, as states of our networks.
+"""Convert weights published by others to states of our networks.
 
 The DistilPose authors publish mmcv checkpoints of whole networks. Ultralytics publishes
 YOLO26n-pose, of which the trunk of the `-n` networks is a part.
@@ -84,13 +84,13 @@ def trunk_card(file: str, version: str, licences: Sequence[str] = ()) -> Card:
 
 
 def import_published(path: Path, name: str) -> dict[str, Tensor]:
-    """Return the state of network `name` from a checkpoint in the form its authors publish (mmcv).
+    """Return the state of network `name` from a checkpoint published by its authors (mmcv).
 
-    A `module.` prefix and a teacher inside a student's checkpoint are dropped. Nothing in the file
-    is run: one that holds more than tensors, plain values and NumPy numbers is refused.
+    A `module.` prefix and a teacher inside a student's checkpoint are dropped. No code in the file
+    is run: a file with more than tensors, plain values and NumPy numbers is rejected.
 
     Raises:
-        WeightsError: the file is missing, unreadable or refused, or does not fit `name`.
+        WeightsError: the file is missing, unreadable or rejected, or does not fit `name`.
     """
     checkpoint = _unpickle(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
@@ -104,11 +104,11 @@ def import_published(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def import_trunk(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Return the trunk of a YOLO26n-pose under the names of a `-n` network, and the file's digest.
+    """Return the trunk of YOLO26n-pose under the names of a `-n` network, and the file's digest.
 
-    The file is an ultralytics checkpoint (.pt) or holds tensors of ultralytics' names
-    (.safetensors). Batch norms are folded into the convolutions, if they are not yet; the rest of
-    the head is left out.
+    The file is an ultralytics checkpoint (.pt) or holds tensors with ultralytics' names
+    (.safetensors). Batch norms are folded into the convolutions unless they already are; the rest
+    of the head is left out.
 
     Raises:
         WeightsError: the file is missing, unreadable or of another network.
@@ -140,7 +140,7 @@ def _yolo_state(path: Path) -> tuple[Mapping[str, Tensor], str]:
 
 
 def _trunk_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # The counters of batch norms have no part in what is folded, and not every file keeps them.
+    # Batch norms' counters are not used in folding, and not every file has them.
     return {
         key: tensor
         for key, tensor in state.items()
@@ -155,7 +155,7 @@ def _our_name(key: str) -> str:
 
 
 def _unpickle(path: Path) -> Any:
-    # mmcv puts the best score so far, a NumPy number, beside the weights.
+    # mmcv stores the best score so far, a NumPy number, beside the weights.
     make_number: Any = np.float64(0).__reduce__()[0]
     allowed = [
         make_number,

@@ -1,6 +1,6 @@
-"""Any image into the detector's fixed square and boxes back. Knows no networks.
+"""Place an image in the detector's fixed square, and map boxes back. Knows no networks.
 
-The square depends on the image alone, never on the images it is batched with.
+The square depends only on the image, never on the other images of its batch.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from distilpose.model.arrays import FloatArray, ImageHWC, check_image
 from distilpose.model.geometry import clip_boxes
 
 BORDER_VALUE: Final = 114
-"""Grey of the border, as in the training of ultralytics' detectors."""
+"""Grey value of the border, the same as in the training of ultralytics' detectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Scale and place of an image in the square."""
+    """Scale and position of an image in the square."""
 
     scale: float
     """Square pixels for each image pixel, before rounding to whole pixels."""
@@ -39,7 +39,7 @@ class Letterbox:
 
 
 def letterbox(image_HWC: ImageHWC, size_px: int) -> tuple[npt.NDArray[np.uint8], Letterbox]:
-    """The image, centred in a grey square (`size_px`, `size_px`, 3), and how it lies there.
+    """The image, centred in a grey square (`size_px`, `size_px`, 3), and its position there.
 
     The longer side fills the square; small images are enlarged.
 

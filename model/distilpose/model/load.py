@@ -1,4 +1,4 @@
-"""From names and paths to models ready on a device. Reads no settings of its own."""
+"""Load models onto a device, by name or path. Reads no settings itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ _GPU_POSE_BATCH: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """A predictor, and where its network comes from."""
+    """A predictor, and the origin of its network."""
 
     predictor: Predictor
     detector: PersonDetector
-    """The predictor's own, which is always there."""
+    """The predictor's detector, which is never None here."""
     card: Card
     sha256: str
     """Digest of the network's file."""
@@ -59,22 +59,24 @@ def load_models(
     calibrate: bool = True,
     allow_teacher: bool = False,
 ) -> Models:
-    """Student and detector on one device; None means the packaged weights and automatic sizes.
+    """Load student and detector; None means packaged weights and automatic sizes.
 
-    With `calibrate`, scores are calibrated where the weights bring a calibration. With
-    `allow_teacher`, a teacher is taken in the student's place, to be measured: in eager mode by
-    torch, whatever `engine` says of the detector.
+    With `calibrate`, scores are calibrated if the weights include a calibration. With
+    `allow_teacher`, a teacher may take the student's place for measuring; it runs in torch's eager
+    mode, regardless of the detector's `engine`.
 
     Raises:
-        WeightsError: a file is missing, unreadable, of a network that is no student, or not the
-            one of `sha256`.
+        WeightsError: a file is missing or unreadable, its network is not a student, or its digest
+            is not `sha256`.
         ConfigError: the device, the precision or the engine is not available.
     """
     compute = _choose(device, dtype, engine, compile_network)
     path = weights or packaged_student()
     loaded = load(path, sha256=sha256)
     if not isinstance(loaded.network, Student) and not allow_teacher:
-        raise WeightsError(f"{path}: {loaded.card.architecture} is no student and cannot be served")
+        raise WeightsError(
+            f"{path}: {loaded.card.architecture} is not a student and cannot be served"
+        )
     on_cpu = compute.device.type == "cpu"
     max_batch = pose_max_batch or (_CPU_POSE_BATCH if on_cpu else _GPU_POSE_BATCH)
     kind = OpenVinoDetector if compute.runtime == "openvino" else PersonDetector
@@ -96,7 +98,7 @@ def load_models(
 
 
 class _Compute(NamedTuple):
-    """On what a network runs, and how."""
+    """The device, precision and runtime of a network."""
 
     device: torch.device
     dtype: torch.dtype

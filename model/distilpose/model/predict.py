@@ -1,4 +1,4 @@
-"""One image to poses without a server: the reference that the service must equal."""
+"""Find the poses of one image without a server: the reference that the service must equal."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ class Predictor:
         self.calibration = calibration
 
     def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
-        """The people of each image, best score first.
+        """Find the people in each image, best score first.
 
         Raises:
             ConfigError: there is no detector.
@@ -66,7 +66,7 @@ class Predictor:
         return assemble(arrays, regions, boxes_xyxy_px, box_scores, calibration=self.calibration)
 
     def answers(self, crops_BHWC: CropsBHWC, *, flip_test: bool) -> PoseArrays:
-        """What the student says of N crops (N, 256, 192, 3), averaged by the flip test if asked.
+        """The student's outputs for N crops (N, 256, 192, 3), averaged with `flip_test`.
 
         Raises:
             ArrayError: the crops have another shape.
@@ -85,7 +85,7 @@ class TeacherPredictor(Predictor):
         self._teacher = engine
 
     def answers(self, crops_BHWC: CropsBHWC, *, flip_test: bool) -> PoseArrays:
-        """What the teacher says of crops (B, 256, 192, 3); the flip test averages heatmaps."""
+        """The teacher's outputs for crops (B, 256, 192, 3); the flip test averages heatmaps."""
         run = self._teacher.run_flip_test if flip_test else self._teacher.run
         return run(crops_BHWC)
 
@@ -93,9 +93,9 @@ class TeacherPredictor(Predictor):
 def merge_mirrored(
     plain: PoseArrays, mirrored: PoseArrays, *, published: bool = False
 ) -> PoseArrays:
-    """The flip test: the mean of what the student says of N crops and of their mirror images.
+    """The flip test: the mean of the student's outputs for N crops and their mirror images.
 
-    Left and right of the mirrored answer change places, scores and sigmas too. `published` leaves
+    Left and right of the mirrored output are swapped, scores and sigmas too. `published` leaves
     the scores unswapped and half a pixel of bias in x, as the authors' code does.
 
     *Source:* DistilPose's released test path, with its two errors corrected.
@@ -116,9 +116,9 @@ def _mean(some: FloatArray, other: FloatArray) -> FloatArray:
 def answered(
     arrays: PoseArrays, crop_widths_px: FloatArray, calibration: Calibration | None
 ) -> Calibrated:
-    """Return the scores and spreads that are answered for crops of these widths (N,) in the image.
+    """Return the final scores and spreads for crops of these widths (N,) in the image.
 
-    Uncalibrated, the keypoint score is the raw score clamped to 0..1, and sigma the student's own.
+    Without a calibration, the score is the raw score clamped to 0..1, and sigma the student's own.
     """
     if calibration is None:
         return Calibrated(np.clip(arrays.raw_score, 0, 1), arrays.sigma_cell)
@@ -133,7 +133,7 @@ def assemble(
     *,
     calibration: Calibration | None = None,
 ) -> list[Pose]:
-    """The student's answers for the crops of one image, mapped back to image pixels."""
+    """The student's outputs for the crops of one image, mapped back to image pixels."""
     keypoints_xy_px = geometry.crop_to_image(arrays.xy_crop, regions)
     calibrated = answered(arrays, regions.sizes_wh_px[:, 0], calibration)
     sigma_px = geometry.sigma_to_image(calibrated.sigma_cell, regions)

@@ -1,4 +1,4 @@
-"""How near poses are to each other, and who is whom. Pure functions of arrays."""
+"""Similarity and matching of poses. Pure functions of arrays."""
 
 from typing import Any, Final
 
@@ -11,9 +11,9 @@ from distilpose.model.skeleton import KEYPOINT_NAMES, OKS_SIGMAS
 AnyFloats = npt.NDArray[np.floating[Any]]
 
 DUPLICATE_OKS: Final = 0.9
-"""Two poses nearer than this are one person to the published suppression."""
+"""The published suppression takes two poses with a higher OKS for one person."""
 PCK_FRACTION: Final = 0.2
-"""Of the distance from left shoulder to right hip: within it, a keypoint is right."""
+"""A keypoint is right within this share of the distance from left shoulder to right hip."""
 
 _LEFT_SHOULDER: Final = KEYPOINT_NAMES.index("left_shoulder")
 _RIGHT_HIP: Final = KEYPOINT_NAMES.index("right_hip")
@@ -22,7 +22,7 @@ _RIGHT_HIP: Final = KEYPOINT_NAMES.index("right_hip")
 def oks_terms(squared_px2: AnyFloats, *, area_px2: float | AnyFloats) -> npt.NDArray[np.float64]:
     """Each keypoint's similarity in 0..1, for squared distances (..., 17) and areas (...).
 
-    Source: COCO keypoint task.
+    *Source:* COCO keypoint task.
     """
     area_px2 = np.asarray(area_px2, dtype=np.float64)[..., None] + np.spacing(1)
     return np.asarray(np.exp(-squared_px2 / (2 * area_px2 * (2 * OKS_SIGMAS) ** 2)))
@@ -38,7 +38,7 @@ def oks(
     """Object keypoint similarity in 0..1, over the `counted` of 17 keypoints (all by default).
 
     `found_xy_px` and `true_xy_px` are (..., 17, 2), `counted` (..., 17) and `area_px2` (...); they
-    broadcast, and the answer is (...). Nobody counted gives 0. Source: COCO keypoint task.
+    broadcast, and the result is (...); 0 if no keypoint counts. *Source:* COCO keypoint task.
     """
     squared_px2 = np.sum((found_xy_px.astype(np.float64) - true_xy_px) ** 2, axis=-1)
     similarity = oks_terms(squared_px2, area_px2=area_px2)
@@ -54,7 +54,7 @@ def suppress_duplicates(
     """Indices of the poses (N, 17, 2) to keep, best score first: hard OKS suppression.
 
     `areas_px2` (N,) are those of the crops' boxes, already grown to the network's shape; a pair is
-    compared by the mean of its two areas. Source: DistilPose's released evaluation (mmpose 0.22).
+    compared by the mean of its two areas. *Source:* DistilPose's released evaluation (mmpose 0.22).
     """
     waiting = np.argsort(-scores, kind="stable")
     kept: list[int] = []
@@ -71,9 +71,9 @@ def suppress_duplicates(
 
 
 def match_people(oks_people_by_poses: AnyFloats) -> list[int | None]:
-    """For each person (row) the pose (column) that is theirs, or None; no pose twice.
+    """Match each person (row) to a pose (column) or None; each pose at most once.
 
-    The most similar pair goes first, and a pair of OKS 0 is none.
+    The most similar pairs are matched first; pairs with an OKS of 0 are never matched.
     """
     free = np.array(oks_people_by_poses, dtype=np.float64)
     matches: list[int | None] = [None] * free.shape[0]
@@ -90,7 +90,7 @@ def pck(found_xy_px: AnyFloats, true_xy_px: AnyFloats, labelled: BoolArray) -> f
 
     Arrays over people: (N, 17, 2), (N, 17, 2), (N, 17). The torso runs from the left shoulder to
     the right hip; people without both are left out, and with nobody left the answer is None.
-    A person who was not found has NaN in `found_xy_px`, which is never near.
+    A person who was not found has NaN in `found_xy_px`, which counts as not near.
     """
     has_torso = labelled[:, _LEFT_SHOULDER] & labelled[:, _RIGHT_HIP]
     torso_px = np.linalg.norm(true_xy_px[:, _LEFT_SHOULDER] - true_xy_px[:, _RIGHT_HIP], axis=-1)

@@ -1,6 +1,6 @@
 """COCO's 17 keypoints: names, order, mirror pairs, limbs and the OKS constants.
 
-Left and right are the person's own. Source: COCO keypoint task, person category.
+Left and right are the person's own. *Source:* COCO keypoint task, person category.
 """
 
 from typing import Final
@@ -30,12 +30,12 @@ KEYPOINT_NAMES: Final = (
 KEYPOINT_COUNT: Final = len(KEYPOINT_NAMES)
 
 PERSON_CATEGORY_ID: Final = 1
-"""COCO's id of the category person, in documents that are written here."""
+"""COCO's id of the category person, for documents that are written here."""
 AREA_SHARE: Final = 0.53
-"""Area of a person's outline as a share of the box, where nobody drew the outline."""
+"""Area of a person's outline as a share of the box, if nobody drew the outline."""
 
 MIRROR_PAIRS: Final = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
-"""Left and right keypoints that change places when an image is mirrored."""
+"""Pairs of left and right keypoints, swapped when an image is mirrored."""
 
 LIMBS: Final = (
     (15, 13),

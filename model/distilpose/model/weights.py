@@ -1,9 +1,9 @@
-"""Weights files: safetensors with a card inside, written atomically, refused where they do not fit.
+"""Weights files: safetensors with an embedded card, written atomically and checked when read.
 
-Card and calibration are JSON in the safetensors metadata, so that a file and what is known of it
-cannot be parted; the count of training crops stands there by itself too, for tools that read no
-cards. Networks keep matrices in float16, vectors and the position code in float32. The
-functions that take tensors know no network: a detector's weights have the same form.
+Card and calibration are JSON in the safetensors metadata, so that they cannot be separated from the
+weights; the number of training crops is stored separately as well, for tools that read no cards.
+Networks keep matrices in float16, vectors and the position code in float32. The functions for
+tensors know no networks: a detector's weights have the same form.
 """
 
 import contextlib
@@ -32,22 +32,22 @@ _NAMED_AT_MOST: Final = 3
 
 
 class Weights(NamedTuple):
-    """A network read from a file, with what the file says of it."""
+    """A network read from a file, with the contents of its metadata."""
 
     network: Student | Teacher
-    """float32, in evaluation mode, on the CPU."""
+    """The network: float32, in evaluation mode, on the CPU."""
     card: Card
     calibration: Calibration | None
     sha256: str
-    """The file's digest, lower-case hexadecimal."""
+    """The file's digest, in lower-case hexadecimal."""
 
 
 def save(path: Path, network_state: Mapping[str, Tensor], card: Card) -> None:
     """Write a network's state and card to `path`, replacing what was there.
 
     Raises:
-        WeightsError: the state does not fit the card's architecture, or a matrix holds values that
-            float16 cannot.
+        WeightsError: the state does not fit the card's architecture, or a matrix has values out of
+            float16's range.
     """
     network = constructed(card.architecture, path)
     check_fit(network_state, network.state_dict(), f"{path}: {card.architecture}")
@@ -58,7 +58,7 @@ def write_halved(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Write `tensors` of any network, matrices in float16, with `card` to `path`.
 
     Raises:
-        WeightsError: a matrix holds values that float16 cannot, or the file cannot be written.
+        WeightsError: a matrix has values out of float16's range, or the file cannot be written.
     """
     stored = {key: _as_stored(key, tensor) for key, tensor in tensors.items()}
     if broken := _not_finite(stored):
@@ -70,7 +70,7 @@ def load(path: Path, *, sha256: str | None = None) -> Weights:
     """Return the network in the file at `path`, which must have the digest `sha256` if given.
 
     Raises:
-        WeightsError: the file is missing or no weights file, its architecture is unknown, its
+        WeightsError: the file is missing or not a weights file, its architecture is unknown, its
             digest or tensors are not the expected ones, or it holds NaN or infinity.
     """
     tensors, card, digest = read_tensors(path, sha256=sha256)
@@ -83,10 +83,10 @@ def load(path: Path, *, sha256: str | None = None) -> Weights:
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], card: Card, *, calibration: Calibration | None = None
 ) -> None:
-    """Write `tensors`, as they are, with `card` and `calibration` to `path`.
+    """Write `tensors` unchanged, with `card` and `calibration`, to `path`.
 
-    The card is made to say whether there is a calibration. A reader finds the file that was there
-    or the new one, never a part of it.
+    The card's field `calibrated` is set accordingly. A reader finds the old file or the new one,
+    never a part of it.
 
     Raises:
         WeightsError: the file cannot be written.
@@ -110,7 +110,7 @@ def read_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Te
     """Return the tensors by name, the card and the digest of the file at `path`.
 
     Raises:
-        WeightsError: the file is missing or no weights file, its digest is not `sha256`, or it
+        WeightsError: the file is missing or not a weights file, its digest is not `sha256`, or it
             holds NaN or infinity.
     """
     digest = digest_of(path)
@@ -128,17 +128,17 @@ def read_card(path: Path) -> Card:
     """Return the card of the file at `path`, without reading its tensors.
 
     Raises:
-        WeightsError: the file is missing or no weights file.
+        WeightsError: the file is missing or not a weights file.
     """
     with _opened(path) as file:
         return _card_of(file, path)
 
 
 def constructed(name: str, path: Path) -> Student | Teacher:
-    """Return the network called `name`, of which the file at `path` is to be.
+    """Return the network called `name`, as expected for the file at `path`.
 
     Raises:
-        WeightsError: the network is unknown, or a part of one.
+        WeightsError: the network is unknown, or only a part of one.
     """
     if name == TRUNK:
         raise WeightsError(
@@ -152,12 +152,12 @@ def constructed(name: str, path: Path) -> Student | Teacher:
 
 
 def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
-    """Do nothing if `state` has the names, shapes and types of a network's `own`.
+    """Check that `state` has the names, shapes and types of a network's `own` tensors.
 
     Floating-point types may differ in their width.
 
     Raises:
-        WeightsError: starting with `what`, and naming the tensors that differ.
+        WeightsError: naming the tensors that differ; the message starts with `what`.
     """
     problems = {
         "missing": [key for key in own if key not in state],
@@ -184,7 +184,7 @@ def _first_few(names: list[str]) -> str:
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The tensors with a NaN or an infinity, which a sum keeps; in half the time of `isfinite`."""
+    """The tensors with NaN or infinity, found by their sums: twice as fast as `isfinite`."""
     sums = {key: tensor.sum(dtype=torch.float64) for key, tensor in tensors.items()}
     return [key for key, total in sums.items() if not total.isfinite()]
 

@@ -28,29 +28,29 @@ class _PixelFormat:
 class _PixelFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PixelFormat.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PIXEL_FORMAT_UNSPECIFIED: _PixelFormat.ValueType  # 0
-    """Refused."""
+    """Rejected."""
     PIXEL_FORMAT_RGB8: _PixelFormat.ValueType  # 1
-    """3 bytes a pixel: red, green, blue."""
+    """3 bytes per pixel: red, green, blue."""
     PIXEL_FORMAT_BGR8: _PixelFormat.ValueType  # 2
-    """3 bytes a pixel: blue, green, red."""
+    """3 bytes per pixel: blue, green, red."""
     PIXEL_FORMAT_GRAY8: _PixelFormat.ValueType  # 3
-    """1 byte a pixel."""
+    """1 byte per pixel."""
     PIXEL_FORMAT_I420: _PixelFormat.ValueType  # 4
     """Planar YUV 4:2:0: Y, then U, then V."""
     PIXEL_FORMAT_NV12: _PixelFormat.ValueType  # 5
     """Semi-planar YUV 4:2:0: Y, then interleaved U and V."""
 
 class PixelFormat(_PixelFormat, metaclass=_PixelFormatEnumTypeWrapper):
-    """How raw pixels are laid out. YUV is BT.601 in limited range."""
+    """Layout of raw pixels. YUV is BT.601 in limited range."""
 
 PIXEL_FORMAT_UNSPECIFIED: PixelFormat.ValueType  # 0
-"""Refused."""
+"""Rejected."""
 PIXEL_FORMAT_RGB8: PixelFormat.ValueType  # 1
-"""3 bytes a pixel: red, green, blue."""
+"""3 bytes per pixel: red, green, blue."""
 PIXEL_FORMAT_BGR8: PixelFormat.ValueType  # 2
-"""3 bytes a pixel: blue, green, red."""
+"""3 bytes per pixel: blue, green, red."""
 PIXEL_FORMAT_GRAY8: PixelFormat.ValueType  # 3
-"""1 byte a pixel."""
+"""1 byte per pixel."""
 PIXEL_FORMAT_I420: PixelFormat.ValueType  # 4
 """Planar YUV 4:2:0: Y, then U, then V."""
 PIXEL_FORMAT_NV12: PixelFormat.ValueType  # 5
@@ -66,32 +66,32 @@ class _StreamModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StreamMode
     STREAM_MODE_UNSPECIFIED: _StreamMode.ValueType  # 0
     """The same as ordered."""
     STREAM_MODE_ORDERED: _StreamMode.ValueType  # 1
-    """Every frame is answered. With stream_window frames in flight the server stops reading, which
-    the caller feels as flow control.
+    """Every frame is answered. With stream_window frames in flight the server stops reading, and the
+    caller experiences flow control.
     """
     STREAM_MODE_LATEST: _StreamMode.ValueType  # 2
-    """The newest frame wins: while one is being answered, newer frames replace each other, and the next
-    answer names those that were dropped.
+    """Only the newest frame is answered: while one is being answered, newer frames replace each
+    other, and the next answer lists those that were dropped.
     """
 
 class StreamMode(_StreamMode, metaclass=_StreamModeEnumTypeWrapper):
-    """What happens to frames that come faster than they are answered."""
+    """Handling of frames that arrive faster than they are answered."""
 
 STREAM_MODE_UNSPECIFIED: StreamMode.ValueType  # 0
 """The same as ordered."""
 STREAM_MODE_ORDERED: StreamMode.ValueType  # 1
-"""Every frame is answered. With stream_window frames in flight the server stops reading, which
-the caller feels as flow control.
+"""Every frame is answered. With stream_window frames in flight the server stops reading, and the
+caller experiences flow control.
 """
 STREAM_MODE_LATEST: StreamMode.ValueType  # 2
-"""The newest frame wins: while one is being answered, newer frames replace each other, and the next
-answer names those that were dropped.
+"""Only the newest frame is answered: while one is being answered, newer frames replace each
+other, and the next answer lists those that were dropped.
 """
 Global___StreamMode: _TypeAlias = StreamMode  # noqa: Y015
 
 @_typing.final
 class EstimatePoseRequest(_message.Message):
-    """One call: images, and how to answer."""
+    """One call: images and options."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -103,7 +103,7 @@ class EstimatePoseRequest(_message.Message):
 
     @_builtins.property
     def options(self) -> Global___PoseOptions:
-        """How to answer; the same for all images."""
+        """Options; the same for all images."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Image(_message.Message):
     encoded: _builtins.bytes
     """A JPEG, PNG, WebP, BMP, TIFF or AVIF file; the bytes decide the format."""
     id: _builtins.str
-    """The caller's own name for the image; comes back in the answer."""
+    """The caller's own id for the image; returned in the answer."""
     @_builtins.property
     def raw(self) -> Global___RawPixels:
         """Pixels as a camera or decoder delivers them."""
@@ -165,17 +165,17 @@ class RawPixels(_message.Message):
     ROW_STRIDE_BYTES_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     format: Global___PixelFormat.ValueType
-    """How the bytes are laid out."""
+    """Layout of the bytes."""
     width: _builtins.int
-    """Pixels, 1 or more. Odd sizes are fine: chroma planes round up."""
+    """Width in pixels, 1 or more. Odd sizes are allowed: chroma planes round up."""
     height: _builtins.int
-    """Pixels, 1 or more."""
+    """Height in pixels, 1 or more."""
     row_stride_bytes: _builtins.int
-    """Bytes from one row of the first plane to the next; 0 means rows without padding. I420's chroma
-    rows are half as far apart, rounded up; NV12's as far as the first plane's, rounded up to even.
+    """Bytes from one row of the first plane to the next; 0 means rows without padding. The stride of
+    I420's chroma rows is half of it, rounded up; that of NV12's is the same, rounded up to even.
     """
     data: _builtins.bytes
-    """All planes, one after another, padding included; any other number of bytes is refused."""
+    """All planes, one after another, including padding; any other number of bytes is rejected."""
     def __init__(
         self,
         *,
@@ -195,7 +195,7 @@ Global___RawPixels: _TypeAlias = RawPixels  # noqa: Y015
 
 @_typing.final
 class PoseOptions(_message.Message):
-    """How to answer."""
+    """Options of a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -206,18 +206,22 @@ class PoseOptions(_message.Message):
     WHOLE_IMAGE_FIELD_NUMBER: _builtins.int
     FLIP_TEST_FIELD_NUMBER: _builtins.int
     min_box_score: _builtins.float
-    """0..1; boxes below are dropped. Absent: the server's default."""
+    """Minimum box score, 0..1; people below it are dropped. Absent: the server's default."""
     min_keypoint_score: _builtins.float
-    """0..1; keypoints below are flagged not visible, and still answered. Absent: the server's default."""
+    """Minimum keypoint score, 0..1; keypoints below it are still answered, as not visible. Absent:
+    the server's default.
+    """
     max_people: _builtins.int
-    """1..the server's limit; the best-scored boxes are kept. Absent: the server's limit."""
+    """Maximum number of people, 1..the server's limit; those with the best box scores are kept.
+    Absent: the server's limit.
+    """
     whole_image: _builtins.bool
-    """One box, the image: skips the detector."""
+    """Treat each image as one person's box; skips the detector."""
     flip_test: _builtins.bool
-    """Average with the mirrored crop: slower, a little more exact."""
+    """Average the predictions for each crop and its mirror image; slower, slightly more accurate."""
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Boxes]:
-        """One entry an image, in order: skips the detector. In a stream one entry, for every frame."""
+        """One entry per image, in order; skips the detector. In a stream one entry, used for every frame."""
 
     def __init__(
         self,
@@ -250,14 +254,14 @@ Global___PoseOptions: _TypeAlias = PoseOptions  # noqa: Y015
 
 @_typing.final
 class Boxes(_message.Message):
-    """The given boxes of one image."""
+    """The caller's boxes for one image."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BOXES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Box]:
-        """Answered one for one, in this order."""
+        """The answer has one person for each box, in this order."""
 
     def __init__(
         self,
@@ -283,13 +287,13 @@ class Box(_message.Message):
     X2_FIELD_NUMBER: _builtins.int
     Y2_FIELD_NUMBER: _builtins.int
     x1: _builtins.float
-    """Left, pixels."""
+    """Left edge, in pixels."""
     y1: _builtins.float
-    """Top, pixels."""
+    """Top edge, in pixels."""
     x2: _builtins.float
-    """Right, pixels."""
+    """Right edge, in pixels."""
     y2: _builtins.float
-    """Bottom, pixels."""
+    """Bottom edge, in pixels."""
     def __init__(
         self,
         *,
@@ -317,18 +321,18 @@ class EstimatePoseResponse(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """As in the initial metadata."""
+    """The same as in the initial metadata."""
     @_builtins.property
     def model(self) -> Global___ModelVersion:
-        """What answered."""
+        """The model that answered."""
 
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageResult]:
-        """One entry an image, in the order of the request."""
+        """One entry per image, in the order of the request."""
 
     @_builtins.property
     def timing(self) -> Global___Timing:
-        """Where the time went."""
+        """Time spent on the request."""
 
     def __init__(
         self,
@@ -357,7 +361,7 @@ class ModelVersion(_message.Message):
     name: _builtins.str
     """Such as `distilpose-n`."""
     version: _builtins.str
-    """Of its weights."""
+    """Version of its weights."""
     def __init__(
         self,
         *,
@@ -374,7 +378,7 @@ Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
 
 @_typing.final
 class ImageResult(_message.Message):
-    """The people of one image, or why there is no answer."""
+    """The people of one image, or the error."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -387,18 +391,18 @@ class ImageResult(_message.Message):
     index: _builtins.int
     """Position in the request, from 0."""
     id: _builtins.str
-    """The caller's own name."""
+    """The caller's own id."""
     width: _builtins.int
-    """Of the oriented image, pixels."""
+    """Width of the oriented image, in pixels."""
     height: _builtins.int
-    """Of the oriented image, pixels."""
+    """Height of the oriented image, in pixels."""
     @_builtins.property
     def poses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pose]:
-        """Empty when nobody was found."""
+        """Empty if nobody was found."""
 
     @_builtins.property
     def error(self) -> Global___ImageError:
-        """Set when the image could not be answered; then there are no poses."""
+        """Set if the image could not be answered; there are then no poses."""
 
     def __init__(
         self,
@@ -420,7 +424,7 @@ Global___ImageResult: _TypeAlias = ImageResult  # noqa: Y015
 
 @_typing.final
 class ImageError(_message.Message):
-    """Why an image or a frame was not answered."""
+    """The reason why an image or a frame was not answered."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -428,11 +432,11 @@ class ImageError(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """The kind, such as `undecodable-image`."""
+    """The type of the error, such as `undecodable-image`."""
     code: _builtins.int
-    """The gRPC status code that it would have alone."""
+    """The gRPC status code that a call with only this image would end with."""
     detail: _builtins.str
-    """For people."""
+    """A message for people."""
     def __init__(
         self,
         *,
@@ -460,18 +464,18 @@ class Pose(_message.Message):
     KEYPOINTS_FIELD_NUMBER: _builtins.int
     TRACK_ID_FIELD_NUMBER: _builtins.int
     box_score: _builtins.float
-    """0..1."""
+    """The detector's score, 0..1."""
     score: _builtins.float
-    """0..1: mean keypoint score times box score."""
+    """Mean keypoint score multiplied by the box score, 0..1."""
     track_id: _builtins.int
-    """In streams with `track` who this is: the same number in every frame, from 1. Elsewhere 0."""
+    """In streams with `track`, the person's number, from 1: the same in every frame. Elsewhere 0."""
     @_builtins.property
     def box(self) -> Global___Box:
-        """Clipped to the image."""
+        """Box of the person, clipped to the image."""
 
     @_builtins.property
     def keypoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Keypoint]:
-        """17, in COCO's order."""
+        """The 17 keypoints, in COCO's order."""
 
     def __init__(
         self,
@@ -492,7 +496,7 @@ Global___Pose: _TypeAlias = Pose  # noqa: Y015
 
 @_typing.final
 class Keypoint(_message.Message):
-    """One of COCO's 17 points of a person."""
+    """One of a person's 17 COCO keypoints."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -506,17 +510,17 @@ class Keypoint(_message.Message):
     name: _builtins.str
     """COCO's name, such as `left_wrist`; left and right are the person's own."""
     x: _builtins.float
-    """Pixels."""
+    """x coordinate, in pixels."""
     y: _builtins.float
-    """Pixels."""
+    """y coordinate, in pixels."""
     score: _builtins.float
-    """0..1."""
+    """Probability that the keypoint is right, 0..1."""
     visible: _builtins.bool
-    """score >= min_keypoint_score."""
+    """True if score >= min_keypoint_score."""
     sigma_x: _builtins.float
-    """Spread in x, pixels."""
+    """Predicted spread in x, in pixels."""
     sigma_y: _builtins.float
-    """Spread in y, pixels."""
+    """Predicted spread in y, in pixels."""
     def __init__(
         self,
         *,
@@ -538,7 +542,7 @@ Global___Keypoint: _TypeAlias = Keypoint  # noqa: Y015
 
 @_typing.final
 class Timing(_message.Message):
-    """Milliseconds; overlapping work of a stage is counted once."""
+    """Time spent, in milliseconds; overlapping work of a stage is counted once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -548,15 +552,15 @@ class Timing(_message.Message):
     QUEUE_MS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
     decode_ms: _builtins.float
-    """Bytes to pixels, milliseconds."""
+    """Decoding, from bytes to pixels, in milliseconds."""
     detect_ms: _builtins.float
-    """Pixels to boxes of people, milliseconds."""
+    """Detection, from pixels to boxes of people, in milliseconds."""
     pose_ms: _builtins.float
-    """Boxes to keypoints, milliseconds."""
+    """Pose estimation, from boxes to keypoints, in milliseconds."""
     queue_ms: _builtins.float
-    """Waiting, in all stages together, milliseconds."""
+    """Waiting in the queues of all stages, in milliseconds."""
     total_ms: _builtins.float
-    """From acceptance to the answer, milliseconds."""
+    """Total time from acceptance to the answer, in milliseconds."""
     def __init__(
         self,
         *,
@@ -576,7 +580,7 @@ Global___Timing: _TypeAlias = Timing  # noqa: Y015
 
 @_typing.final
 class StreamPoseRequest(_message.Message):
-    """What a stream sends: how to answer first, then frames."""
+    """A message of a stream: options first, then frames."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -608,7 +612,7 @@ Global___StreamPoseRequest: _TypeAlias = StreamPoseRequest  # noqa: Y015
 
 @_typing.final
 class StreamOptions(_message.Message):
-    """How to answer a stream; the same for all its frames."""
+    """Options of a stream; the same for all its frames."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -619,23 +623,23 @@ class StreamOptions(_message.Message):
     SMOOTH_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     mode: Global___StreamMode.ValueType
-    """What happens to frames that come faster than they are answered."""
+    """Handling of frames that arrive faster than they are answered."""
     track: _builtins.bool
-    """Say who is who from frame to frame, as `track_id`."""
+    """Identify people from frame to frame, by `track_id`."""
     detect_every: _builtins.int
     """Run the detector on every Nth frame; in between, boxes follow the last keypoints, and a lost
     person brings the detector back at once. 0 and 1: on every frame. Not with `boxes` or
     `whole_image`.
     """
     smooth: _builtins.bool
-    """Smooth each person's keypoints over time; the first frame's numbers stay as they are."""
+    """Smooth each person's keypoints over time; those of the first frame are unchanged."""
     @_builtins.property
     def pose(self) -> Global___PoseOptions:
-        """As for one image."""
+        """The same options as for one image."""
 
     @_builtins.property
     def resume(self) -> Global___Resume:
-        """Set when this stream goes on where another one ended."""
+        """Set if this stream continues where another one ended."""
 
     def __init__(
         self,
@@ -657,7 +661,9 @@ Global___StreamOptions: _TypeAlias = StreamOptions  # noqa: Y015
 
 @_typing.final
 class Resume(_message.Message):
-    """Where an earlier stream ended, so that no frame is answered twice and no number means two people."""
+    """The point at which an earlier stream ended, so that no frame is answered twice and no track id
+    stands for two people.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -666,7 +672,7 @@ class Resume(_message.Message):
     last_frame_id: _builtins.int
     """The last frame that was answered; frames must come after it."""
     next_track_id: _builtins.int
-    """New people are numbered from here; 0: from 1."""
+    """The track id of the next new person; 0 stands for 1."""
     def __init__(
         self,
         *,
@@ -683,7 +689,7 @@ Global___Resume: _TypeAlias = Resume  # noqa: Y015
 
 @_typing.final
 class Frame(_message.Message):
-    """One picture of a video. Both `frame_id` and `timestamp_ms` rise strictly over a stream."""
+    """One picture of a video. Both `frame_id` and `timestamp_ms` must increase strictly in a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -692,9 +698,9 @@ class Frame(_message.Message):
     ENCODED_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
-    """The caller's own number; comes back in the answer."""
+    """The caller's own number; returned in the answer."""
     timestamp_ms: _builtins.float
-    """When it was taken, milliseconds of the caller's own clock."""
+    """Time at which it was taken, in milliseconds of the caller's own clock."""
     encoded: _builtins.bytes
     """A JPEG, PNG, WebP, BMP, TIFF or AVIF file; the bytes decide the format."""
     @_builtins.property
@@ -721,7 +727,7 @@ Global___Frame: _TypeAlias = Frame  # noqa: Y015
 
 @_typing.final
 class StreamPoseResponse(_message.Message):
-    """The people of one frame, or why there is no answer."""
+    """The people of one frame, or the error."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -734,28 +740,28 @@ class StreamPoseResponse(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     DROPPED_FRAME_IDS_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
-    """Of the frame."""
+    """The frame's number."""
     timestamp_ms: _builtins.float
-    """Of the frame, milliseconds."""
+    """The frame's timestamp, in milliseconds."""
     width: _builtins.int
-    """Of the oriented picture, pixels."""
+    """Width of the oriented picture, in pixels."""
     height: _builtins.int
-    """Of the oriented picture, pixels."""
+    """Height of the oriented picture, in pixels."""
     @_builtins.property
     def poses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pose]:
-        """Empty when nobody was found."""
+        """Empty if nobody was found."""
 
     @_builtins.property
     def error(self) -> Global___ImageError:
-        """Set when the frame could not be answered; then there are no poses."""
+        """Set if the frame could not be answered; there are then no poses."""
 
     @_builtins.property
     def timing(self) -> Global___Timing:
-        """Where the time went."""
+        """Time spent on the frame."""
 
     @_builtins.property
     def dropped_frame_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Frames that newer ones have replaced since the answer before, in their order."""
+        """Frames that newer ones replaced since the previous answer, in order."""
 
     def __init__(
         self,
@@ -779,7 +785,7 @@ Global___StreamPoseResponse: _TypeAlias = StreamPoseResponse  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):
-    """Nothing needs to be said."""
+    """The request has no parameters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -820,7 +826,7 @@ Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
-    """The student that answers, and on what it runs."""
+    """The student that answers, and the device and runtime it uses."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -839,25 +845,25 @@ class Model(_message.Message):
     name: _builtins.str
     """Such as `distilpose-n`."""
     version: _builtins.str
-    """Of its weights."""
+    """Version of its weights."""
     sha256: _builtins.str
-    """Digest of the weights file, hexadecimal."""
+    """SHA-256 of the weights file, in hexadecimal."""
     source: _builtins.str
-    """How the weights were made."""
+    """Origin of the weights, in words."""
     calibrated: _builtins.bool
-    """Whether scores are calibrated probabilities."""
+    """True if scores are calibrated probabilities."""
     device: _builtins.str
-    """Such as `cpu`."""
+    """Device of the networks, such as `cpu`."""
     dtype: _builtins.str
-    """Such as `float32`."""
+    """Precision of the networks, such as `float32`."""
     input_height: _builtins.int
-    """Of a crop, pixels."""
+    """Height of a crop, in pixels."""
     input_width: _builtins.int
-    """Of a crop, pixels."""
+    """Width of a crop, in pixels."""
     detector: _builtins.str
     """The person detector's name."""
     engine: _builtins.str
-    """What runs the networks, such as `torch`."""
+    """Runtime of the networks, such as `torch`."""
     @_builtins.property
     def keypoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the 17 keypoints, in the order of every answer."""

@@ -28,9 +28,9 @@ if _version_not_supported:
 class PoseServiceStub:
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
 
-    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
-    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
-    `x-request-id`: the caller's own, or a new one.
+    Every status except OK carries google.rpc.ErrorInfo, whose reason is the type of the error, such
+    as `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo if a retry may help. The initial metadata
+    carries `x-request-id`: the caller's own, or a new one.
     """
 
     def __init__(self, channel):
@@ -59,34 +59,34 @@ class PoseServiceStub:
 class PoseServiceServicer:
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
 
-    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
-    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
-    `x-request-id`: the caller's own, or a new one.
+    Every status except OK carries google.rpc.ErrorInfo, whose reason is the type of the error, such
+    as `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo if a retry may help. The initial metadata
+    carries `x-request-id`: the caller's own, or a new one.
     """
 
     def EstimatePose(self, request, context):
-        """Finds the people of 1..max_images images. OK when at least one image was answered, else the
-        first image's error.
+        """Finds the people in 1..max_images images. OK if at least one image was answered, else the first
+        image's error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamPose(self, request_iterator, context):
-        """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
-        frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
-        place and the stream goes on.
-        A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
-        UNAVAILABLE after all that was read is answered; the trailing metadata
+        """Finds the people in each frame of a video, as the frames arrive. Answers come in the order of
+        the frames, one for each that is not dropped (see StreamMode); a broken frame is answered with
+        an error in its place, and the stream continues.
+        When the server shuts down, or the stream reaches max_connection_age_seconds, the stream ends
+        with UNAVAILABLE after every frame that was read is answered. The trailing metadata
         `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
-        goes on from there with `resume`.
+        continues from there with `resume`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """The model that answers: where it comes from and on what it runs.
+        """Returns the model that answers: its origin, and the device and runtime it uses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,9 +121,9 @@ def add_PoseServiceServicer_to_server(servicer, server):
 class PoseService:
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
 
-    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
-    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
-    `x-request-id`: the caller's own, or a new one.
+    Every status except OK carries google.rpc.ErrorInfo, whose reason is the type of the error, such
+    as `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo if a retry may help. The initial metadata
+    carries `x-request-id`: the caller's own, or a new one.
     """
 
     @staticmethod

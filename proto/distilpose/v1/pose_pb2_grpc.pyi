@@ -31,9 +31,9 @@ GRPC_VERSION: str
 class PoseServiceStub:
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
 
-    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
-    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
-    `x-request-id`: the caller's own, or a new one.
+    Every status except OK carries google.rpc.ErrorInfo, whose reason is the type of the error, such
+    as `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo if a retry may help. The initial metadata
+    carries `x-request-id`: the caller's own, or a new one.
     """
 
     @_typing.overload
@@ -41,53 +41,53 @@ class PoseServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PoseServiceAsyncStub: ...
     EstimatePose: _grpc.UnaryUnaryMultiCallable[_pose_pb2.EstimatePoseRequest, _pose_pb2.EstimatePoseResponse]
-    """Finds the people of 1..max_images images. OK when at least one image was answered, else the
-    first image's error.
+    """Finds the people in 1..max_images images. OK if at least one image was answered, else the first
+    image's error.
     """
     StreamPose: _grpc.StreamStreamMultiCallable[_pose_pb2.StreamPoseRequest, _pose_pb2.StreamPoseResponse]
-    """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
-    frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
-    place and the stream goes on.
-    A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
-    UNAVAILABLE after all that was read is answered; the trailing metadata
+    """Finds the people in each frame of a video, as the frames arrive. Answers come in the order of
+    the frames, one for each that is not dropped (see StreamMode); a broken frame is answered with
+    an error in its place, and the stream continues.
+    When the server shuts down, or the stream reaches max_connection_age_seconds, the stream ends
+    with UNAVAILABLE after every frame that was read is answered. The trailing metadata
     `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
-    goes on from there with `resume`.
+    continues from there with `resume`.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_pose_pb2.GetModelRequest, _pose_pb2.GetModelResponse]
-    """The model that answers: where it comes from and on what it runs."""
+    """Returns the model that answers: its origin, and the device and runtime it uses."""
 
 @_typing.type_check_only
 class PoseServiceAsyncStub(PoseServiceStub):
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
 
-    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
-    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
-    `x-request-id`: the caller's own, or a new one.
+    Every status except OK carries google.rpc.ErrorInfo, whose reason is the type of the error, such
+    as `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo if a retry may help. The initial metadata
+    carries `x-request-id`: the caller's own, or a new one.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EstimatePose: _aio.UnaryUnaryMultiCallable[_pose_pb2.EstimatePoseRequest, _pose_pb2.EstimatePoseResponse]  # type: ignore[assignment]
-    """Finds the people of 1..max_images images. OK when at least one image was answered, else the
-    first image's error.
+    """Finds the people in 1..max_images images. OK if at least one image was answered, else the first
+    image's error.
     """
     StreamPose: _aio.StreamStreamMultiCallable[_pose_pb2.StreamPoseRequest, _pose_pb2.StreamPoseResponse]  # type: ignore[assignment]
-    """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
-    frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
-    place and the stream goes on.
-    A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
-    UNAVAILABLE after all that was read is answered; the trailing metadata
+    """Finds the people in each frame of a video, as the frames arrive. Answers come in the order of
+    the frames, one for each that is not dropped (see StreamMode); a broken frame is answered with
+    an error in its place, and the stream continues.
+    When the server shuts down, or the stream reaches max_connection_age_seconds, the stream ends
+    with UNAVAILABLE after every frame that was read is answered. The trailing metadata
     `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
-    goes on from there with `resume`.
+    continues from there with `resume`.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_pose_pb2.GetModelRequest, _pose_pb2.GetModelResponse]  # type: ignore[assignment]
-    """The model that answers: where it comes from and on what it runs."""
+    """Returns the model that answers: its origin, and the device and runtime it uses."""
 
 class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
     """Human pose estimation: images in, people with 17 COCO keypoints each out.
 
-    Every status but OK carries google.rpc.ErrorInfo, whose reason is the kind of the error, such as
-    `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo where a retry helps. The initial metadata carries
-    `x-request-id`: the caller's own, or a new one.
+    Every status except OK carries google.rpc.ErrorInfo, whose reason is the type of the error, such
+    as `UNDECODABLE_IMAGE`, and google.rpc.RetryInfo if a retry may help. The initial metadata
+    carries `x-request-id`: the caller's own, or a new one.
     """
 
     @_abc_1.abstractmethod
@@ -96,8 +96,8 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pose_pb2.EstimatePoseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pose_pb2.EstimatePoseResponse, _abc.Awaitable[_pose_pb2.EstimatePoseResponse]]:
-        """Finds the people of 1..max_images images. OK when at least one image was answered, else the
-        first image's error.
+        """Finds the people in 1..max_images images. OK if at least one image was answered, else the first
+        image's error.
         """
 
     @_abc_1.abstractmethod
@@ -106,13 +106,13 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_pose_pb2.StreamPoseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_pose_pb2.StreamPoseResponse], _abc.AsyncIterator[_pose_pb2.StreamPoseResponse]]:
-        """Finds the people of each frame of a video, as the frames come. Answers come in the order of the
-        frames, one for each that is not dropped (see StreamMode); a broken one gets an error in its
-        place and the stream goes on.
-        A server that shuts down, or a stream that is older than max_connection_age_seconds, ends with
-        UNAVAILABLE after all that was read is answered; the trailing metadata
+        """Finds the people in each frame of a video, as the frames arrive. Answers come in the order of
+        the frames, one for each that is not dropped (see StreamMode); a broken frame is answered with
+        an error in its place, and the stream continues.
+        When the server shuts down, or the stream reaches max_connection_age_seconds, the stream ends
+        with UNAVAILABLE after every frame that was read is answered. The trailing metadata
         `distilpose-last-frame-id` then names the last answered frame, if there is one; another stream
-        goes on from there with `resume`.
+        continues from there with `resume`.
         """
 
     @_abc_1.abstractmethod
@@ -121,6 +121,6 @@ class PoseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pose_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pose_pb2.GetModelResponse, _abc.Awaitable[_pose_pb2.GetModelResponse]]:
-        """The model that answers: where it comes from and on what it runs."""
+        """Returns the model that answers: its origin, and the device and runtime it uses."""
 
 def add_PoseServiceServicer_to_server(servicer: PoseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

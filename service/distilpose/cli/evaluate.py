@@ -1,78 +1,23 @@
-"""`distilpose evaluate`: what weights reach on a COCO-keypoints folder, and by which protocol."""
+"""`distilpose evaluate`: the accuracy of weights on a COCO-keypoints folder, with the protocol."""
 
 import json
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilpose.cli.figures import (
-    COCO_NAMES,
-    figure_text,
-    keypoints_by_group,
-    reliability_json,
-    reliability_protocol,
-    reliability_table,
-)
 from distilpose.cli.options import SHARE, model_options, picture_progress, reported_errors
 from distilpose.cli.outputs import OUT_FOLDER, refuse_replacing, trouble_of_file
+from distilpose.cli.tables import figure_text, reliability_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.table import Table
 
-    from distilpose.model.data.people import PeopleFolder
-    from distilpose.model.load import Models
     from distilpose.model.measure.box_recall import BoxRecall
-    from distilpose.model.measure.cost import Cost, Speed
-    from distilpose.model.measure.evaluate import Report
-    from distilpose.model.measure.reliability import Keypoints
-    from distilpose.model.predict import Predictor
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One evaluation, with what is measured of the network besides."""
-
-    models: "Models"
-    report: "Report"
-    cost: "Cost"
-    speed: "Speed"
-
-    @cached_property
-    def keypoints(self) -> "dict[str, Keypoints]":
-        """By group of people; empty where no keypoint was labelled by people, or nobody found."""
-        from distilpose.model.errors import DataError
-
-        try:
-            return keypoints_by_group([self.report])
-        except DataError:
-            return {}
-
-    def protocol(self) -> list[str]:
-        """How the figures came about."""
-        from distilpose.model.predict import TeacherPredictor
-        from distilpose.model.runtime import teacher
-
-        sentences = [*self.report.protocol(), reliability_protocol()]
-        is_teacher = isinstance(self.models.predictor, TeacherPredictor)
-        return [*sentences, teacher.PROTOCOL] if is_teacher else sentences
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything as `json.dumps` takes it."""
-        card = self.models.card
-        network = {"architecture": card.architecture, "version": card.version}
-        return {
-            "network": network | {"sha256": self.models.sha256, "calibrated": card.calibrated},
-            "cost": asdict(self.cost),
-            "speed": asdict(self.speed),
-            "reliability": reliability_json(self.keypoints),
-            **self.report.to_json(),
-            "protocol": self.protocol(),
-        }
+    from distilpose.model.measure.network import NetworkReport
 
 
 @click.command()
@@ -126,32 +71,27 @@ def command(
         raise click.UsageError("--min-box-score needs --boxes detector: other boxes have no score")
     with reported_errors():
         _prepare_outputs(folder, json_path, pictures)
-        from distilpose.model.container import usable_cpus
         from distilpose.model.data.people import PeopleFolder
         from distilpose.model.load import load_models
         from distilpose.model.measure import gallery
-        from distilpose.model.measure.cost import measure_speed, network_cost
+        from distilpose.model.measure.evaluate import evaluate
+        from distilpose.model.measure.network import report_network
         from distilpose.model.runtime.devices import use_threads
 
         people = PeopleFolder(folder, sources=source or None)
-        use_threads(usable_cpus())
+        use_threads()
         loaded = load_models(allow_teacher=True, **models)
-        engine = loaded.predictor.engine
         how = {"boxes": boxes, "flip_test": flip_test, "limit": limit}
         if min_box_score is not None:
             how["min_box_score"] = min_box_score
-        report = _measure(loaded.predictor, people, how)
-        measured = _Measured(
-            loaded,
-            report,
-            network_cost(loaded.card.architecture),
-            measure_speed(engine, engine.buckets[-1]),
-        )
+        with picture_progress() as on_progress:
+            accuracy = evaluate(loaded.predictor, people, on_progress=on_progress, **how)
+        measured = report_network(loaded, accuracy)
         _print(measured)
         if json_path:
             json_path.write_text(json.dumps(measured.to_json(), indent=2) + "\n")
         if pictures:
-            gallery.write(people, report, pictures)
+            gallery.write(people, accuracy, pictures)
 
 
 def _prepare_outputs(folder: Path, json_path: Path | None, pictures: Path | None) -> None:
@@ -177,20 +117,13 @@ def _is_within(path: Path, folder: Path) -> bool:
     return path.parent.resolve() == folder.resolve()
 
 
-def _measure(predictor: "Predictor", people: "PeopleFolder", how: dict[str, Any]) -> "Report":
-    from distilpose.model.measure.evaluate import evaluate
-
-    with picture_progress() as on_progress:
-        return evaluate(predictor, people, on_progress=on_progress, **how)
-
-
-def _print(measured: _Measured) -> None:
+def _print(measured: "NetworkReport") -> None:
     from rich.console import Console
 
     from distilpose.model.similarity import PCK_FRACTION
 
     console = Console()
-    report, cost, speed = measured.report, measured.cost, measured.speed
+    report, cost, speed = measured.accuracy, measured.cost, measured.speed
     console.print(_accuracy_table(measured))
     console.print(f"mean OKS {report.mean_oks:.3f}, PCK@{PCK_FRACTION} {figure_text(report.pck)}")
     if recall := report.box_recall:
@@ -216,8 +149,10 @@ def _in_words(recall: "Mapping[str, BoxRecall]") -> str:
     return f"{everyone} ({', '.join(sizes)})"
 
 
-def _accuracy_table(measured: _Measured) -> "Table":
+def _accuracy_table(measured: "NetworkReport") -> "Table":
     from rich.table import Table
+
+    from distilpose.model.measure.figures import COCO_NAMES
 
     card, speed = measured.models.card, measured.speed
     table = Table(title=f"{card.architecture} {card.version}, {speed.dtype}")
@@ -225,6 +160,6 @@ def _accuracy_table(measured: _Measured) -> "Table":
     for name in COCO_NAMES:
         table.add_column(name, justify="right")
     for ranking in ("published", "served"):
-        figures = asdict(getattr(measured.report, ranking)).values()
+        figures = asdict(getattr(measured.accuracy, ranking)).values()
         table.add_row(ranking, *map(figure_text, figures))
     return table

@@ -1,4 +1,4 @@
-"""Asks a running service for poses, over REST or gRPC; needs neither torch nor the service's code.
+"""Client for a running service, over REST or gRPC; needs neither torch nor the service's code.
 
 from distilpose.client import Client
 

@@ -1,6 +1,6 @@
-"""Answers as other tools read them: supervision, COCO results and annotations, mmpose.
+"""Convert answers for other tools: supervision, COCO results and annotations, mmpose.
 
-The files hold what their readers ask for; `json.dump` writes them.
+The functions return what `json.dump` can write to a file that those tools read.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ _LABELLED, _NOT_LABELLED = 2, 0
 def to_supervision(answer: ImageAnswer) -> "supervision.KeyPoints":
     """The people of a picture as `supervision.KeyPoints`.
 
-    `data` has `sigma_px`, and in streams with `track` `tracker_id`.
+    `data` holds `sigma_px`, and in streams with `track` also `tracker_id`.
 
     Raises:
         ModuleNotFoundError: supervision is not installed.
@@ -67,10 +67,10 @@ def coco_results(answers: Iterable[tuple[int, ImageAnswer]]) -> list[dict[str, A
 def coco_annotations(
     answers: Iterable[tuple[int, str, ImageAnswer]], *, min_keypoint_score: float | None = None
 ) -> dict[str, Any]:
-    """A COCO keypoints data set to be corrected by people, from image ids, file names and answers.
+    """A COCO keypoints data set for manual correction, from image ids, file names and answers.
 
-    Keypoints below the score are left to the annotator, as not labelled; without a score, those
-    that were answered as not visible.
+    Keypoints below the score count as not labelled and are left to the annotator; without a score,
+    those that were answered as not visible.
     """
     kept = list(answers)
     people = [(image_id, pose) for image_id, _, answer in kept for pose in answer.poses]
@@ -113,7 +113,7 @@ def _annotation(pose: Pose, min_keypoint_score: float | None) -> dict[str, Any]:
 
 
 def mmpose_predictions(answers: Iterable[ImageAnswer]) -> dict[str, Any]:
-    """A predictions file as mmpose writes it for a video, one entry a picture."""
+    """A predictions file in mmpose's format for a video, with one entry per picture."""
     return {
         "meta_info": {
             "dataset_name": "coco",
@@ -130,7 +130,7 @@ def mmpose_predictions(answers: Iterable[ImageAnswer]) -> dict[str, Any]:
 
 
 def mmpose_instances(answer: ImageAnswer) -> list[dict[str, Any]]:
-    """The people of a picture as mmpose's predictions list them; its boxes have one list more."""
+    """The people of a picture in the format of mmpose's predictions, which nest boxes in a list."""
     return [
         {
             "keypoints": pose.keypoints_xy_px.tolist(),

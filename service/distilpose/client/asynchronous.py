@@ -19,26 +19,26 @@ from distilpose.client.retrying import Backoff
 from distilpose.client.rpc.transport import GrpcTransport
 
 AT_ONCE: Final = 8
-"""Pictures, or frames of a stream, that are asked for and not yet answered."""
+"""Maximum number of pictures, or frames of a stream, in flight."""
 
 
 class Transport(Protocol):
-    """How questions get to the service, each asked once."""
+    """A transport to the service; each call is tried once."""
 
     async def estimate(
         self, source: Source, options: dict[str, Any], timeout_seconds: float
     ) -> ImageAnswer:
-        """The people of a picture. Raises PoseError."""
+        """Find the people in a picture. Raises PoseError."""
         ...
 
     async def model(self, timeout_seconds: float) -> Model:
-        """The student that answers. Raises PoseError."""
+        """Return the student that answers. Raises PoseError."""
         ...
 
     def stream(
         self, frames: AsyncIterator[NumberedFrame], options: dict[str, Any], *, window: int
     ) -> AsyncGenerator[FrameAnswer, None]:
-        """The people of each frame. Raises PoseError."""
+        """Find the people in each frame. Raises PoseError."""
         ...
 
     async def close(self) -> None:
@@ -46,11 +46,11 @@ class Transport(Protocol):
 
 
 class AsyncClient:
-    """Asks a running service for poses; to be used in an `async with` block.
+    """Asynchronous client of a running service; use it in an `async with` block.
 
-    `address` is http:// or https:// for REST, else gRPC: grpc:// or grpcs:// (TLS) before host and
-    port, or a name as gRPC has them, with TLS where `tls` has a file. Over gRPC the questions go
-    round all addresses of the name.
+    `address` is an http:// or https:// URL for REST. For gRPC it is grpc:// or grpcs:// (TLS) with
+    host and port, or a gRPC target name, with TLS if `tls` names a file. Over gRPC, requests are
+    balanced over all addresses of the name.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class AsyncClient:
         await transport.close()
 
     async def estimate(self, picture: Picture, **options: Unpack[PoseOptions]) -> ImageAnswer:
-        """The people of one picture: encoded bytes, the path of a file, or RGB pixels.
+        """Find the people in one picture: encoded bytes, the path of a file, or RGB pixels.
 
         Raises:
-            PoseError: there is no answer.
+            PoseError: the request failed.
             OSError: the file cannot be read.
         """
         return await self._estimate(picture, checked(options, PoseOptions))
@@ -94,17 +94,17 @@ class AsyncClient:
         at_once: int = AT_ONCE,
         **options: Unpack[PoseOptions],
     ) -> AsyncGenerator[ImageAnswer, None]:
-        """The people of each picture, in order; one that fails alone has its `error` in its place.
+        """Find the people in each picture, in order; a picture that fails yields its `error`.
 
         Raises:
-            PoseError: no server answers, or none would answer the next picture either.
+            PoseError: the failure would affect the next picture too, such as an unreachable server.
         """
         return self._many(pull(pictures), checked(options, PoseOptions), at_once)
 
     async def estimate_folder(
         self, folder: str | Path, *, at_once: int = AT_ONCE, **options: Unpack[PoseOptions]
     ) -> AsyncGenerator[tuple[Path, ImageAnswer], None]:
-        """Each picture file in a folder and its folders, by name, with its people.
+        """Find the people in each picture file of a folder and its subfolders, sorted by name.
 
         Raises:
             PoseError: as `estimate_many`.
@@ -117,24 +117,24 @@ class AsyncClient:
     def stream(
         self, frames: Frames, *, window: int = 2 * AT_ONCE, **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[FrameAnswer, None]:
-        """The people of each frame of a video, as the frames come.
+        """Find the people in each frame of a video, as the frames arrive.
 
-        Frames are pictures, or `Frame`s with times of their own; they are counted from 0. When the
-        server ends a gRPC stream or is lost, another one goes on where it ended: in `ordered` mode
-        without a lost or doubled frame, of which `window` are kept at most.
+        Frames are pictures, or `Frame`s with their own timestamps; they are numbered from 0. When
+        the server ends a gRPC stream or is lost, a new stream resumes where it ended: in `ordered`
+        mode without losing or repeating a frame. At most `window` frames are kept for this.
 
         Raises:
-            PoseError: the stream cannot go on.
-            Exception: what `frames` raises, after the frames before it were answered.
+            PoseError: the stream cannot continue.
+            Exception: raised by `frames`, after the frames before it were answered.
         """
         given = checked(options, StreamOptions)
         return self._open.stream(numbered(frames), given, window=window)
 
     async def model(self) -> Model:
-        """The student that answers, and on what it runs.
+        """Return the student that answers, and the device and runtime it uses.
 
         Raises:
-            PoseError: there is no answer.
+            PoseError: the request failed.
         """
         return await self._backoff.call(
             self._open.model, timeout_seconds=self._connection.timeout_seconds

@@ -1,26 +1,26 @@
-"""What can go wrong between a caller and the service, by the service's own names.
+"""The errors between a caller and the service, under the service's own names.
 
 PoseError
 ├── InvalidRequest        malformed, unknown option, no image
 ├── UndecodableImage      truncated, corrupt, not an image
-├── UnsupportedMediaType  the format is known and not accepted
+├── UnsupportedMediaType  the format is known but not accepted
 ├── TooLarge              bytes, pixels or images over a limit
-├── Unauthenticated       keys are configured and none fits
+├── Unauthenticated       keys are configured and none matches
 ├── Overloaded            a queue is full
-├── NotReady              the service is loading or warming
+├── NotReady              the service is loading or warming up
 ├── Draining              the service is shutting down, or ends an old stream
 ├── DeadlineExceeded      no answer in time
 ├── Internal              a bug or a device fault
-└── Unavailable           nobody answers at that address
+└── Unavailable           no server answers at that address
 """
 
 from typing import Final
 
 
 class PoseError(Exception):
-    """Base of all failures; `type` is the service's name for what happened.
+    """Base of all failures; `type` is the service's name for the failure.
 
-    `retry_after_seconds` is None where asking again would not help or is not safe.
+    `retry_after_seconds` is None if a retry would not help or is not safe.
     """
 
     type: str = "unknown"
@@ -29,7 +29,7 @@ class PoseError(Exception):
         self,
         detail: str,
         *,
-        type: str | None = None,  # noqa: A002 - as the service calls it
+        type: str | None = None,  # noqa: A002 - named as in the service's answers
         retry_after_seconds: float | None = None,
         request_id: str | None = None,
     ) -> None:
@@ -53,25 +53,25 @@ class UndecodableImage(PoseError):
 
 
 class UnsupportedMediaType(PoseError):
-    """The format is known and not accepted."""
+    """The format is known but not accepted."""
 
     type = "unsupported-media-type"
 
 
 class TooLarge(PoseError):
-    """Bytes, pixels, images or people over a limit that the detail names."""
+    """Too many bytes, pixels, images or people; the detail names the limit."""
 
     type = "too-large"
 
 
 class Unauthenticated(PoseError):
-    """Keys are configured and none fits."""
+    """Keys are configured and none matches."""
 
     type = "unauthenticated"
 
 
 class Overloaded(PoseError):
-    """A queue is full; `retry_after_seconds` says when it should have room."""
+    """A queue is full; after `retry_after_seconds` it should have room."""
 
     type = "overloaded"
 
@@ -101,7 +101,7 @@ class Internal(PoseError):
 
 
 class Unavailable(PoseError):
-    """Nobody answers: the connection is refused or lost."""
+    """No server answers: the connection is refused or lost."""
 
     type = "unavailable"
 
@@ -130,7 +130,7 @@ OF_ONE_PICTURE: Final = (
     DeadlineExceeded,
     Internal,
 )
-"""What says nothing about the next picture."""
+"""The errors that affect one picture only, not the next one."""
 
 
 def named(
@@ -140,7 +140,7 @@ def named(
     retry_after_seconds: float | None = None,
     request_id: str | None = None,
 ) -> PoseError:
-    """The error of that name; a plain PoseError where the name is not one of the service's."""
+    """The error of that name, or a plain PoseError if the service has no such error."""
     return _KINDS.get(name, PoseError)(
         detail, type=name, retry_after_seconds=retry_after_seconds, request_id=request_id
     )

@@ -1,4 +1,4 @@
-"""What a caller iterates over, as the client reads it: off its event loop, numbered and timed."""
+"""Read what a caller iterates over: off the client's event loop, numbered and timed."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ _LEAST_MS: Final = 0.001
 
 @dataclass(frozen=True, eq=False)
 class NumberedFrame:
-    """A frame that is ready to be sent."""
+    """A frame that is ready to send."""
 
     frame_id: int
     timestamp_ms: float
@@ -25,7 +25,7 @@ class NumberedFrame:
 
 
 async def pull(things: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    """The things, one by one; what is not asynchronous is asked in another thread."""
+    """The things, one by one; a synchronous iterable is read in another thread."""
     if isinstance(things, AsyncIterable):
         async for thing in things:
             yield thing
@@ -36,11 +36,11 @@ async def pull(things: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
 
 
 async def numbered(frames: Frames) -> AsyncIterator[NumberedFrame]:
-    """The frames, counted from 0; those without a time get the milliseconds since the first.
+    """Number the frames from 0; those without a time get the milliseconds since the first frame.
 
     Raises:
         OSError: a file cannot be read.
-        InvalidRequest: something is no picture.
+        InvalidRequest: an item is not a picture.
     """
     frame_id, began, last_ms = 0, None, -_LEAST_MS
     async for given in pull(frames):

@@ -1,4 +1,4 @@
-"""How a caller wants to be answered, and whom it asks."""
+"""Options of requests and streams, and of the connection to the service."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,29 +11,32 @@ from distilpose.client.results import FloatArray
 
 
 class PoseOptions(TypedDict, total=False):
-    """Options of every question; what is not given, or is None, is the server's default."""
+    """Options of every request; an option that is missing or None takes the server's default."""
 
     min_box_score: float | None
-    """0..1: boxes below are dropped."""
+    """Minimum box score, 0..1; people below it are dropped."""
     min_keypoint_score: float | None
-    """0..1: keypoints below are answered, and not `visible`. 0 makes all of them visible."""
+    """Minimum keypoint score, 0..1; keypoints below it are answered as not `visible`. 0 makes all
+    of them visible."""
     max_people: int | None
-    """The best-scored boxes are kept."""
+    """Maximum number of people; those with the best box scores are kept."""
     boxes_xyxy_px: FloatArray | None
-    """(N, 4): skips the detector. Answered one for one, for each picture the same."""
+    """Boxes (N, 4) to use instead of the detector's, the same for each picture. The answer has one
+    person for each box."""
     whole_image: bool
-    """One box, the picture: skips the detector."""
+    """Treat the picture as one person's box; skips the detector."""
     flip_test: bool
-    """Average with the mirrored crop: slower, a little more exact."""
+    """Average the predictions for each crop and its mirror image; slower, more accurate."""
 
 
 class StreamOptions(PoseOptions, total=False):
     """Options of a stream."""
 
     mode: Literal["ordered", "latest"]
-    """ordered: every frame is answered. latest: the newest wins, the others are dropped."""
+    """ordered: every frame is answered. latest: only the newest frame is answered, others are
+    dropped."""
     track: bool
-    """Say who is who from frame to frame, as `track_id`."""
+    """Identify people from frame to frame, by `track_id`."""
     detect_every: int
     """Run the detector on every Nth frame; in between, boxes follow the keypoints."""
     smooth: bool
@@ -45,10 +48,10 @@ MODES: Final = ("ordered", "latest")
 
 
 def checked(options: Any, kind: type) -> dict[str, Any]:
-    """The options that are given, if all of them are known.
+    """Check the given options and drop those that are None.
 
     Raises:
-        InvalidRequest: one is not, or the mode is not.
+        InvalidRequest: an option or the mode is unknown.
     """
     for name in options:
         if name not in kind.__annotations__:
@@ -79,18 +82,18 @@ def box_rows(boxes_xyxy_px: Any) -> list[list[float]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """Files for encrypted connections; without any, the machine's authorities are trusted."""
+    """Files for TLS; without any, the system's certificate authorities are trusted."""
 
     ca: Path | None = None
-    """Certificates that a server's must lead to."""
+    """CA certificates that must have signed the server's certificate."""
     cert: Path | None = None
-    """The caller's own, where the server asks for it (mTLS)."""
+    """The client's certificate, if the server requires one (mTLS)."""
     key: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Whom to ask and how patiently."""
+    """The service's address, and the time allowed for each request."""
 
     address: str
     api_key: str | None

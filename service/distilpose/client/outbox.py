@@ -1,4 +1,4 @@
-"""The frames of a stream that are on their way: to be sent, or sent and not yet answered."""
+"""The frames of a stream that are in flight: waiting to be sent, or sent and not yet answered."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -10,14 +10,14 @@ from distilpose.v1 import pose_pb2
 
 
 class Outbox(ABC):
-    """Where frames wait for a connection, and what becomes of them when it breaks."""
+    """Frames that wait for a connection, and their handling when it breaks."""
 
     def __init__(self) -> None:
         self._closed = False
         self._changed = asyncio.Condition()
 
     async def close(self) -> None:
-        """Say that there will be no more frames."""
+        """Mark the end: no more frames come."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -25,23 +25,23 @@ class Outbox(ABC):
     @property
     @abstractmethod
     def done(self) -> bool:
-        """Whether nothing is left to be sent."""
+        """Return True if nothing is left to send."""
 
     @abstractmethod
     async def put(self, frame: pose_pb2.Frame) -> None:
-        """Take a frame."""
+        """Add a frame."""
 
     @abstractmethod
     async def next_to_send(self) -> pose_pb2.Frame | None:
-        """The next frame for this connection, None when there will be no more."""
+        """The next frame for this connection; None if no more frames come."""
 
     @abstractmethod
     async def answered(self, frame_id: int, dropped: Iterable[int]) -> list[int]:
-        """Note an answer and what the server dropped; all frames that will get none, each once."""
+        """Record an answer and the frames the server dropped; return all ids that get no answer."""
 
     @abstractmethod
     def reconnected(self) -> None:
-        """Begin a new connection."""
+        """Start with a new connection."""
 
 
 class OrderedOutbox(Outbox):
@@ -55,22 +55,22 @@ class OrderedOutbox(Outbox):
         self._window = window
         self._unanswered: deque[pose_pb2.Frame] = deque()
         self._sent = 0
-        """How many of them, from the left, went over this connection."""
+        """The number of kept frames, from the left, that were sent over this connection."""
 
     @property
     def done(self) -> bool:
-        """Whether all frames are answered."""
+        """Return True if all frames are answered."""
         return self._closed and not self._unanswered
 
     async def put(self, frame: pose_pb2.Frame) -> None:
-        """Take a frame, as soon as there is room."""
+        """Add a frame, as soon as there is room."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._unanswered) < self._window)
             self._unanswered.append(frame)
             self._changed.notify_all()
 
     async def next_to_send(self) -> pose_pb2.Frame | None:
-        """The oldest frame that did not go over this connection."""
+        """The oldest frame not yet sent over this connection."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._has_more)
             if not self._has_more:
@@ -83,27 +83,27 @@ class OrderedOutbox(Outbox):
         return self._sent < len(self._unanswered)
 
     async def answered(self, frame_id: int, dropped: Iterable[int]) -> list[int]:
-        """Let go of the oldest frame.
+        """Remove the oldest frame, which this answers.
 
         Raises:
-            Internal: another one was answered.
+            Internal: another frame was answered.
         """
         async with self._changed:
             due = self._unanswered[0].frame_id if self._sent else None
             if frame_id != due:
-                raise Internal(f"the server answered frame {frame_id}, frame {due} was due")
+                raise Internal(f"the server answered frame {frame_id} instead of frame {due}")
             self._unanswered.popleft()
             self._sent -= 1
             self._changed.notify_all()
         return list(dropped)
 
     def reconnected(self) -> None:
-        """Send all frames again that are not answered."""
+        """Send all unanswered frames again."""
         self._sent = 0
 
 
 class LatestOutbox(Outbox):
-    """Holds the newest frame alone; one that is replaced, or lost with a connection, is dropped."""
+    """Keeps only the newest frame; one that is replaced, or lost with a connection, is dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,11 +113,11 @@ class LatestOutbox(Outbox):
 
     @property
     def done(self) -> bool:
-        """Whether all frames were sent or dropped."""
+        """Return True if all frames were sent or dropped."""
         return self._closed and self._waiting is None
 
     async def put(self, frame: pose_pb2.Frame) -> None:
-        """Take a frame in place of the one that waits."""
+        """Add a frame in place of the waiting one."""
         async with self._changed:
             if self._waiting is not None:
                 self._dropped.append(self._waiting.frame_id)
@@ -134,13 +134,13 @@ class LatestOutbox(Outbox):
             return frame
 
     async def answered(self, frame_id: int, dropped: Iterable[int]) -> list[int]:
-        """What was dropped here and there since the answer before."""
+        """The ids of the frames dropped by client and server since the previous answer."""
         lost = sorted([*self._dropped, *dropped])
         self._dropped = []
         self._sent = [sent for sent in self._sent if sent > frame_id and sent not in lost]
         return lost
 
     def reconnected(self) -> None:
-        """Give up what was sent and not answered."""
+        """Drop frames that were sent but not answered."""
         self._dropped += self._sent
         self._sent.clear()

@@ -1,4 +1,4 @@
-"""Pictures as callers have them, to what is sent."""
+"""Convert callers' pictures to what is sent."""
 
 import io
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from distilpose.client.errors import InvalidRequest, UndecodableImage
 from distilpose.model.formats import SUFFIXES
 
 Picture: TypeAlias = bytes | str | Path | npt.NDArray[np.uint8]
-"""An encoded picture, the path of one, or RGB pixels (H, W, 3)."""
+"""An encoded picture, the path of a file, or RGB pixels (H, W, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A picture of a video, and when it was taken on the caller's own clock."""
+    """A picture of a video, with the time it was taken, on the caller's own clock."""
 
     image: Picture
     timestamp_ms: float
@@ -27,7 +27,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture file's content."""
+    """The contents of a picture file."""
 
     data: bytes
 
@@ -41,7 +41,7 @@ class Raw:
     data: bytes
 
     def to_png(self) -> bytes:
-        """The same pixels as a file, packed lightly."""
+        """The same pixels as a PNG file, lightly compressed."""
         file = io.BytesIO()
         image = Image.frombytes("RGB", (self.width, self.height), self.data)
         image.save(file, "png", compress_level=1)
@@ -52,11 +52,11 @@ Source: TypeAlias = Encoded | Raw
 
 
 def load(picture: Picture) -> Source:
-    """What is sent of a picture; reads it, if it is a path.
+    """Convert a picture for sending; reads the file if it is a path.
 
     Raises:
         OSError: the file cannot be read.
-        InvalidRequest: an array that is not uint8 (H, W, 3), or no picture at all.
+        InvalidRequest: an array is not uint8 (H, W, 3), or the value is not a picture.
     """
     if isinstance(picture, np.ndarray):
         return _from_array(picture)
@@ -64,28 +64,28 @@ def load(picture: Picture) -> Source:
         picture = Path(picture).read_bytes()
     if not isinstance(picture, bytes):
         kind = type(picture).__name__
-        raise InvalidRequest(f"a picture is bytes, a path or a uint8 array, not {kind}")
+        raise InvalidRequest(f"expected a picture as bytes, a path or a uint8 array, got {kind}")
     return Encoded(picture)
 
 
 def _from_array(pixels: npt.NDArray[np.uint8]) -> Raw:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         got = f"{pixels.dtype} {pixels.shape}"
-        raise InvalidRequest(f"an array of pixels is RGB, uint8 (H, W, 3), got {got}")
+        raise InvalidRequest(f"expected RGB pixels, uint8 (H, W, 3), got {got}")
     height, width, _ = pixels.shape
     return Raw(width, height, pixels.tobytes())
 
 
 def refuse_empty(source: Source) -> None:
-    """Return if there is a picture.
+    """Check that the picture is not empty.
 
     Raises:
-        UndecodableImage: there is none.
+        UndecodableImage: it is empty.
     """
     if not source.data:
         raise UndecodableImage("the image is empty")
 
 
 def in_folder(folder: str | Path) -> Iterator[Path]:
-    """The picture files in a folder and its folders, in order of their names."""
+    """The picture files in a folder and its subfolders, sorted by name."""
     yield from sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)

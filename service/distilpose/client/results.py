@@ -1,4 +1,4 @@
-"""What a caller gets: poses in pixels, the same by REST and by gRPC.
+"""Results: poses in pixels, the same over REST and gRPC.
 
 Coordinates are pixels of the upright picture: x right, y down, the centre of the top-left pixel is
 (0, 0). Keypoints are COCO's 17 in COCO's order, `KEYPOINT_NAMES`; left and right are the person's
@@ -23,25 +23,25 @@ class Pose:
     """One person."""
 
     box_xyxy_px: FloatArray
-    """(4,), within the picture."""
+    """Box (4,), clipped to the picture."""
     box_score: float
     score: float
-    """Mean keypoint score times box score."""
+    """Mean keypoint score multiplied by the box score."""
     keypoints_xy_px: FloatArray
-    """(17, 2)."""
+    """Coordinates (17, 2)."""
     keypoint_score: FloatArray
-    """(17,)."""
+    """Scores (17,)."""
     visible: BoolArray
-    """(17,): whose score is at least `min_keypoint_score`."""
+    """Flags (17,), true for keypoints with at least the score `min_keypoint_score`."""
     sigma_px: FloatArray
-    """(17, 2): how far each keypoint may be off, in x and in y."""
+    """Predicted spread (17, 2) of each keypoint, in x and in y."""
     track_id: int | None = None
-    """In streams with `track` who this is: the same number in every frame."""
+    """The person's number, the same in every frame; only in streams with `track`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Where the service's time went, milliseconds; overlapping work is counted once."""
+    """Time spent in the service, in milliseconds; overlapping work is counted once."""
 
     decode_ms: float = 0.0
     detect_ms: float = 0.0
@@ -52,13 +52,13 @@ class Timing:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageAnswer:
-    """The people of one picture, or why there is no answer."""
+    """The people of one picture, or the error."""
 
     width: int = 0
-    """Of the upright picture, pixels; 0 with an error."""
+    """Width of the upright picture, in pixels; 0 with an error."""
     height: int = 0
     poses: tuple[Pose, ...] = ()
-    """Empty when nobody was found."""
+    """The people; empty if none was found."""
     error: PoseError | None = None
     timing: Timing = Timing()
 
@@ -68,7 +68,7 @@ class FrameAnswer(ImageAnswer):
     """The people of one frame of a stream."""
 
     frame_id: int
-    """Which frame: they are counted from 0 as they are read."""
+    """The frame's number, counted from 0 in the order of reading."""
     timestamp_ms: float
     dropped_frame_ids: tuple[int, ...] = ()
     """Frames dropped since the previous answer; in `latest` streams only."""
@@ -76,25 +76,25 @@ class FrameAnswer(ImageAnswer):
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The student that answers, and on what it runs."""
+    """The student that answers, and the device and runtime it uses."""
 
     name: str
     version: str
     sha256: str
     source: str
     calibrated: bool
-    """Whether scores are calibrated probabilities."""
+    """True if scores are calibrated probabilities."""
     device: str
     dtype: str
     engine: str
     input_size_hw: tuple[int, int]
-    """Of a crop, pixels."""
+    """Size of a crop, in pixels."""
     keypoints: tuple[str, ...]
     detector: str
 
 
 def to_fields(answer: ImageAnswer) -> dict[str, Any]:
-    """What JSON can hold of an answer, named as in the service's REST answers."""
+    """An answer as values that JSON can hold, with the names of the service's REST answers."""
     if answer.error:
         return {"error": {"type": answer.error.type, "detail": answer.error.detail}}
     poses = [_pose_fields(pose) for pose in answer.poses]

@@ -1,4 +1,4 @@
-"""When to ask again, and when to give up."""
+"""The rules for retrying and for giving up."""
 
 import asyncio
 import random
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
-    """Longer pauses each time, of random length, and none shorter than the server asks for.
+    """Exponential backoff with jitter; no pause is shorter than the server's `Retry-After`.
 
-    Only an error that says after how long to come back is tried again, and never past the deadline.
+    Only errors with `retry_after_seconds` are retried, and never past the deadline.
     """
 
     retries: int = 2
@@ -27,16 +27,16 @@ class Backoff:
     random: Callable[[], float] = random.random
 
     def pause_seconds(self, attempt: int, error: PoseError) -> float:
-        """How long to wait after failure number `attempt`, from 0."""
+        """The pause after failure number `attempt`, counted from 0."""
         longest: float = min(self.first_seconds * 2**attempt, self.most_seconds)
         return (error.retry_after_seconds or 0) + longest * (0.5 + self.random() / 2)
 
     async def call(self, ask: Callable[[float], Awaitable[T]], *, timeout_seconds: float) -> T:
-        """What `ask` returns; it gets the seconds that are left.
+        """Call `ask` with the seconds left, retrying as needed, and return its result.
 
         Raises:
             DeadlineExceeded: there was no answer in time.
-            PoseError: what `ask` raised last.
+            PoseError: the last error that `ask` raised.
         """
         deadline = self.clock() + timeout_seconds
         attempt = 0

@@ -1,4 +1,4 @@
-"""The client for programs without an event loop: the asynchronous one, behind a thread."""
+"""The client for programs without an event loop: runs the asynchronous one in a thread."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterable
@@ -22,11 +22,11 @@ _END: Final[Any] = object()
 
 
 class Client:
-    """Asks a running service for poses; to be used in a `with` block.
+    """Client of a running service; use it in a `with` block.
 
-    `address` is http:// or https:// for REST, else gRPC: grpc:// or grpcs:// (TLS) before host and
-    port, or a name as gRPC has them, with TLS where `tls` has a file. Over gRPC the questions go
-    round all addresses of the name.
+    `address` is an http:// or https:// URL for REST. For gRPC it is grpc:// or grpcs:// (TLS) with
+    host and port, or a gRPC target name, with TLS if `tls` names a file. Over gRPC, requests are
+    balanced over all addresses of the name.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Client:
         self._opened.close()
 
     def estimate(self, picture: Picture, **options: Unpack[PoseOptions]) -> ImageAnswer:
-        """The people of one picture: encoded bytes, the path of a file, or RGB pixels.
+        """Find the people in one picture: encoded bytes, the path of a file, or RGB pixels.
 
         Raises:
-            PoseError: there is no answer.
+            PoseError: the request failed.
             OSError: the file cannot be read.
         """
         return self._loop.call(partial(self._client.estimate, picture, **options))
@@ -71,17 +71,17 @@ class Client:
         at_once: int = AT_ONCE,
         **options: Unpack[PoseOptions],
     ) -> Generator[ImageAnswer, None, None]:
-        """The people of each picture, in order; one that fails alone has its `error` in its place.
+        """Find the people in each picture, in order; a picture that fails yields its `error`.
 
         Raises:
-            PoseError: no server answers, or none would answer the next picture either.
+            PoseError: the failure would affect the next picture too, such as an unreachable server.
         """
         return self._each(self._client.estimate_many(pictures, at_once=at_once, **options))
 
     def estimate_folder(
         self, folder: str | Path, *, at_once: int = AT_ONCE, **options: Unpack[PoseOptions]
     ) -> Generator[tuple[Path, ImageAnswer], None, None]:
-        """Each picture file in a folder and its folders, by name, with its people.
+        """Find the people in each picture file of a folder and its subfolders, sorted by name.
 
         Raises:
             PoseError: as `estimate_many`.
@@ -95,23 +95,23 @@ class Client:
         window: int = 2 * AT_ONCE,
         **options: Unpack[StreamOptions],
     ) -> Generator[FrameAnswer, None, None]:
-        """The people of each frame of a video, as the frames come; they are read in another thread.
+        """Find the people in each frame of a video, as the frames arrive; read in another thread.
 
-        Frames are pictures, or `Frame`s with times of their own; they are counted from 0. When the
-        server ends a gRPC stream or is lost, another one goes on where it ended: in `ordered` mode
-        without a lost or doubled frame, of which `window` are kept at most.
+        Frames are pictures, or `Frame`s with their own timestamps; they are numbered from 0. When
+        the server ends a gRPC stream or is lost, a new stream resumes where it ended: in `ordered`
+        mode without losing or repeating a frame. At most `window` frames are kept for this.
 
         Raises:
-            PoseError: the stream cannot go on.
-            Exception: what `frames` raises, after the frames before it were answered.
+            PoseError: the stream cannot continue.
+            Exception: raised by `frames`, after the frames before it were answered.
         """
         return self._each(self._client.stream(frames, window=window, **options))
 
     def model(self) -> Model:
-        """The student that answers, and on what it runs.
+        """Return the student that answers, and the device and runtime it uses.
 
         Raises:
-            PoseError: there is no answer.
+            PoseError: the request failed.
         """
         return self._loop.call(self._client.model)
 

@@ -1,4 +1,4 @@
-"""Videos and cameras to frames, and drawn frames to an mp4. The only file that knows PyAV."""
+"""Read videos and cameras as frames, and write drawn frames to an mp4. The only user of PyAV."""
 
 import sys
 import time
@@ -21,17 +21,17 @@ _LEAST_MS: Final = 0.001
 
 
 class Shot(NamedTuple):
-    """One upright picture of a video, and when it is shown."""
+    """One upright picture of a video, and its presentation time."""
 
     image: ImageHWC
     timestamp_ms: float
 
 
 class VideoReader:
-    """A video file, an address that FFmpeg reads, or a camera by its number.
+    """Reads a video file, a URL that FFmpeg supports, or a camera by its number.
 
     Raises:
-        DataError: it cannot be opened, or has no pictures.
+        DataError: the source cannot be opened, or has no pictures.
     """
 
     def __init__(self, source: str) -> None:
@@ -56,7 +56,7 @@ class VideoReader:
         self._container.close()
 
     def shots(self, *, in_real_time: bool = False) -> Iterator[Shot]:
-        """The pictures, their times rising strictly; in real time none comes before its time.
+        """The pictures, with strictly increasing times; `in_real_time` delays each until its time.
 
         Raises:
             DataError: the file is damaged.
@@ -76,25 +76,25 @@ class VideoReader:
 
 
 def camera(number: str, platform: str) -> tuple[str, str]:
-    """Where FFmpeg finds a camera on such a system, and by which of its formats.
+    """FFmpeg's source and input format for a camera on this platform.
 
     Raises:
-        DataError: cameras have no numbers there.
+        DataError: the platform does not number its cameras.
     """
     if platform not in _CAMERAS:
-        raise DataError(f"camera {number}: cameras by number need Linux or macOS")
+        raise DataError(f"camera {number}: numbered cameras are supported on Linux and macOS only")
     place, kind = _CAMERAS[platform]
     return place.format(number), kind
 
 
 def _upright(frame: Any) -> ImageHWC:
-    """RGB pixels; a phone says by the frame how far it was turned."""
+    """Convert to upright RGB pixels; phones record the rotation in the frame's metadata."""
     image = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))
 
 
 class VideoWriter:
-    """An mp4 whose pictures keep their times; made with the first one."""
+    """Writes an mp4 whose pictures keep their times; the file is created with the first one."""
 
     def __init__(self, path: Path, frames_a_second: Fraction) -> None:
         self._path = path
@@ -143,7 +143,7 @@ class VideoWriter:
         self._container, self._stream = container, stream
 
     def _fitting(self, image: ImageHWC) -> ImageHWC:
-        """The picture with sides as the file has them: even, and the same for all."""
+        """The picture with sides that fit the file: even, and the same for all."""
         height, width = image.shape[:2]
         if (height, width) == (self._stream.height, self._stream.width):
             return image

@@ -1,1 +1,1 @@
-"""The microservice around the student: REST, batching, settings, metrics; never trains."""
+"""The microservice around the student: REST, gRPC, batching, settings, metrics. It never trains."""

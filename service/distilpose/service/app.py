@@ -43,7 +43,7 @@ _GPU_DETECT_BATCH: Final = 32
 
 
 class Service:
-    """Everything that runs in one process: built idle, `start()` loads and warms it."""
+    """All that runs in one process: idle when built; `start()` loads and warms up the models."""
 
     def __init__(
         self, settings: Settings, registry: CollectorRegistry, traces: Traces | None = None
@@ -57,13 +57,13 @@ class Service:
         self._threads = _decode_threads(settings)
         self._decode_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self.on_lost: Callable[[DeviceLost], None] = lambda _: None
-        """Called once, when the device does not compute any more."""
+        """Called once, when the device no longer computes."""
         self._pipeline: Pipeline | None = None
         self._model: ModelDescription | None = None
 
     @property
     def pipeline(self) -> Pipeline:
-        """The way of a request.
+        """The pipeline that every request goes through.
 
         Raises:
             NotReady: the models are not loaded.
@@ -74,7 +74,7 @@ class Service:
 
     @property
     def model(self) -> ModelDescription:
-        """The student that answers.
+        """The description of the loaded student.
 
         Raises:
             NotReady: it is not loaded.
@@ -85,19 +85,19 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether the device still takes work; true as well before there is any."""
+        """Return False once the device has stopped taking work; True also before it has any."""
         return self._pipeline is None or self.device.alive
 
     @property
     def ready(self) -> bool:
-        """Whether new callers should be sent here: loaded, not draining, the device at work."""
+        """Return True if new callers should be routed here: loaded, not draining, device alive."""
         return self.life.ready and self.device.healthy
 
     async def start(self) -> None:
         """Load and warm up on the device's thread, then be ready.
 
         Raises:
-            ModelError: weights or device are not as the settings say.
+            ModelError: the weights or the device do not match the settings.
             Exception: the device failed while warming up.
         """
         began = time.monotonic()
@@ -161,7 +161,7 @@ class Service:
         )
 
     def _warm_up(self, models: Models) -> tuple[float, float]:
-        """Images and crops a second, measured while every shape that will be served runs."""
+        """Measure throughput (images and crops per second) while running every served shape."""
         pose_seconds = models.predictor.engine.warm_up()
         detect_seconds = _warm_up_detector(models.detector, self._detect_buckets(models))
         return _items_per_second(detect_seconds), _items_per_second(pose_seconds)
@@ -227,7 +227,7 @@ class Service:
         )
 
     def _capacity_at(self, largest_request: int, largest_batch: int) -> Callable[[float], int]:
-        """How many items may wait, by the seconds after which one leaves."""
+        """Return a function from measured seconds per item to the queue's capacity in items."""
         fixed = self.settings.batching.queue_capacity
         if fixed != "auto":
             return lambda _: fixed
@@ -264,7 +264,7 @@ class Service:
 
 
 def _known_buckets(settings: Settings) -> set[int]:
-    """Sizes of batches that the settings name."""
+    """The batch sizes named by the settings."""
     batching = settings.batching
     named = [batching.detect_max_batch, batching.pose_max_batch]
     named += [] if batching.buckets == "auto" else batching.buckets
@@ -277,7 +277,7 @@ def _decode_threads(settings: Settings) -> int:
 
 
 def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[int, float]:
-    """Run every bucket; the seconds of each one, as `time_buckets` takes them."""
+    """Run every bucket; return the seconds each one took, as `time_buckets` expects them."""
     side = detector.image_size_px
     squares_BHWC = np.zeros((buckets[-1], side, side, 3), np.uint8)
     scores = np.ones(buckets[-1], np.float32)
@@ -285,6 +285,6 @@ def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[
 
 
 def _items_per_second(seconds: Mapping[int, float]) -> float:
-    """Of a stage that is busy: by its largest bucket."""
+    """The throughput of a busy stage, from its largest bucket."""
     largest = max(seconds)
     return largest / seconds[largest]

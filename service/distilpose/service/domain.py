@@ -1,4 +1,4 @@
-"""What a request asks for and what it is answered, as both front ends see it."""
+"""Requests and answers as both front ends see them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,53 +17,53 @@ MOST_TRACK_ID: Final = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to answer; the same for all images of a request."""
+    """The options of a request; the same for all its images."""
 
     min_box_score: float
     max_people: int
     min_keypoint_score: float
     boxes: Sequence[FloatArray] | None = None
-    """For each image (N, 4) xyxy in image pixels; then the detector is skipped."""
+    """For each image (N, 4) xyxy in image pixels; the detector is then skipped."""
     whole_image: bool = False
     flip_test: bool = False
     format: Literal["poses", "coco"] = "poses"
     draw_sigma: bool = False
-    """Whether a drawn answer has sigma ellipses."""
+    """True to draw sigma ellipses on a drawn answer."""
 
     @property
     def crops_per_person(self) -> int:
-        """How many network inputs a person takes."""
+        """The number of network inputs (crops) per person."""
         return 2 if self.flip_test else 1
 
     @property
     def skips_detector(self) -> bool:
-        """Whether the boxes are known without looking for people."""
+        """Return True if the boxes are known without running the detector."""
         return self.whole_image or self.boxes is not None
 
     def visible(self, pose: Pose) -> BoolArray:
         """(17,): the keypoints whose score is at least `min_keypoint_score`."""
-        # In float32, as the score: 0.7 from JSON and 0.7 from a protobuf float are one threshold.
+        # In float32, like the score: 0.7 from JSON and 0.7 from a protobuf float are one threshold.
         return pose.keypoint_score >= np.float32(self.min_keypoint_score)
 
 
 @dataclass(frozen=True, slots=True)
 class PoseRequest:
-    """One call: images, options, and when its answer is of no more use."""
+    """One call: images, options and a deadline."""
 
     images: Sequence[Source]
     options: Options
     deadline: float
     """Instant of the monotonic clock, seconds."""
     keep_pixels: bool = False
-    """Whether the answer carries the decoded images, to draw on."""
+    """True to return the decoded images with the answer, so that they can be drawn on."""
     waits_for_room: bool = False
-    """Whether it waits until there is room, where others are refused as overload. Its time to
-    `deadline` begins anew then: what waits is as good as not read yet."""
+    """True to wait for room instead of being refused as overload. The time to `deadline` then
+    restarts when there is room, since a waiting frame is as good as not read yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageAnswer:
-    """The poses of one image, or why there are none. Sizes are of the oriented image."""
+    """The poses of one image, or the error. Sizes are those of the oriented image."""
 
     id: str | int | None
     size_wh: tuple[int, int] | None = None
@@ -74,7 +74,7 @@ class ImageAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where the time of a request went, seconds; overlapping work of a stage is counted once."""
+    """Time spent on a request, in seconds; overlapping work of a stage is counted once."""
 
     decode: float = 0.0
     detect: float = 0.0
@@ -92,55 +92,56 @@ class PoseAnswer:
 
     @property
     def failure(self) -> ServiceError | None:
-        """The first image's error when no image was answered: then the call fails with it."""
+        """The error the whole call fails with: the first image's, if no image was answered."""
         return self.images[0].error if all(image.error for image in self.images) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a stream. Instants are of the monotonic clock, seconds."""
+    """One frame of a stream. Instants are on the monotonic clock, in seconds."""
 
     frame_id: int
     timestamp_ms: float
     source: Source
     arrived_at: float
     timeout_seconds: float
-    """In which it is of use, from when it is asked for: before, it is as good as not read yet."""
+    """The time in which an answer is useful, counted from when the pipeline takes the frame: before
+    that, the frame is as good as not read yet."""
     error: ServiceError | None = None
-    """Why it cannot be answered, where that is known before its pixels are looked at."""
+    """The error, if the frame is already known to be broken before its pixels are read."""
     in_order: bool = True
-    """Whether `frame_id` and `timestamp_ms` come after those of the frames before."""
+    """False if `frame_id` or `timestamp_ms` does not come after those of earlier frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameAnswer:
-    """The people of one frame, or its error, and what became of frames before it."""
+    """The people of one frame or its error, and the frames dropped since the previous answer."""
 
     frame: Frame
     image: ImageAnswer
     timing: Timing = field(default_factory=Timing)
     track_ids: Sequence[int] = ()
-    """Who the poses are, one for one; empty in streams that do not say it."""
+    """The track id of each pose; empty in streams without tracking."""
     dropped_frame_ids: Sequence[int] = ()
-    """Of frames that newer ones have replaced since the answer before."""
+    """Ids of the frames that newer ones replaced since the previous answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
-    """How to answer a stream; the same for all its frames.
+    """The options of a stream; the same for all its frames.
 
     Raises:
-        InvalidOptions: two of them do not go together, or one is out of range.
+        InvalidOptions: two of them exclude each other, or one is out of range.
     """
 
     pose: Options
     mode: Literal["ordered", "latest"] = "ordered"
     track: bool = False
     detect_every: int = 1
-    """The detector looks at every Nth frame."""
+    """Run the detector on every Nth frame."""
     smooth: bool = False
     last_frame_id: int | None = None
-    """Of the stream that this one goes on from: frames come after it."""
+    """The last frame id of the stream that this one resumes: frames come after it."""
     next_track_id: int = 1
 
     def __post_init__(self) -> None:
@@ -154,31 +155,31 @@ class StreamOptions:
 
     @property
     def follows(self) -> bool:
-        """Whether boxes follow people, so that a frame needs the answer of the one before."""
+        """Return True if boxes follow people, so that a frame needs the previous frame's answer."""
         return self.detect_every > 1
 
     @property
     def knows_people(self) -> bool:
-        """Whether people are told from each other over frames."""
+        """Return True if people are told apart across frames."""
         return self.track or self.smooth or self.follows
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """The student that answers, and on what it runs."""
+    """The student that answers, and the device and runtime it uses."""
 
     name: str
     version: str
     sha256: str
     source: str
-    """How the weights were made."""
+    """Origin of the weights, in words."""
     calibrated: bool
-    """Whether scores are calibrated probabilities."""
+    """True if scores are calibrated probabilities."""
     device: str
     dtype: str
     engine: str
-    """What runs the networks: torch or openvino."""
+    """Runtime of the networks: torch or openvino."""
     input_size_hw: tuple[int, int]
-    """Of a crop, pixels."""
+    """Size of a crop, in pixels."""
     keypoints: Sequence[str]
     detector: str

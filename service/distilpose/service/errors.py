@@ -6,21 +6,21 @@ these classes to its own codes.
     ServiceError
     ├── InvalidRequest        malformed body, unknown option, no image
     ├── UndecodableImage      truncated, corrupt, not an image
-    ├── UnsupportedMediaType  the format is known and not accepted
+    ├── UnsupportedMediaType  the format is known but not accepted
     ├── TooLarge              bytes, pixels or items over a limit
-    ├── Unauthenticated       keys are configured and none fits
-    ├── Overloaded            a queue is full; says when to come back
-    ├── NotReady              loading or warming
+    ├── Unauthenticated       keys are configured and none matches
+    ├── Overloaded            a queue is full; carries a time to retry
+    ├── NotReady              loading or warming up
     ├── Draining              shutting down
     ├── DeadlineExceeded      the answer would come too late
-    └── Internal              a bug or a device fault; never says more
+    └── Internal              a bug or a device fault, without details
 """
 
 from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of all failures that are told to a caller, in whose words `detail` is."""
+    """Base of all failures that are reported to a caller; `detail` is written for the caller."""
 
     type: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
@@ -50,28 +50,28 @@ class UndecodableImage(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """The format is known and not accepted."""
+    """The format is known but not accepted."""
 
     type = "unsupported-media-type"
     title = "Unsupported media type"
 
 
 class TooLarge(ServiceError):
-    """Bytes, pixels, images or people over a limit that the detail names."""
+    """Too many bytes, pixels, images or people; the detail names the limit."""
 
     type = "too-large"
     title = "Too large"
 
 
 class Unauthenticated(ServiceError):
-    """Keys are configured and none fits."""
+    """Keys are configured and none matches."""
 
     type = "unauthenticated"
     title = "Unauthenticated"
 
 
 class Overloaded(ServiceError):
-    """A queue is full; `retry_after_seconds` says when it should have room."""
+    """A queue is full; after `retry_after_seconds` it should have room."""
 
     type = "overloaded"
     title = "Overloaded"

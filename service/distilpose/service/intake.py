@@ -1,4 +1,4 @@
-"""What both front ends do with a request before the pipeline: options, defaults and limits."""
+"""The part of a request's validation that both front ends share: options, defaults, limits."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 
 async def read_in_thread_if_large(size_bytes: int, read: Callable[[], T]) -> T:
-    """What `read` makes of so many bytes; where they are many, the event loop goes on meanwhile."""
+    """Return `read()`, run in a thread if there are many bytes, to keep the event loop free."""
     return read() if size_bytes <= _READ_ON_THE_LOOP_BYTES else await asyncio.to_thread(read)
 
 
 def check_images(images: Sequence[Source], *, max_images: int) -> None:
-    """Return if so many images may come at once.
+    """Check the number of images in a request.
 
     Raises:
-        InvalidRequest: there is none.
-        TooLarge: more than the limit.
+        InvalidRequest: there is no image.
+        TooLarge: there are more than the limit.
     """
     match images:
         case [] | [EncodedImage(content=b"")]:
@@ -50,7 +50,7 @@ BoxXyxy = Annotated[
 
 
 class OptionsBody(BaseModel):
-    """How to answer; the same for all images of the request."""
+    """The options of a request; the same for all its images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,37 +58,51 @@ class OptionsBody(BaseModel):
         None,
         ge=0,
         le=1,
-        description="Boxes below are dropped. Default: the server's, "
-        f"{DetectorSettings().min_box_score} unless it is set otherwise.",
+        description="Minimum box score; people below it are dropped. Default: the server's "
+        f"setting, {DetectorSettings().min_box_score} unless changed.",
     )
     min_keypoint_score: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Keypoints below are flagged `visible: false` and not drawn. Default: the "
-        f"server's, {LimitsSettings().min_keypoint_score} unless it is set otherwise.",
+        description="Minimum keypoint score; keypoints below it are answered with `visible: false` "
+        f"and not drawn. Default: the server's setting, {LimitsSettings().min_keypoint_score} "
+        "unless changed.",
     )
     max_people: int | None = Field(
-        None, ge=1, description="The best-scored boxes are kept. Default and limit: the server's."
+        None,
+        ge=1,
+        description="Maximum number of people; those with the best box scores are kept. "
+        "Default and limit: the server's setting.",
     )
     boxes: list[list[BoxXyxy]] | None = Field(
-        None, description="For each image a list of [x1, y1, x2, y2]: skips the detector."
+        None,
+        description="One list of boxes [x1, y1, x2, y2] per image, in pixels; skips the detector.",
     )
-    whole_image: bool = Field(False, description="One box, the image: skips the detector.")
-    flip_test: bool = Field(False, description="Average with the mirrored crop: slower, better.")
-    format: Literal["poses", "coco"] = Field("poses", description="`coco`: COCO results entries.")
+    whole_image: bool = Field(
+        False, description="Treat each image as one person's box; skips the detector."
+    )
+    flip_test: bool = Field(
+        False,
+        description="Average the predictions for each crop and its mirror image; slower, more "
+        "accurate.",
+    )
+    format: Literal["poses", "coco"] = Field(
+        "poses",
+        description="Format of the answer: `poses`, or `coco` for entries of a COCO results file.",
+    )
     draw_sigma: bool = Field(
         False,
-        description="Draws an ellipse of one sigma around each visible keypoint: how far it may be "
-        "off. Accepted only when the answer is a picture.",
+        description="Draw an ellipse of one sigma, the predicted spread, around each visible "
+        "keypoint. Accepted only for a drawn answer.",
     )
 
     def resolve(self, settings: Settings, *, images: int) -> Options:
         """The options with the server's defaults filled in.
 
         Raises:
-            InvalidOptions: an option above the server's limit, or boxes that do not fit the images.
-            TooLarge: more boxes for an image than people are answered.
+            InvalidOptions: an option exceeds the server's limit, or boxes do not match the images.
+            TooLarge: an image has more boxes than the maximum number of people.
         """
         limit = settings.limits.max_people
         if self.max_people is not None and self.max_people > limit:
@@ -112,7 +126,7 @@ class OptionsBody(BaseModel):
 
 
 def checked_options(given: Mapping[str, Any]) -> OptionsBody:
-    """The options as a body has them.
+    """Validate options given as a mapping.
 
     Raises:
         InvalidOptions: an option unknown or out of range.
@@ -137,5 +151,5 @@ def _box_arrays(
 
 
 def explain(err: ValidationError) -> str:
-    """What is wrong with a request, in one line of a bounded length."""
+    """Describe a request's first validation error in one line of bounded length."""
     return one_line(err, most=5)

@@ -1,4 +1,4 @@
-"""From loading to stopped, as one state machine that health and admission read."""
+"""The life cycle from loading to stopped: one state machine that health and admission read."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,22 +9,22 @@ from distilpose.service.errors import Draining, NotReady
 
 
 class State(StrEnum):
-    """Where the process is in its life."""
+    """The stages of the process's life."""
 
     LOADING = "loading"
     WARMING = "warming"
     READY = "ready"
     DRAINING = "draining"
-    """Not ready any more, still taking new work until the drain delay is over."""
+    """No longer ready, but still accepting new work until the drain delay is over."""
     REFUSING = "refusing"
-    """New work is refused, accepted work goes on."""
+    """New work is refused; accepted work continues."""
 
 
 _ORDER = list(State)
 
 
 class Life:
-    """The state, and the requests that are being worked on."""
+    """The current state, and the number of requests in progress."""
 
     def __init__(self) -> None:
         self.state = State.LOADING
@@ -35,11 +35,11 @@ class Life:
 
     @property
     def ready(self) -> bool:
-        """Whether new callers should be sent here."""
+        """Return True if new callers should be routed here."""
         return self.state is State.READY
 
     def advance(self, state: State) -> None:
-        """Go on to a later state; going back is not possible and ignored."""
+        """Move on to a later state; a move backwards is ignored."""
         if _ORDER.index(state) > _ORDER.index(self.state):
             self.state = state
             self._changed.set()
@@ -50,13 +50,13 @@ class Life:
         await self._changed.wait()
 
     async def reached(self, state: State) -> None:
-        """Return as soon as the state is this one or a later one."""
+        """Return as soon as this state or a later one is reached."""
         while _ORDER.index(self.state) < _ORDER.index(state):
             await self.changed()
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Within it, a request counts as accepted work.
+        """Count a request as accepted work while the context is open.
 
         Raises:
             NotReady: models are loading or warming up.

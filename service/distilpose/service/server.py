@@ -1,4 +1,4 @@
-"""Runs a service in this process: listening, signals, draining, the exit code."""
+"""Run a service in this process: listening, signals, draining, the exit code."""
 
 import asyncio
 import contextlib
@@ -30,16 +30,16 @@ _TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_
 _TRACE_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 _LAST_WORDS_SECONDS: Final = 1.0
-"""From a lost device to closed ports: probes are told 503, callers are answered."""
+"""The time between losing the device and closing the ports: probes get 503, callers get answers."""
 
 
 _KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than load balancers keep idle connections (60 s), so that none is closed while a request
-is on its way over it."""
+"""Longer than load balancers keep idle connections (60 s), so that we never close one while a
+request is on its way over it."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would end the process by the signal itself."""
+    """uvicorn without its signal handlers, which would kill the process with the signal itself."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -51,7 +51,7 @@ def run(settings: Settings) -> int:
     """Serve until a signal, then drain. Returns the process's exit code.
 
     Raises:
-        SettingsError: settings that do not fit each other.
+        SettingsError: settings that exclude each other.
     """
     return uvloop.run(_serve(settings))
 
@@ -72,7 +72,7 @@ async def _serve(settings: Settings) -> int:
     await asyncio.gather(loading, return_exceptions=True)
     await service.close()
     if stopping.failure:
-        # Last, so that whoever finds a dead process finds the reason at the end of its log.
+        # Last, so that the reason stands at the end of a dead process's log.
         known = isinstance(stopping.failure, ModelError | DeviceLost)
         stack = None if known else stopping.failure
         logger.error("the service ended: %s", stopping.failure, exc_info=stack)
@@ -82,7 +82,7 @@ async def _serve(settings: Settings) -> int:
 
 
 class _Stopping:
-    """From a signal, or a failed start, to a server that has ended."""
+    """The way from a signal, or a failed start, to a stopped server."""
 
     def __init__(
         self, service: Service, servers: Sequence[uvicorn.Server], grpc_server: GrpcServer | None
@@ -94,26 +94,26 @@ class _Stopping:
         self._draining: asyncio.Task[None] | None = None
 
     def install(self) -> None:
-        """Listen to SIGTERM and SIGINT."""
+        """Handle SIGTERM and SIGINT."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.on_signal, number)
 
     def on_signal(self, number: signal.Signals) -> None:
-        """The first signal drains, the second ends the process at once."""
+        """Drain on the first signal, end the process at once on the second."""
         if self._draining:
             os._exit(128 + number)
         logger.info("draining", extra={"signal": number.name})
         self._draining = asyncio.create_task(self._drain(), name="drain")
 
     def on_loaded(self, loading: "asyncio.Task[None]") -> None:
-        """A service that could not start ends the process."""
+        """End the process if the service could not start."""
         if not loading.cancelled() and (failure := loading.exception()):
             self.failure = failure
             self._end()
 
     def on_lost(self, failure: DeviceLost) -> None:
-        """A process without its device is of no use: whoever started it should start another."""
+        """End the process: without its device it is useless, and a new one should be started."""
         self.failure = failure
         asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._end)
 
@@ -136,7 +136,7 @@ class _Stopping:
 def _http_servers(
     settings: Settings, service: Service, tls: TlsFiles | None
 ) -> list[uvicorn.Server]:
-    """The public server, and one for health and metrics where they have a port of their own."""
+    """The public server, and another for health and metrics if they have a separate port."""
     context = tls.server_context() if tls else None
     public = _config(create_app(service), settings.http.host, settings.http.port, context)
     configs = [public]
@@ -157,23 +157,25 @@ def _config(
         server_header=False,
         lifespan="off",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        # Draining has waited already: nothing may keep the process longer than this.
+        # Draining has already waited: nothing may keep the process longer than this.
         timeout_graceful_shutdown=5,
         ssl_context_factory=(lambda _, __: context) if context else None,
     )
 
 
 def traces_from(environment: Mapping[str, str]) -> Traces:
-    """Traces to where the `OTEL_*` variables say, by OTLP over HTTP; none without such a place.
+    """Export traces to the endpoint in the `OTEL_*` variables, by OTLP over HTTP; none without one.
 
-    Sampling, names, headers and sizes of batches are read from the process's variables by the
-    library. *Source:* OpenTelemetry's specification, environment variables.
+    The library reads sampling, names, headers and batch sizes from the process's environment.
+    *Source:* OpenTelemetry's specification, environment variables.
     """
     if not _wants_traces(environment):
         return NoTraces()
     protocol = next((environment[name] for name in _TRACE_PROTOCOLS if environment.get(name)), None)
     if protocol not in (None, "http/protobuf"):
-        logger.warning("no traces: OTLP is sent as http/protobuf, not as %s", protocol)
+        logger.warning(
+            "no traces: the only supported OTLP protocol is http/protobuf, not %s", protocol
+        )
         return NoTraces()
     if not _can_trace():
         logger.warning("no traces: they need `pip install 'distilpose[otel]'`")

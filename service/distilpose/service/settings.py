@@ -1,7 +1,7 @@
 """Every setting of the service in one class, and the only reader of the environment.
 
-Values come from, strongest first: `DISTILPOSE_<GROUP>__<FIELD>` variables, the YAML file of
-`--config`, defaults. A name that does not exist stops the start.
+Values come from, in order of precedence: `DISTILPOSE_<GROUP>__<FIELD>` variables, the YAML file of
+`--config`, defaults. An unknown name prevents the start.
 """
 
 import difflib
@@ -35,14 +35,16 @@ Auto = Literal["auto"]
 
 
 class SettingsError(Exception):
-    """A setting that does not exist or does not fit; the message names it."""
+    """A setting is unknown or has an invalid value; the message names it."""
 
 
 def _off_for_auto(value: object) -> object:
-    """Read what `batching.scaled_decode` was by default before it was a boolean."""
+    """Accept `auto`, the default of `batching.scaled_decode` before it was a boolean."""
     if value != "auto":
         return value
-    logger.warning("batching.scaled_decode: auto means false, and will be refused: say false")
+    logger.warning(
+        "batching.scaled_decode: auto means false and will be rejected in future; use false"
+    )
     return False
 
 
@@ -111,7 +113,7 @@ class LimitsSettings(_Group):
     max_pixels: int = Field(
         MAX_PIXELS,
         ge=1,
-        le=89_478_485,  # above it Pillow warns of, and soon refuses, what we have allowed
+        le=89_478_485,  # above it Pillow warns about, and soon rejects, images that we allow
         description="Maximum number of pixels in an image, checked in its header before it is "
         "decoded.",
     )
@@ -213,12 +215,12 @@ class BatchingSettings(_Group):
         2,
         gt=0,
         le=600,
-        description="Time in which a full queue is worked off, at its measured pace.",
+        description="Maximum time to clear a full queue at its measured throughput.",
     )
     queue_capacity: Auto | int = Field(
         "auto",
         description="Capacity of each queue, in images or crops; requests beyond it are rejected "
-        "with status 429. auto takes what is worked off in max_queue_seconds, but at least two "
+        "with status 429. auto takes what clears within max_queue_seconds, but at least two "
         "batches, and one whole request if half of request_timeout_seconds is enough for it.",
     )
     decode_threads: Auto | int = Field(
@@ -252,7 +254,7 @@ class SecuritySettings(_Group):
     )
     api_keys_file: Path | None = Field(
         None,
-        description="Path of a file with one API key a line, plain or as `sha256:<hex digest>`.",
+        description="Path of a file with one API key per line, plain or as `sha256:<hex digest>`.",
     )
     tls_cert: Path | None = Field(
         None, description="Path of the server's certificate chain (PEM); it turns TLS on."
@@ -292,7 +294,7 @@ class TelemetrySettings(_Group):
         None,
         ge=0,
         le=65535,
-        description="Port of its own for health and metrics; the HTTP port by default.",
+        description="Separate port for health and metrics; the HTTP port by default.",
     )
 
 
@@ -303,7 +305,7 @@ class DemoSettings(_Group):
 
 
 class Settings(BaseSettings):
-    """All settings; frozen, built once by the command that needs them."""
+    """All settings; frozen, and built once by the command that needs them."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
@@ -329,15 +331,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment outranks what the file says, which arrives as init values."""
+        """Let the environment override the file's values, which arrive as init values."""
         return env_settings, init_settings
 
 
 def load_settings(config: Path | None = None) -> Settings:
-    """The effective settings from the environment and, if given, a YAML file.
+    """Load the settings from the environment and, if given, a YAML file.
 
     Raises:
-        SettingsError: an unknown name (with the nearest real one), or a value out of its bounds.
+        SettingsError: a name is unknown (the message suggests the nearest), or a value is invalid.
     """
     from_file = _read_yaml(config) if config else {}
     known = set(field_names())
@@ -352,7 +354,7 @@ def load_settings(config: Path | None = None) -> Settings:
 
 
 def field_names() -> Iterator[str]:
-    """Every setting as `group.field`."""
+    """Every setting's name, as `group.field`."""
     for group, info in Settings.model_fields.items():
         group_class = info.annotation
         assert isinstance(group_class, type)  # noqa: S101 - narrows the type for the checker

@@ -1,10 +1,10 @@
-"""Words that metrics, logs, timings and the batchers share. Each is its own label value."""
+"""Terms that metrics, logs, timings and the batchers share. Each is its own label value."""
 
 from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """A step on an image's way."""
+    """A step of an image's journey."""
 
     DECODE = "decode"
     DETECT = "detect"
@@ -12,20 +12,20 @@ class Stage(StrEnum):
 
 
 class Fault(StrEnum):
-    """Why work failed on the device."""
+    """The kinds of failure on the device."""
 
     FAULT = "fault"
-    """By itself."""
+    """The work failed by itself."""
     NAN = "nan"
-    """It produced NaN or infinity."""
+    """The work produced NaN or infinity."""
     OOM = "oom"
-    """For want of memory."""
+    """The device ran out of memory."""
     LOST = "lost"
-    """The device does not compute any more."""
+    """The device no longer computes."""
 
 
 class DropReason(StrEnum):
-    """Why an accepted item was not computed."""
+    """The reasons why an accepted item was not computed."""
 
     DEADLINE = "deadline"
     CANCELLED = "cancelled"
@@ -33,4 +33,4 @@ class DropReason(StrEnum):
     DRAINING = "draining"
     FAILED = "failed"
     REPLACED = "replaced"
-    """By a newer frame of its stream, before it was decoded."""
+    """A newer frame of the stream replaced it before it was decoded."""

@@ -122,7 +122,7 @@ def test_a_folder_with_another_runs_checkpoint_is_not_begun_in(tmp_path: Path) -
 
     said = refused(people, "--out", tmp_path, "--epochs", 1, *SMALL)
 
-    assert "has the checkpoint.pt of a run already; go on with it by --resume" in said
+    assert "already has the checkpoint.pt of a run; continue it with --resume" in said
     assert (tmp_path / "checkpoint.pt").read_bytes() == b"of a run"
 
 

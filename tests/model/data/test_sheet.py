@@ -23,7 +23,7 @@ def has_colour(image: ImageHWC, colour: skeletons.Colour) -> bool:
 def test_people_at_random_have_their_sides_marked(tmp_path: Path) -> None:
     people = [person(1, FRONTAL), person(1, FRONTAL), person(1)]
     people_folder = write_folder(tmp_path, [picture(1)], people)
-    drawn = sheet.sheet(people_folder, check(people_folder), at_random=10)
+    drawn = sheet.sheet(people_folder, check(people_folder))
     assert 2 * TILE_W < drawn.shape[1] < 3 * TILE_W
     assert has_colour(drawn, skeletons.LEFT_RGB)
     assert has_colour(drawn, skeletons.RIGHT_RGB)
@@ -50,11 +50,13 @@ def test_a_duplicate_is_shown_beside_its_twin(tmp_path: Path) -> None:
 
 
 def test_so_many_of_each_rule_are_shown(tmp_path: Path) -> None:
-    people = [person(1, FRONTAL, bbox=(-9, 5, 90, 80))] * 4
+    people = [person(1, FRONTAL, bbox=(-9, 5, 90, 80))] * 9
     people_folder = write_folder(tmp_path, [picture(1)], people)
-    drawn = sheet.sheet(people_folder, check(people_folder), each_rule=3, at_random=0)
-    assert 3 * TILE_W < drawn.shape[1] < 4 * TILE_W
-    assert drawn.shape[0] < 2 * TILE_H
+    drawn = sheet.sheet(people_folder, check(people_folder))
+    # Five that break the rule and nine at random, in rows of five.
+    assert 5 * TILE_W < drawn.shape[1] < 6 * TILE_W
+    assert 3 * TILE_H < drawn.shape[0] < 4 * TILE_H
+    assert len(check(people_folder).findings) == 9
 
 
 def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
@@ -76,9 +78,9 @@ def test_nothing_to_show_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_same_sheet_is_drawn_again(tmp_path: Path) -> None:
-    people = [person(i, FRONTAL) for i in range(1, 9)]
-    people_folder = write_folder(tmp_path, [picture(i) for i in range(1, 9)], people)
-    one, two = (sheet.sheet(people_folder, check(people_folder), at_random=3) for _ in range(2))
+    people = [person(i, FRONTAL) for i in range(1, 13)]
+    people_folder = write_folder(tmp_path, [picture(i) for i in range(1, 13)], people)
+    one, two = (sheet.sheet(people_folder, check(people_folder)) for _ in range(2))
     assert np.array_equal(one, two)
 
 

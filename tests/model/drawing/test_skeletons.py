@@ -280,15 +280,16 @@ def test_a_tile_shows_the_pose_found() -> None:
 
 
 def test_a_contact_sheet_has_tiles_in_rows_with_captions_below() -> None:
-    tiles = [skeletons.Tile(grey(30, 20, level=200), f"{number}") for number in range(3)]
+    tiles = [skeletons.Tile(grey(30, 20, level=200), f"{number}") for number in range(6)]
 
-    sheet = skeletons.contact_sheet(tiles, columns=2, gap_px=10)
+    sheet = skeletons.contact_sheet(tiles)
 
-    assert sheet.shape == (10 + 2 * (30 + 22 + 10), 10 + 2 * (20 + 10), 3)
-    assert (sheet[10:40, 10:30] == 200).all()
-    assert (sheet[10:40, 40:60] == 200).all()
-    assert (sheet[72:102, 10:30] == 200).all()
-    assert sheet[40:62, 10:30].max() > 200
+    assert sheet.shape == (8 + 2 * (30 + 22 + 8), 8 + 5 * (20 + 8), 3)
+    assert (sheet[8:38, 8:28] == 200).all()
+    assert (sheet[8:38, 120:140] == 200).all()
+    assert (sheet[68:98, 8:28] == 200).all()
+    assert not (sheet[68:98, 36:56] == 200).any()
+    assert sheet[38:60, 8:28].max() > 200
 
 
 def test_a_contact_sheet_of_nothing_is_refused() -> None:

@@ -183,7 +183,7 @@ def test_the_name_must_end_as_the_format_wants(
 def test_a_teacher_is_not_exported(tmp_path: Path) -> None:
     card = packaged().card.model_copy(update={"architecture": "tokenpose-s"})
     teacher = packaged()._replace(network=build("tokenpose-s"), card=card)
-    with pytest.raises(WeightsError, match="tokenpose-s is no student and is not exported"):
+    with pytest.raises(WeightsError, match="tokenpose-s is not a student and cannot be exported"):
         export(teacher, tmp_path / "teacher.onnx", "onnx")
 
 

@@ -12,7 +12,7 @@ from virtual_time import VirtualThread, run_virtually
 
 
 class Bench:
-    """A fake device that has memory for at most `fits` items, its trial computation for one."""
+    """A fake device that has memory for at most `fits` items, its check for one."""
 
     def __init__(self, fits: int) -> None:
         self.fits = fits

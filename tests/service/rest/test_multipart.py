@@ -61,8 +61,8 @@ def test_without_parts_there_are_none() -> None:
     ("body", "words"),
     [
         (b"abc", "boundary"),
-        (a_part('form-data; filename="a"'), "gives no name"),
-        (b"----x\r\n\r\nA\r\n----x--\r\n", "gives no name"),
+        (a_part('form-data; filename="a"'), "has no name"),
+        (b"----x\r\n\r\nA\r\n----x--\r\n", "has no name"),
         (a_part('form-data; name="images"; filename="a"', end=""), "ends within a part"),
         (b'----x\r\nContent-Disposition: form-data; name="im', "ends within a part"),
         (a_part('form-data; name="a"\r\nno header'), "header"),
@@ -82,11 +82,11 @@ def test_a_boundary_is_needed_and_is_short(content_type: str) -> None:
 def test_more_files_than_images_and_options_are_refused() -> None:
     three = [Part("images", "a.jpg", b"A")] * 3
     assert len(read_parts(body_of(*three[:2]), CONTENT_TYPE, max_images=1)) == 2
-    with pytest.raises(TooLarge, match="more than 1 images, the limit"):
+    with pytest.raises(TooLarge, match="more than 1 images, which is the limit"):
         read_parts(body_of(*three), CONTENT_TYPE, max_images=1)
 
 
 def test_more_fields_than_have_a_use_are_refused() -> None:
     three = [Part("options", None, b"{}")] * 3
-    with pytest.raises(InvalidRequest, match="more than 2 parts that are no files"):
+    with pytest.raises(InvalidRequest, match="more than 2 parts that are not files"):
         read_parts(body_of(*three), CONTENT_TYPE, max_images=1)

@@ -50,7 +50,7 @@ FRAME = Frame(7, 40.5, EncodedImage(b"x"), arrived_at=0, timeout_seconds=1)
 
 
 def test_bytes_that_are_no_message_are_refused_by_its_name() -> None:
-    with pytest.raises(InvalidRequest, match="the message is no EstimatePoseRequest"):
+    with pytest.raises(InvalidRequest, match="the message is not a valid EstimatePoseRequest"):
         wire.parse(pose_pb2.EstimatePoseRequest, b"\xff\xff")
 
 

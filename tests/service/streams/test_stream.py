@@ -135,7 +135,7 @@ async def test_a_draining_service_goes_on_until_it_refuses(bench: Bench) -> None
 
 async def test_an_old_stream_ends_and_may_be_begun_again_at_once(bench: Bench) -> None:
     camera = Camera([frame(1)], stays_open=True)
-    with pytest.raises(Draining, match=r"0\.05 s old") as ended:
+    with pytest.raises(Draining, match=r"maximum age of 0\.05 s") as ended:
         await bench.streams(max_connection_age_seconds=0.05).run(bench.stream(camera))
     assert ended.value.retry_after_seconds == 0
     assert camera.taken_ids == [1]
@@ -192,7 +192,7 @@ async def test_more_streams_than_the_limit_are_refused(bench: Bench) -> None:
     streams = bench.streams(max_streams=2)
     with streams.place(), streams.place():
         assert bench.value("streams_active") == 2
-        with pytest.raises(Overloaded, match="2 streams are open, the limit") as refused:
+        with pytest.raises(Overloaded, match="2 streams are open, which is the limit") as refused:
             streams.place().__enter__()
         assert refused.value.retry_after_seconds == 1
     assert bench.value("streams_active") == 0

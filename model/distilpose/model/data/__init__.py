@@ -1,1 +1,1 @@
-"""Labelled people: to learn from, to be measured on, and what may be wrong with them."""
+"""Labelled people for training and evaluation, and checks of their labels."""

@@ -1,4 +1,4 @@
-"""Finds what is wrong with a data set; the rules are in `rules`, pictures in `sheet`."""
+"""Check a data set; the rules are in `rules`, the pictures in `sheet`."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ class Finding:
     """The same picture in the other folder."""
 
     def to_json(self) -> dict[str, Any]:
-        """Rule, picture and detail as `json.dumps` takes them; people by their place from 0."""
+        """Rule, picture and detail as values for `json.dumps`; people by their index, from 0."""
         index = next((i for i, each in enumerate(self.picture.people) if each is self.person), None)
         return {
             "rule": self.breach.rule.name,
@@ -49,36 +49,36 @@ class Finding:
 
 
 class RuleResult(NamedTuple):
-    """How often a rule is broken."""
+    """The number of times a rule is broken."""
 
     rule: Rule
     breaches: int
     total: int
-    """Pictures or people that the rule is about."""
+    """The number of pictures or people that the rule applies to."""
 
     @property
     def share(self) -> float:
-        """Of those that break the rule, each counted once; 0 where there are none."""
+        """The share that breaks the rule, each counted once; 0 if there are none."""
         return self.breaches / max(self.total, 1)
 
     @property
     def is_tolerated(self) -> bool:
-        """Whether a data set of so many is usable."""
+        """Return True if a data set with this share is still usable."""
         return self.share <= self.rule.tolerated_share
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a check found."""
+    """The result of a check."""
 
     pictures: tuple[Picture, ...]
     rules: tuple[Rule, ...]
-    """Those that were looked at."""
+    """The rules that were checked."""
     findings: tuple[Finding, ...]
 
     @property
     def results(self) -> list[RuleResult]:
-        """Each rule that was looked at with its count."""
+        """The result of each rule that was checked."""
         people = [person for picture in self.pictures for person in picture.people]
         totals = {
             "pictures": len(self.pictures),
@@ -90,7 +90,7 @@ class Report:
 
     @property
     def is_usable(self) -> bool:
-        """Whether no rule is broken more often than it tolerates."""
+        """Return True if no rule is broken more often than it tolerates."""
         return all(result.is_tolerated for result in self.results)
 
     def of(self, rule: Rule) -> list[Finding]:
@@ -148,11 +148,11 @@ def check(
     decode: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """What is wrong with a folder, and which of its pictures are in `against` too.
+    """Find the errors of a folder, and the pictures that it shares with `against`.
 
-    Every picture's bytes are read. With `decode` they are also decoded, which finds broken ones and
-    tells by its look a picture that was scaled or compressed anew. `on_progress` gets pictures
-    done and pictures in all, of both folders.
+    Every picture's bytes are read. With `decode` they are also decoded, which finds broken pictures
+    and recognises rescaled or recompressed copies by their look. `on_progress` receives the number
+    of pictures done and the total, of both folders.
     """
     folders = [people_folder] if against is None else [people_folder, against]
     total = sum(len(folder.pictures) for folder in folders)

@@ -1,6 +1,6 @@
-"""Finds the same picture in two data sets: by name, by its bytes and by its look.
+"""Find pictures that two data sets share: by name, by their bytes and by their look.
 
-Knows pictures and their bytes; not where they come from.
+Knows pictures and their bytes, but not their origin.
 """
 
 from collections.abc import Sequence
@@ -15,29 +15,30 @@ from distilpose.model.arrays import ImageHWC
 from distilpose.model.data.people import Picture, coco_ids
 
 MAX_DIFFERENT_BITS: Final = 24
-"""Of a look's 256: within it stay nearly all copies of half the size and low quality."""
+"""The maximum number of different bits, out of a look's 256: nearly all copies at half the size and
+low quality are within it."""
 
 _LOOK_SIZE: Final = 16
 _PICTURES_A_BLOCK: Final = 1024
 
 
 class Fingerprint(NamedTuple):
-    """What a picture is recognised by."""
+    """The properties by which a picture is recognised."""
 
     picture: Picture
     content: bytes | None = None
-    """SHA-256 of the encoded picture, where it could be read."""
+    """SHA-256 of the encoded picture, if it could be read."""
     look: npt.NDArray[np.bool_] | None = None
-    """(256,) see `look_of`, where it was decoded."""
+    """The look (256,) of the picture (see `look_of`), if it was decoded."""
 
 
 class Twin(NamedTuple):
-    """A picture and the one in the other set that is the same."""
+    """A picture and its duplicate in the other set."""
 
     picture: Picture
     other: Picture
     by: str
-    """How they were recognised, in words."""
+    """The way they were recognised, in words."""
 
 
 def content_of(encoded: bytes) -> bytes:
@@ -46,9 +47,9 @@ def content_of(encoded: bytes) -> bytes:
 
 
 def look_of(image_HWC: ImageHWC) -> npt.NDArray[np.bool_]:
-    """(256,) whether each place of a coarse 16 x 17 grey picture is brighter than the one before.
+    """A perceptual hash, bool (256,): each place of a 16 x 17 grey picture brighter than the last.
 
-    Changes of size, brightness and compression leave nearly all of it as it is.
+    Changes of size, brightness and compression leave nearly all of its bits unchanged.
     """
     grey = cv2.cvtColor(image_HWC, cv2.COLOR_RGB2GRAY)
     coarse = cv2.resize(grey, (_LOOK_SIZE + 1, _LOOK_SIZE), interpolation=cv2.INTER_AREA)
@@ -56,10 +57,10 @@ def look_of(image_HWC: ImageHWC) -> npt.NDArray[np.bool_]:
 
 
 def twins(ones: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> list[Twin]:
-    """Each of `ones` that is also among `others`, once, by the surest sign."""
+    """Each of `ones` that is also among `others`, once, with the most reliable sign."""
     found: dict[int, Twin] = {}
     for twin in (*_by_look(ones, others), *_by_content(ones, others), *_by_name(ones, others)):
-        found[twin.picture.id] = twin  # the later is the surer
+        found[twin.picture.id] = twin  # later signs are more reliable
     return [found[one.picture.id] for one in ones if one.picture.id in found]
 
 
@@ -73,7 +74,7 @@ def _by_name(ones: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> list
 
 
 def _name(picture: Picture) -> str:
-    """COCO's id where the file name carries it, else the file name."""
+    """COCO's id if the file name contains it, else the file name."""
     ids = coco_ids([picture])
     return f"COCO {ids[0]}" if ids else picture.file_name
 
@@ -104,5 +105,5 @@ def _by_look(ones: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> list
 
 
 def _signs(bits: list[npt.NDArray[np.bool_]]) -> npt.NDArray[np.float32]:
-    """Bits as 1 and -1, whose product over two pictures counts agreement less difference."""
+    """Bits as 1 and -1, so that a dot product counts agreements minus differences."""
     return np.where(np.array(bits), 1, -1).astype(np.float32)

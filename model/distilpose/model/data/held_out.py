@@ -1,4 +1,4 @@
-"""What a student says of people that training does not see, beside what is true of them."""
+"""A student's outputs for people held out of training, beside the ground truth."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,14 +13,14 @@ from distilpose.model.errors import DataError
 from distilpose.model.runtime.engine import PoseEngine
 
 HOLDOUT_EVERY: Final = 20
-"""Pictures whose id this divides are held out of training, for calibration."""
+"""Pictures whose id is divisible by this are held out of training, for calibration."""
 
 TRUSTED_LABELS: Final = ("human", "mixed")
-"""Labels that people had a hand in; what a network said of a picture calibrates no other."""
+"""Labels that people made or checked; labels made by a network are unfit for calibration."""
 
 BOX_ERROR: Final = 0.04
-"""Scale of a side's error as a share of the box. The packaged detector's sides err by 3% of the
-width and 1% of the height in the median, with far more distant ones than a Gaussian has."""
+"""Scale of the error of a box's sides, as a share of the box. The packaged detector's sides err by
+a median of 3% of the width and 1% of the height, with far more outliers than a Gaussian."""
 _LARGEST_BOX_ERROR: Final = 0.3
 
 
@@ -28,27 +28,25 @@ def observe(
     engine: PoseEngine,
     people_folder: PeopleFolder,
     *,
-    draws: int = 4,
-    seed: int = 0,
-    limit: int | None = None,
+    draws: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Samples:
-    """Samples of the held-out people of a folder, each in `draws` boxes that err as a detector's.
+    """Samples of a folder's held-out people, each in `draws` boxes with typical detector errors.
 
-    People are those whose labels are trusted, in the first `limit` of their pictures (all by
-    default). A keypoint's weight is the trust in its label, divided by `draws`. `on_progress`
-    gets pictures done and pictures in all after each one.
+    Only people with trusted labels count, and their boxes are the same each time. A keypoint's
+    weight is the trust in its label, divided by `draws`. `on_progress` receives the number of
+    pictures done and the total after each picture.
 
     Raises:
         DataError: nobody is held out, or a picture cannot be read.
     """
-    pictures = held_out_pictures(people_folder)[:limit]
+    pictures = held_out_pictures(people_folder)
     if not pictures:
         raise DataError(
             f"{people_folder.folder}: nobody labelled by people is in a picture whose id "
             f"{HOLDOUT_EVERY} divides"
         )
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     parts = []
     for done, picture in enumerate(pictures, start=1):
         people = _trusted(picture) * draws
@@ -62,7 +60,7 @@ def observe(
 
 
 def held_out_pictures(people_folder: PeopleFolder) -> list[Picture]:
-    """The pictures that are kept out of training and show someone whose labels are trusted."""
+    """The held-out pictures that show somebody with trusted labels."""
     return [
         picture
         for picture in people_folder.pictures
@@ -73,7 +71,7 @@ def held_out_pictures(people_folder: PeopleFolder) -> list[Picture]:
 def jittered(
     boxes_xyxy_px: FloatArray, image_size_wh: tuple[int, int], generator: np.random.Generator
 ) -> FloatArray:
-    """Boxes (N, 4) in the image whose sides lie a few percent of their size from the given ones."""
+    """Boxes (N, 4) within the image, with sides moved at random by a few percent of their size."""
     sizes_px = np.tile(boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2], 2)
     errors = generator.laplace(scale=BOX_ERROR, size=boxes_xyxy_px.shape)
     moved = boxes_xyxy_px + errors.clip(-_LARGEST_BOX_ERROR, _LARGEST_BOX_ERROR) * sizes_px

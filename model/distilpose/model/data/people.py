@@ -1,12 +1,12 @@
-"""COCO-style people from a folder, pictures loose or in tar shards; knows no network.
+"""Read COCO-style people from a folder, with loose pictures or tar shards; knows no networks.
 
 Three forms of folder are read:
 
     FOLDER/NAME.json[.gz]  pictures in the tar shards that `image["shard"]` names
     FOLDER/NAME.json[.gz]  pictures as loose files in FOLDER, or in FOLDER/NAME
-    FOLDER/annotations/person_keypoints_SPLIT.json[.gz]  pictures in FOLDER/SPLIT, as COCO comes
+    FOLDER/annotations/person_keypoints_SPLIT.json[.gz]  pictures in FOLDER/SPLIT, COCO's own layout
 
-Fields beyond COCO's (`label`, `keypoint_weight`, `boxes_complete`) are kept where they are there.
+Fields beyond COCO's (`label`, `keypoint_weight`, `boxes_complete`) are kept if present.
 """
 
 import gzip
@@ -40,35 +40,35 @@ class Person:
     """One labelled person; people without keypoints have a `visibility` of 17 zeros."""
 
     box_xyxy_px: FloatArray
-    """(4,)"""
+    """Shape (4,)."""
     area_px2: float
     """Area of the person's outline, which scales OKS."""
     keypoints_xy_px: FloatArray
-    """(17, 2), (0, 0) where not labelled."""
+    """Shape (17, 2); (0, 0) where not labelled."""
     visibility: npt.NDArray[np.uint8]
-    """(17,) 0 not labelled, 1 hidden, 2 visible."""
+    """COCO's flags (17,): 0 not labelled, 1 hidden, 2 visible."""
     keypoint_weight: FloatArray
-    """(17,) trust in each point, 0..1, and 0 where there is none."""
+    """Trust in each keypoint (17,), 0..1; 0 where there is none."""
     label: str
-    """How the labels came about: `human` or `box` unless the file says otherwise."""
+    """Origin of the labels: `human` or `box` unless the file states another one."""
     is_crowd: bool
-    """The box is around a group, not one person."""
+    """True if the box is around a group, not one person."""
     annotation_id: int | None = None
-    """The annotation file's own number, None where it has none."""
+    """The annotation's id in its file; None if it has none."""
 
     @property
     def has_keypoints(self) -> bool:
-        """Whether at least one keypoint is labelled."""
+        """Return True if at least one keypoint is labelled."""
         return bool(self.visibility.any())
 
     @property
     def can_be_measured(self) -> bool:
-        """Whether there is one person with something to compare a pose with."""
+        """Return True if this is a single person with labelled keypoints."""
         return self.has_keypoints and not self.is_crowd
 
     @property
     def is_ignored(self) -> bool:
-        """Whether the box is neither one person's for sure nor background."""
+        """Return True if the box is neither certainly one person nor background."""
         return self.is_crowd or self.label == DOUBTFUL_LABEL
 
 
@@ -84,19 +84,19 @@ class Picture:
     shard: str | None
     """The tar file beside the annotations that holds the picture, or None for a loose file."""
     boxes_complete: bool
-    """Whether everyone in the picture has a box, so that the rest is background."""
+    """True if everyone in the picture has a box, so that the rest is background."""
     people: tuple[Person, ...]
 
 
 class _Span(NamedTuple):
-    """Where a member's bytes lie in its tar file."""
+    """The position of a member's bytes in its tar file."""
 
     offset_bytes: int
     size_bytes: int
 
 
 class PeopleFolder:
-    """The pictures of a folder, in the order of its annotation files; safe to read from threads.
+    """The pictures of a folder, in the order of its annotation files; thread-safe for reading.
 
     Raises:
         DataError: on construction, naming the file, if the folder has no annotation file, one is
@@ -113,12 +113,17 @@ class PeopleFolder:
         shards = {picture.shard for picture in self.pictures if picture.shard is not None}
         self._spans = {shard: _index_shard(folder / shard) for shard in sorted(shards)}
 
+    @property
+    def sources(self) -> list[str]:
+        """Stems of the annotation files that the pictures come from, in alphabetical order."""
+        return sorted({picture.source for picture in self.pictures})
+
     def read(self, picture: Picture) -> ImageHWC:
         """RGB uint8 (H, W, 3) of one picture, after EXIF orientation.
 
         Raises:
-            DataError: naming the picture, if it is missing, cannot be decoded, or is not of the
-                size that the annotations give, so that their pixels would mean other places.
+            DataError: naming the picture, if it is missing, cannot be decoded, or does not have
+                the size given by its annotations, so that their coordinates would not match.
 
         """
         try:
@@ -134,7 +139,7 @@ class PeopleFolder:
         return image
 
     def encoded(self, picture: Picture) -> bytes:
-        """The file of a picture as it is stored.
+        """The encoded bytes of a picture's file.
 
         Raises:
             DataError: its shard does not hold it.

@@ -1,4 +1,4 @@
-"""What a data set must keep to, and which of a person's labels break it. Knows no files."""
+"""The rules of a data set, and the check of a person's labels against them. Knows no files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,42 +11,45 @@ from distilpose.model.data.people import Person
 from distilpose.model.skeleton import KEYPOINT_NAMES
 
 BOX_SLACK_PX: Final = 2.0
-"""How far a box may reach out of its picture: labels are rounded, pictures are scaled."""
+"""Tolerance for boxes that extend beyond their picture: labels are rounded, pictures scaled."""
 KEYPOINT_SLACK: Final = 0.25
-"""How far out of its box a keypoint may lie, of the box's longer side."""
+"""Tolerance for keypoints outside their box, as a share of the box's longer side."""
 
 _OPPOSITE_COSINE: Final = -0.5
 """Two directions more than 120 degrees apart are opposite."""
 _MIN_TORSO_SPAN: Final = 0.2
-"""Of the torso's length: narrower shoulders or hips are seen from the side, in either order."""
+"""Minimum width of shoulders or hips, as a share of the torso's length: narrower ones are seen from
+the side, and may be in either order."""
 _MIN_EYE_SPAN: Final = 0.02
-"""Of the box's longer side: nearer eyes may stand in either order by a slip of the hand."""
+"""Minimum distance of the eyes, as a share of the box's longer side: closer ones may be swapped by
+imprecise labelling."""
 _MIN_SHOULDER_SPAN: Final = 2.5
-"""Of the eyes' distance: a head turns far over a shoulder that is seen from the side."""
+"""Minimum width of the shoulders, as a multiple of the eyes' distance: a head turns far over a
+shoulder seen from the side."""
 _NOSE_BETWEEN: Final = (0.25, 0.75)
 _NOSE: Final = KEYPOINT_NAMES.index("nose")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that can be wrong, and how much of it a usable data set may have."""
+    """One kind of error, and the share of it that a usable data set may have."""
 
     name: str
     meaning: str
-    """What breaks the rule, in words."""
+    """The condition that breaks the rule, in words."""
     of: Literal["pictures", "people", "people with keypoints"]
-    """What the share is taken of."""
+    """The population of the share."""
     tolerated_share: float
 
 
 class Breach(NamedTuple):
-    """A rule that something breaks, and how."""
+    """A broken rule, with details."""
 
     rule: Rule
     detail: str
 
 
-MISSING: Final = Rule("missing", "a picture that is not there", "pictures", 0)
+MISSING: Final = Rule("missing", "a picture that is missing", "pictures", 0)
 UNREADABLE: Final = Rule(
     "unreadable", "a picture that is broken or has another size than labelled", "pictures", 0
 )
@@ -81,7 +84,7 @@ RULES: Final = (
 
 
 def person_breaches(person: Person, size_wh: tuple[int, int]) -> Iterator[Breach]:
-    """Each rule that the labels of a person in a picture of `size_wh` break, at most once."""
+    """Each rule that the labels of a person in a picture of `size_wh` break, at most once each."""
     box_wh_px = person.box_xyxy_px[2:] - person.box_xyxy_px[:2]
     if box_wh_px.min() <= 0:
         yield Breach(EMPTY_BOX, f"{box_wh_px[0]:g} x {box_wh_px[1]:g} px")
@@ -104,10 +107,10 @@ def person_breaches(person: Person, size_wh: tuple[int, int]) -> Iterator[Breach
 
 
 def suspected_swap(person: Person) -> Literal["hips", "face"] | None:
-    """What a person's shoulders contradict, from right to left, or None.
+    """The part of a person that the shoulders contradict in direction (right to left), or None.
 
-    Shoulders and hips point the same way, and so do shoulders and the eyes of a face seen from the
-    front, where both are wide enough to be told from their order: nobody turns by 120 degrees.
+    Shoulders and hips point the same way, and so do shoulders and the eyes of a frontal face, if
+    both are wide enough for a reliable direction: nobody twists by 120 degrees.
     """
     shoulders, hips, eyes = (_right_to_left(person, part) for part in ("shoulder", "hip", "eye"))
     if shoulders is None:
@@ -125,7 +128,7 @@ def suspected_swap(person: Person) -> Literal["hips", "face"] | None:
 
 
 def _is_frontal(person: Person, eyes: FloatArray) -> bool:
-    """Whether the nose is seen between the eyes; in profile it is in front of both."""
+    """Return True if the nose lies between the eyes; in profile it is in front of both."""
     if person.visibility[_NOSE] == 0:
         return False
     nose = person.keypoints_xy_px[_NOSE] - person.keypoints_xy_px[_pair("eye")[0]]
@@ -160,6 +163,6 @@ def _norm(vector: FloatArray) -> float:
 
 
 def _outside_px(points_xy_px: FloatArray, box_xyxy_px: FloatArray) -> FloatArray:
-    """How far each of the points (N, 2) is out of the box, along x or along y: (N,), 0 inside."""
+    """The distance of each point (N, 2) outside the box, along x or y: (N,), 0 inside."""
     over = np.maximum(box_xyxy_px[:2] - points_xy_px, points_xy_px - box_xyxy_px[2:])
     return np.asarray(np.maximum(over, 0).max(axis=1), np.float32)

@@ -1,4 +1,4 @@
-"""Shows what `check` found, and people drawn at random, on one sheet."""
+"""Draw the findings of `check`, and randomly chosen people, on one sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +19,10 @@ from distilpose.model.geometry import crop_regions, image_to_crop_affine
 from distilpose.model.letterbox import letterbox
 from distilpose.model.skeleton import MIRROR_PAIRS
 
+EACH_RULE: Final = 5
+"""Most findings of one rule that are shown."""
+AT_RANDOM: Final = 10
+"""Most people that are shown without preference."""
 _THUMBNAIL_PX: Final = 120
 _MARK_RADIUS_PX: Final = 4
 
@@ -43,13 +47,11 @@ def sheet(
     report: Report,
     *,
     against: PeopleFolder | None = None,
-    each_rule: int = 5,
-    at_random: int = 10,
 ) -> ImageHWC:
-    """A contact sheet of some that break each rule, and of people drawn without preference.
+    """A contact sheet with some breaches of each rule, and some people chosen at random.
 
-    Left keypoints are orange and right ones blue; a duplicate has its twin beside it. Pictures that
-    cannot be read are left out.
+    Left keypoints are orange and right ones blue; a duplicate has its twin beside it. Unreadable
+    pictures are left out.
 
     Raises:
         ArrayError: if there is nothing to show.
@@ -58,11 +60,11 @@ def sheet(
     tiles = [
         _finding_tile(people_folder, against, finding)
         for rule in report.rules
-        for finding in _some(report.of(rule), each_rule)
+        for finding in _some(report.of(rule), EACH_RULE)
     ]
     tiles += [
         _person_tile(people_folder, picture, person, f"random  {picture.id}")
-        for picture, person in _some(_labelled(report), at_random)
+        for picture, person in _some(_labelled(report), AT_RANDOM)
     ]
     return skeletons.contact_sheet([tile for tile in tiles if tile is not None])
 
@@ -122,7 +124,7 @@ def _person_tile(
 
 
 def _mark_sides(tile_HWC: ImageHWC, person: Person) -> None:
-    """Paint the labelled left and right keypoints of a person's tile."""
+    """Paint the labelled left and right keypoints on a person's tile."""
     [center], [size] = crop_regions(person.box_xyxy_px)
     affine = image_to_crop_affine(center, size[0]) * (tile_HWC.shape[1] / CROP_WIDTH)
     xy_tile_px = np.rint(person.keypoints_xy_px @ affine[:, :2].T + affine[:, 2]).astype(int)

@@ -1,1 +1,1 @@
-"""Pictures with what was found in them, and pictures to files."""
+"""Draw people on pictures, and encode the pictures as files."""

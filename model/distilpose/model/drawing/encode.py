@@ -1,4 +1,4 @@
-"""Drawn pictures to files."""
+"""Encode drawn pictures as files."""
 
 from typing import Literal, TypeAlias
 

@@ -1,7 +1,7 @@
-"""Pictures with boxes and skeletons, on request sigma ellipses, and contact sheets of people.
+"""Draw boxes, skeletons and, on request, sigma ellipses on pictures; make contact sheets of people.
 
-Left parts are orange, right ones blue, those between white; a keypoint that is not visible is left
-out, and so are its limbs. Every line has a dark edge, so that it shows on light photos too.
+Left parts are orange, right ones blue, middle ones white; keypoints that are not visible are left
+out, with their limbs. Lines have a dark edge, so that they stand out on light photos too.
 """
 
 from collections.abc import Sequence
@@ -29,19 +29,21 @@ _EDGE_RGB: Final[Colour] = (20, 20, 25)
 _SHEET_RGB: Final[Colour] = (32, 33, 38)
 
 _GLASS: Final = 0.45
-"""How much of a translucent thing is seen."""
+"""Opacity of translucent parts."""
 _SHIFT: Final = 4
-"""Bits after the point in the coordinates that OpenCV draws at."""
+"""Fractional bits of OpenCV's drawing coordinates."""
 _FAR_PX: Final = 100_000
-"""Coordinates are held within this, where OpenCV still counts right."""
+"""Coordinates are clamped to this, since OpenCV's arithmetic overflows beyond it."""
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _TILE_SCALE: Final = 1.25
 _TILE_SIZE_WH: Final = (round(CROP_WIDTH * _TILE_SCALE), round(CROP_HEIGHT * _TILE_SCALE))
+_COLUMNS: Final = 5
+_GAP_PX: Final = 8
 _CAPTION_PX: Final = 22
 
 
 class DrawablePose(Protocol):
-    """What a drawing needs of a pose, all in pixels of the image drawn on."""
+    """The parts of a pose needed for drawing, in pixels of the image drawn on."""
 
     @property
     def box_xyxy_px(self) -> FloatArray: ...  # noqa: D102 - (4,)
@@ -62,14 +64,14 @@ class Tile:
 
 
 class _Figure(NamedTuple):
-    """A person as OpenCV draws it."""
+    """A person in OpenCV's drawing coordinates."""
 
     points: list[Point]
     visible: BoolArray
-    """(17,) keypoints that are drawn."""
+    """The keypoints to draw, (17,)."""
     limb_px: int
     sigmas: Sequence[Point] = ()
-    """Half axes of the 17 ellipses; empty draws none."""
+    """Semi-axes of the 17 ellipses; if empty, none is drawn."""
 
 
 def draw_poses(
@@ -83,8 +85,8 @@ def draw_poses(
     """A new image with each pose's box, label and skeleton.
 
     `visible` has a (17,) array for each pose. Keypoints that are not visible are left out, with
-    their limbs and ellipses. Ellipses of one sigma are drawn with `draw_sigma` only. A pose is
-    labelled with its score, where `labels` has no other words.
+    their limbs and ellipses. Ellipses of one sigma are drawn only with `draw_sigma`. A pose is
+    labelled with its score, unless `labels` has another text for it.
 
     Raises:
         ArrayError: if `image` is not uint8 (H, W, 3).
@@ -120,7 +122,7 @@ def person_tile(
 ) -> Tile:
     """One person cut out of `image`: the pose found, if any, and the labelled keypoints in green.
 
-    The box (4,) is grown as for the network; `truth_xy_px` is (17, 2), `labelled` (17,).
+    The box (4,) is expanded like the network's input; `truth_xy_px` is (17, 2), `labelled` (17,).
     """
     region = crop_regions(box_xyxy_px)
     affine = _TILE_SCALE * image_to_crop_affine(region.centers_xy_px[0], region.sizes_wh_px[0, 0])
@@ -132,8 +134,8 @@ def person_tile(
     return Tile(tile, caption)
 
 
-def contact_sheet(tiles: Sequence[Tile], *, columns: int = 5, gap_px: int = 8) -> ImageHWC:
-    """One image of all tiles in rows, each on a place of the largest tile's size, captions below.
+def contact_sheet(tiles: Sequence[Tile]) -> ImageHWC:
+    """One image of all tiles in rows of five, each cell of the largest tile's size, with captions.
 
     Raises:
         ArrayError: if there is no tile.
@@ -141,14 +143,14 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int = 5, gap_px: int = 8) -
     """
     if not tiles:
         raise ArrayError("tiles: a contact sheet needs at least one")
-    place_h = max(tile.image.shape[0] for tile in tiles) + _CAPTION_PX + gap_px
-    place_w = max(tile.image.shape[1] for tile in tiles) + gap_px
-    rows = -(-len(tiles) // columns)
-    shape = (rows * place_h + gap_px, min(columns, len(tiles)) * place_w + gap_px, 3)
+    place_h = max(tile.image.shape[0] for tile in tiles) + _CAPTION_PX + _GAP_PX
+    place_w = max(tile.image.shape[1] for tile in tiles) + _GAP_PX
+    rows = -(-len(tiles) // _COLUMNS)
+    shape = (rows * place_h + _GAP_PX, min(_COLUMNS, len(tiles)) * place_w + _GAP_PX, 3)
     sheet = np.full(shape, _SHEET_RGB, dtype=np.uint8)
     for index, tile in enumerate(tiles):
-        top = gap_px + index // columns * place_h
-        left = gap_px + index % columns * place_w
+        top = _GAP_PX + index // _COLUMNS * place_h
+        left = _GAP_PX + index % _COLUMNS * place_w
         height, width = tile.image.shape[:2]
         sheet[top : top + height, left : left + width] = tile.image
         baseline = (left + 2, top + height + _CAPTION_PX - 6)
@@ -159,7 +161,7 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int = 5, gap_px: int = 8) -
 def _figure_on(
     image: ImageHWC, pose: DrawablePose, visible: BoolArray, *, draw_sigma: bool
 ) -> _Figure:
-    """Limbs are thicker for larger people, within bounds that the image's size sets."""
+    """The person's drawing: limbs are thicker for larger people, within bounds."""
     box_wh_px = np.maximum(pose.box_xyxy_px[2:] - pose.box_xyxy_px[:2], 1)
     side_px = max(image.shape[:2])
     thin_px, thick_px = max(1.0, side_px / 800), max(2.0, side_px / 160)
@@ -214,7 +216,7 @@ def _draw_box(canvas: ImageHWC, box_xyxy_px: FloatArray, colour: Colour, thickne
 
 
 def _draw_label(canvas: ImageHWC, box_xyxy_px: FloatArray, text: str) -> None:
-    """The text on a dark tab at the box's top left corner, inside the image."""
+    """Draw the text on a dark tab at the box's top left corner, inside the image."""
     box_height_px = float(box_xyxy_px[3] - box_xyxy_px[1])
     image_side_px = max(canvas.shape[:2])
     scale = float(np.clip(box_height_px / 500, 0.35, max(0.45, image_side_px / 1600)))
@@ -242,7 +244,7 @@ def _moved(xy_px: FloatArray, affine: npt.NDArray[np.float64]) -> FloatArray:
 
 
 def _points(xy_px: FloatArray) -> list[Point]:
-    """Points (N, 2) as OpenCV takes them with `_SHIFT`."""
+    """Points (N, 2) as OpenCV's integers, shifted by `_SHIFT`."""
     fixed = np.rint(np.clip(xy_px, -_FAR_PX, _FAR_PX) * (1 << _SHIFT)).astype(int)
     return [(int(x), int(y)) for x, y in fixed]
 

@@ -1,1 +1,1 @@
-"""How good, how sure of itself and how dear a network is."""
+"""Measurements of a network: accuracy, reliability of its scores, cost."""

@@ -1,4 +1,4 @@
-"""How many of the labelled people a detector has given a box; knows no networks and no files."""
+"""Box recall: the share of labelled people whom a detector found. Knows no network, no file."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -52,7 +52,7 @@ def recall_by_size(areas_px2: Sequence[float], found: Sequence[bool]) -> dict[st
 
 
 def protocol(min_box_score: float) -> str:
-    """How the recall came about, a sentence to be shown beside it."""
+    """The measuring of the recall in a sentence, to be shown beside it."""
     return (
         f"Box recall: share of people with keypoints who got a box of IoU {MIN_IOU} or more, from "
         f"score {min_box_score:g}, no box for two; sizes by outline, as AP-M and AP-L, parted at "

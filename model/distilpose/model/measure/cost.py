@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, its multiply-adds for one crop, and its measured speed."""
+"""The cost of a network: parameters, multiply-adds for one crop, and measured speed."""
 
 import statistics
 import time
@@ -37,7 +37,7 @@ class Speed:
     """From uint8 crops in memory to arrays in memory, by the median run."""
     batch_size: int
     runtime: str
-    """What ran the network: `torch` or `openvino`."""
+    """Library that ran the network: `torch` or `openvino`."""
     device: str
     dtype: str
     threads: int

@@ -42,7 +42,7 @@ class PersonResult:
     oks: float
     """0 where nothing was found."""
     has_box: bool | None = None
-    """Whether the detector gave them a box of their own; None where boxes are the ground truth."""
+    """True if a box of the detector is theirs alone; None where boxes are the ground truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Report:
         return sorted({picture.source for picture in self.pictures})
 
     def protocol(self) -> list[str]:
-        """How the figures came about, a sentence each, to be shown beside them."""
+        """The measuring of the figures in sentences, to be shown beside them."""
         labelled = len(self.results)
         ignored = sum(len(picture.people) for picture in self.pictures) - labelled
         pictures = f"{len(self.pictures)} pictures of {', '.join(self.sources)}"
@@ -105,9 +105,9 @@ class Report:
         """The people of least OKS, worst first."""
         return sorted(self.results, key=lambda result: result.oks)[:count]
 
-    def at_random(self, count: int, *, seed: int = 0) -> list[PersonResult]:
-        """People drawn without preference, the same for the same seed."""
-        order = np.random.default_rng(seed).permutation(len(self.results))
+    def at_random(self, count: int) -> list[PersonResult]:
+        """People drawn without preference, the same each time."""
+        order = np.random.default_rng(0).permutation(len(self.results))
         return [self.results[index] for index in order[:count]]
 
     def to_json(self) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Whether scores are probabilities and spreads the scale of the error: figures and a picture.
+"""Reliability: scores as probabilities and spreads as the scale of the error, measured and drawn.
 
-Knows results of an evaluation, and not how their scores came about.
+Knows the results of an evaluation, and nothing of the calibration behind their scores.
 """
 
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,29 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from distilpose.model.calibration import MEAN_ERROR, right_within_px
+from distilpose.model.data.held_out import TRUSTED_LABELS
 from distilpose.model.errors import DataError
-from distilpose.model.measure.evaluate import PersonResult
+from distilpose.model.measure.evaluate import PersonResult, Report
 
 BINS: Final = 15
 """Of equal mass: each holds as much weight of keypoints as the others."""
 BOX_SIDES_PX: Final = (64, 128, 256)
-"""Where groups of size part, by the square root of the box's area."""
+"""Boundaries of the size groups, as the square root of the box's area."""
+NAMES: Final = {
+    "ece": "ECE",
+    "brier": "Brier",
+    "score_rank": "score rank",
+    "sigma_rank": "sigma rank",
+    "inner_half": "inner half",
+}
+"""Fields of `Reliability` that are figures -> their names in tables and cards."""
+PROTOCOL: Final = (
+    "A score should be the probability of an OKS term of 0.5 or more: ECE (over "
+    f"{BINS} bins of equal mass) and Brier are its errors. Ranks are Spearman's, of score with "
+    "OKS term and of spread with error; inner half is the share of errors in the ellipse that "
+    "should hold half."
+)
+"""The meaning of these figures, to be shown beside them."""
 
 _BORDER_PX: Final = 1.0
 _INNER_HALF: Final = 2 * math.log(2)
@@ -67,7 +83,7 @@ class Reliability:
 
 
 class CurvePoint(NamedTuple):
-    """What one bin promised and what it held."""
+    """One bin of a reliability curve: the value promised and the value observed."""
 
     promised: float
     observed: float
@@ -75,8 +91,19 @@ class CurvePoint(NamedTuple):
     """The bin's share of all weight."""
 
 
+def keypoints_by_group(reports: Sequence[Report]) -> dict[str, Keypoints]:
+    """Return the keypoints of everyone found who was labelled by people, by group, `all` first.
+
+    Raises:
+        DataError: nobody of them was found.
+    """
+    results = [result for report in reports for result in report.results]
+    trusted = [result for result in results if result.person.label in TRUSTED_LABELS]
+    return {name: keypoints_of(group) for name, group in groups(trusted).items()}
+
+
 def groups(results: Sequence[PersonResult]) -> dict[str, list[PersonResult]]:
-    """Who was found, `all` and by source, box size and whether the image's border cuts them off.
+    """The people who were found: `all`, by source, by box size, and by being cut off by the border.
 
     Raises:
         DataError: nobody with a trusted keypoint was found.
@@ -124,6 +151,11 @@ def measure(keypoints: Keypoints) -> Reliability:
         sigma_rank=rank_correlation(keypoints.sigma_px, keypoints.error_px, weight),
         inner_half=float(np.average(keypoints.in_inner_half, weights=weight)),
     )
+
+
+def to_json(keypoints: Mapping[str, Keypoints]) -> dict[str, dict[str, Any]]:
+    """The figures of each group, as `json.dumps` takes them."""
+    return {group: asdict(measure(columns)) for group, columns in keypoints.items()}
 
 
 def score_curve(keypoints: Keypoints) -> list[CurvePoint]:

@@ -1,4 +1,4 @@
-"""The published networks, under their checkpoints' parameter names, and two on YOLO26n's trunk."""
+"""The published networks, with their checkpoints' parameter names, and two on YOLO26n's trunk."""
 
 from torch import nn
 
@@ -38,7 +38,7 @@ def build(name: str) -> Student | Teacher:
 
 
 def construct(config: NetworkConfig) -> Student | Teacher:
-    """Return the network of `config` for weights to be loaded into."""
+    """Return the network of `config`, not initialised, for loading weights."""
     match config:
         case TrunkConfig(role="student"):
             return DistilPoseN(config)
@@ -54,7 +54,7 @@ def construct(config: NetworkConfig) -> Student | Teacher:
 def initialise(network: nn.Module) -> None:
     """Draw the weights of a network, or a part of one, from torch's generator.
 
-    Those on the trunk have rules of their own; all others are drawn as published:
+    Networks on the trunk have their own rules; all others are initialised as published:
 
     | parameters                     | value                              |
     | ------------------------------ | ---------------------------------- |

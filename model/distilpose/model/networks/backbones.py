@@ -1,11 +1,11 @@
-"""The convolutional backbones: a crop to a feature map of a quarter of its height and width.
+"""The convolutional backbones: from a crop to a feature map at a quarter of its resolution.
 
 Notable:
 - The stem of HRNet alone serves the small networks (256 channels).
-- HRNet-W48 keeps up to four resolutions, each half of the one before, and exchanges them at the end
-  of every module; only the finest is given back (48 channels), so the last module fuses that alone.
-- No convolution has a bias, a batch norm follows each.
-- Attribute names are those of published checkpoints, where HRNet's parts are called stages.
+- HRNet-W48 keeps up to four resolutions, each half of the previous one, and fuses them at the end
+  of every module; only the finest is returned (48 channels), so the last module computes only that.
+- No convolution has a bias; a batch norm follows each.
+- Attribute names are those of published checkpoints, which call HRNet's parts stages.
 
 Shape letters: B batch, C channels, H height, W width.
 Source: HRNet, arXiv 1908.07919, as the DistilPose authors use it.
@@ -136,7 +136,7 @@ def _fuse(resizers: nn.Module, xs: list[Tensor]) -> Tensor:
 
 
 def _resize(channels: tuple[int, ...], source: int, target: int) -> nn.Module:
-    """Return what brings branch `source` to the channels and size of branch `target`."""
+    """Return layers that convert branch `source` to the channels and size of branch `target`."""
     if source == target:
         return nn.Identity()
     if source > target:

@@ -1,7 +1,7 @@
 """DistilPose as published, a student: 17 keypoints of a crop, each with a score and a spread.
 
-Notable: the head is a layer norm and one linear layer to five numbers a keypoint. Coordinates pass
-a sigmoid, spreads a softplus, the score nothing: it is unbounded and may be negative.
+Notable: the head is a layer norm and one linear layer to five numbers per keypoint. Coordinates
+pass through a sigmoid and spreads through a softplus; the score is unbounded and may be negative.
 
 Source: DistilPose, arXiv 2303.02455.
 """
@@ -16,7 +16,7 @@ from distilpose.model.networks.roles import Student, StudentOut
 
 
 class DistilPose(Student):
-    """A DistilPose network as published."""
+    """A DistilPose network in its published form."""
 
     def __init__(self, config: PublishedConfig) -> None:
         super().__init__(config)
@@ -32,11 +32,11 @@ class DistilPose(Student):
 
     @property
     def output_layer(self) -> nn.Module:
-        """The norm and linear layer to the five numbers, which may be kept in a wider type."""
+        """The norm and linear layer to the five numbers, which may be kept in higher precision."""
         return self.keypoint_head.get_submodule("tokenhead.mlp_head")
 
     def forward(self, crops_BCHW: Tensor) -> StudentOut:
-        """Return the keypoints of normalised RGB crops, (B, 3, H, W), published at 256x192.
+        """Return the keypoints of normalised RGB crops, (B, 3, H, W), 256x192 as published.
 
         H must be a multiple of 16 and W of 12.
         """

@@ -1,11 +1,11 @@
 """`distilpose-n`, a student on a pretrained trunk: 17 keypoints, each with a score and a spread.
 
 Notable:
-- A keypoint starts where its token looks: the dot product of the token's query with every place of
-  a fine map, a softmax over the places, and their centre of mass. The head's offset moves it, by a
-  quarter of the crop at most.
-- The head is a layer norm and one linear layer to five numbers a keypoint: offset x and y, score,
-  sigma x and y. Spreads pass a softplus, the score nothing.
+- A keypoint starts where its token attends: the dot product of the token's query with every place
+  of a fine map, a softmax over the places, and their centre of mass. The head's offset moves it by
+  at most a quarter of the crop.
+- The head is a layer norm and one linear layer to five numbers per keypoint: offset x and y, score,
+  sigma x and y. Spreads pass through a softplus; the score is unbounded.
 
 Shape letters: B crops, K = 17 keypoints, V visual tokens, C channels, H rows and W columns of the
 map of places.
@@ -26,15 +26,15 @@ from distilpose.model.networks.trunk import Trunk
 
 
 class Observed(NamedTuple):
-    """An answer, and the steps on the way to it that training compares with the labels."""
+    """An answer, and the intermediate results that training compares with the labels."""
 
     out: StudentOut
     features_BCHW: Tensor
-    """(B, 64, 32, 24), the trunk's finest level."""
+    """The trunk's finest level, (B, 64, 32, 24)."""
     map_logits_BKHW: Tensor
-    """(B, K, 32, 24), how much each place looks like the keypoint."""
+    """The score of each place for each keypoint, (B, K, 32, 24)."""
     attention_BKV: Tensor | None
-    """(B, K, V), as in `Encoded`; None unless watched."""
+    """(B, K, V), see `Encoded`; None unless watched."""
 
 
 class DistilPoseN(TrunkTokens, Student):
@@ -57,7 +57,7 @@ class DistilPoseN(TrunkTokens, Student):
         return self.observe(crops_BCHW, watch=False).out
 
     def observe(self, crops_BCHW: Tensor, *, watch: bool = True) -> Observed:
-        """Return the keypoints of crops, and what training compares beside them."""
+        """Return the keypoints of crops, and the intermediate results that training uses."""
         features = self.trunk(crops_BCHW)
         encoded = self.encode(features, watch=watch)
         finest_BCHW = features.levels_BCHW[0]
@@ -81,7 +81,7 @@ class DistilPoseN(TrunkTokens, Student):
 
 
 def centre_of_mass(map_logits_BKHW: Tensor) -> Tensor:
-    """Return the mean place (B, K, 2) of a softmax over each map, 0..1 over the crop."""
+    """Return the centre of mass (B, K, 2) of a softmax over each map, 0..1 over the crop."""
     rows, columns = map_logits_BKHW.shape[2:]
     y, x = (
         (torch.arange(count, device=map_logits_BKHW.device, dtype=map_logits_BKHW.dtype) + 0.5)
@@ -89,7 +89,7 @@ def centre_of_mass(map_logits_BKHW: Tensor) -> Tensor:
         for count in (rows, columns)
     )
     shares_BKHW = map_logits_BKHW.flatten(2).softmax(dim=-1).view_as(map_logits_BKHW)
-    # Written out, as autocast would round a matrix product's factors to eight bits.
+    # Written out, because autocast would round a matrix product's factors to eight bits.
     centre_x = (shares_BKHW.sum(dim=2) * x).sum(dim=-1)
     centre_y = (shares_BKHW.sum(dim=3) * y).sum(dim=-1)
     return torch.stack([centre_x, centre_y], dim=-1)
@@ -101,7 +101,7 @@ def _widened(values: Tensor) -> Tensor:
 
 
 def initialise_student(network: DistilPoseN) -> None:
-    """Draw the weights from torch's generator; the head starts near its answers' middle."""
+    """Draw the weights from torch's generator; the head starts near the middle of its range."""
     initialise_tokens(network)
     reset_layers(network.head, network.ask, network.spots)
     weight, bias = network.head[1].parameters()

@@ -1,11 +1,11 @@
-"""Blocks of the published networks: patches to tokens, and the transformer over them.
+"""Blocks of the published networks: patch embedding, and the transformer over the tokens.
 
 Notable:
 - The 17 keypoint tokens come first, then the visual tokens of 4 x 3 heatmap cells each.
 - The position code is fixed. It is added to the visual tokens after the patch embedding and again
   before every block but the first, so that it accumulates; keypoint tokens never get one.
-- Layer norm stands before each sublayer and none after the last block: the tokens given back are
-  the raw residual stream, which is what token distillation compares.
+- A layer norm precedes each sublayer and none follows the last block: the returned tokens are the
+  raw residual stream, which token distillation compares.
 - Attribute names are those of published checkpoints.
 
 Shape letters: B batch, T = K + V tokens, K keypoint tokens, V visual tokens, D token width, C
@@ -27,7 +27,7 @@ from distilpose.model.configs import HEATMAP_HEIGHT, HEATMAP_WIDTH, PublishedCon
 def position_code(rows: int, columns: int, width: int) -> Tensor:
     """Return the sine code of a grid, (1, rows * columns, width), float32, row by row.
 
-    The first half of the width tells the row, the second the column; sines and cosines alternate.
+    The first half of the width encodes the row, the second the column; sines and cosines alternate.
     """
     half = width // 2
     index = torch.arange(half)
@@ -118,7 +118,7 @@ class Transformer(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """A feature map to tokens, and `mlp_head` over the keypoint tokens."""
+    """Embeds a feature map as tokens, and applies `mlp_head` to the keypoint tokens."""
 
     def __init__(self, config: PublishedConfig, *, channels: int, mlp_head: nn.Sequential) -> None:
         super().__init__()
@@ -137,8 +137,8 @@ class TokenHead(nn.Module):
     def forward(self, features_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return visual tokens (B, V, D), keypoint tokens (B, K, D), and the head's (B, K, ...).
 
-        `mlp_head` may be kept in a wider type than the rest; its values leave in float32 or wider,
-        since coordinates need more than eight bits.
+        `mlp_head` may have a higher precision than the rest; its output is float32 or wider, since
+        coordinates need more than eight bits.
         """
         visual_BVD = self.patch_to_embedding(self._patches(features_BCHW))
         code_1VD = self._code(features_BCHW)
@@ -152,7 +152,7 @@ class TokenHead(nn.Module):
         return vis_token, kpt_token, values.to(torch.promote_types(values.dtype, torch.float32))
 
     def _patches(self, features_BCHW: Tensor) -> Tensor:
-        """Return patches row by row, (B, V, patch_h * patch_w * C), channel running fastest."""
+        """Return patches row by row, (B, V, patch_h * patch_w * C), with channels last."""
         batch, channels, height, width = features_BCHW.shape
         patch_h, patch_w = self.patch_hw
         rows, columns = height // patch_h, width // patch_w

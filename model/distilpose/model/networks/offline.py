@@ -28,8 +28,8 @@ from distilpose.model.errors import WeightsError
 
 
 def import_ultralytics(submodule: str) -> Any:
-    """A module of ultralytics, which is first imported offline and without its side effects."""
-    # Its classes hold tensors of their own: made on the meta device, they would stay there.
+    """Import a module of ultralytics, offline and without its side effects."""
+    # Its classes hold tensors: created on the meta device, they would stay there.
     with torch.device("cpu"):
         if "ultralytics" not in sys.modules:
             _set_switches()
@@ -44,8 +44,8 @@ def import_ultralytics(submodule: str) -> Any:
 def load_checkpoint(path: Path) -> tuple[Any, str]:
     """Return the network of an ultralytics checkpoint, a pickle, and the digest of the file.
 
-    The network is float32, on the CPU, in evaluation mode. Only classes that ultralytics knows are
-    built, and no other code in the file is run, unless the environment says
+    The network is float32, on the CPU, in evaluation mode. Only ultralytics' known classes are
+    built, and no other code in the file is run, unless the environment sets
     ULTRALYTICS_SAFE_LOAD=false.
 
     Raises:
@@ -57,7 +57,7 @@ def load_checkpoint(path: Path) -> tuple[Any, str]:
     except OSError as err:
         raise WeightsError(f"{path}: cannot be read: {err.strerror}") from err
     with tempfile.TemporaryDirectory() as folder:
-        # Ultralytics rewrites some file names, and downloads what it then does not find.
+        # Ultralytics rewrites some file names, and then downloads files that it does not find.
         plainly_named = Path(folder) / "weights.pt"
         plainly_named.write_bytes(content)
         try:
@@ -68,7 +68,7 @@ def load_checkpoint(path: Path) -> tuple[Any, str]:
 
 
 def _set_switches() -> None:
-    """Set the environment variables that ultralytics reads when it is imported."""
+    """Set the environment variables that ultralytics reads at import."""
     os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")
@@ -80,9 +80,9 @@ def _set_switches() -> None:
 
 @contextlib.contextmanager
 def _process_settings_kept() -> Iterator[None]:
-    """Put back what importing ultralytics changes for everyone in the process."""
+    """Restore the process-wide settings that importing ultralytics changes."""
     environment, cv2_threads = dict(os.environ), cv2.getNumThreads()
-    # Patched to install packages where a picture is of no known format, and to retry.
+    # Patched to install packages when a picture's format is unknown, and to retry.
     image_open, torch_save = Image.open, torch.save
     try:
         with np.printoptions(), warnings.catch_warnings():

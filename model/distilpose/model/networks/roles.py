@@ -1,4 +1,4 @@
-"""The two roles that a network can have, and the answers that each must give.
+"""The two roles of networks, and the outputs that each must return.
 
 Shape letters: B crops, K = 17 keypoints, V visual tokens, D token width, H = 64 rows and W = 48
 columns of a heatmap.
@@ -12,33 +12,33 @@ from distilpose.model.configs import NetworkConfig
 
 
 class StudentOut(NamedTuple):
-    """What a student says of B crops."""
+    """A student's output for B crops."""
 
     vis_token: Tensor
-    """(B, V, D), V = 256 of a published network and 192 of `distilpose-n`, for 256x192 crops."""
+    """Shape (B, V, D); for 256x192 crops V is 256 in published networks, 192 in `distilpose-n`."""
     kpt_token: Tensor
     """(B, K, D)."""
     xy_crop: Tensor
-    """(B, K, 2), 0..1 over the crop; `distilpose-n` may point beyond it."""
+    """(B, K, 2), 0..1 over the crop; `distilpose-n` may point outside it."""
     raw_score: Tensor
     """(B, K), unbounded."""
     sigma_cell: Tensor
-    """(B, K, 2), spread in x and y, heatmap cells."""
+    """(B, K, 2), spread in x and y, in heatmap cells."""
 
 
 class TeacherOut(NamedTuple):
-    """What a teacher says of B crops."""
+    """A teacher's output for B crops."""
 
     vis_token: Tensor
-    """(B, V, D), V = 256 of a published network and 192 of `tokenpose-n`, for 256x192 crops."""
+    """Shape (B, V, D); for 256x192 crops V is 256 in published networks, 192 in `tokenpose-n`."""
     kpt_token: Tensor
     """(B, K, D)."""
     heatmaps_BKHW: Tensor
-    """(B, K, 64, 48); published networks give this size for crops of any size."""
+    """(B, K, 64, 48); published networks return this size for crops of any size."""
 
 
 class Network(nn.Module):
-    """What student and teacher have in common."""
+    """The common interface of students and teachers."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class Network(nn.Module):
 
     @property
     def convolutions(self) -> nn.Module:
-        """The part that is quickest with its channels last in memory."""
+        """The part that is fastest with its channels last in memory."""
         raise NotImplementedError
 
     @property
     def output_layer(self) -> nn.Module:
-        """The last layers, which may be kept in a wider type than the rest."""
+        """The last layers, which may be kept in higher precision than the rest."""
         raise NotImplementedError
 
 

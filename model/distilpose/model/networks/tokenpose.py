@@ -1,7 +1,7 @@
 """TokenPose as published, a teacher: one heatmap for each of the 17 keypoints of a crop.
 
-Notable: the head is linear from the keypoint token to the whole heatmap, two layer norms between
-and no activation. Heatmaps are neither clipped nor normalised and may be negative.
+Notable: the head is linear from the keypoint token to the whole heatmap, with two layer norms and
+no activation. Heatmaps are neither clipped nor normalised and may be negative.
 
 Source: TokenPose, arXiv 2104.03516, as the DistilPose authors use it.
 """
@@ -25,7 +25,7 @@ def heatmap_head(token_width: int) -> nn.Sequential:
 
 
 class TokenPose(Teacher):
-    """A TokenPose network as published."""
+    """A TokenPose network in its published form."""
 
     def __init__(self, config: PublishedConfig) -> None:
         super().__init__(config)
@@ -41,11 +41,11 @@ class TokenPose(Teacher):
 
     @property
     def output_layer(self) -> nn.Module:
-        """The layers from token to heatmap, which may be kept in a wider type."""
+        """The layers from token to heatmap, which may be kept in higher precision."""
         return self.keypoint_head.get_submodule("tokenpose.mlp_head")
 
     def forward(self, crops_BCHW: Tensor) -> TeacherOut:
-        """Return the heatmaps of normalised RGB crops, (B, 3, H, W), published at 256x192.
+        """Return the heatmaps of normalised RGB crops, (B, 3, H, W), 256x192 as published.
 
         H must be a multiple of 16 and W of 12.
         """

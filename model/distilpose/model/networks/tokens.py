@@ -1,13 +1,13 @@
-"""Tokens on the trunk: what `distilpose-n` and `tokenpose-n` share, up to their heads.
+"""Tokens on the trunk: the part that `distilpose-n` and `tokenpose-n` share, up to their heads.
 
 Notable:
 - The 17 keypoint tokens come first, then the visual tokens, one for each cell of 16 pixels. A cell
-  knows all that the trunk has there: finer levels are folded into its channels, the coarser one is
-  repeated.
+  combines all the trunk's features there: finer levels are folded into its channels, the coarser
+  one is repeated.
 - Full blocks, in which every token attends to every token, come before lean ones, in which only the
-  keypoint tokens ask and change; queries, keys and values share one projection in both.
+  keypoint tokens attend and change; queries, keys and values share one projection in both.
 - The position code is fixed. It is added to the visual tokens after they are embedded, and again
-  after each full block but the network's last block.
+  after each full block except the network's last one.
 
 Shape letters: B batch, T = K + V tokens, K keypoint tokens, V visual tokens, D token width, C
 channels, H height, W width.
@@ -26,25 +26,27 @@ from distilpose.model.networks.roles import Network
 from distilpose.model.networks.trunk import Trunk, TrunkOut, initialise_trunk
 
 _PLACES_A_SIDE: Final = (2, 1, 1)
-"""Places of a fine, a middle and a coarse map along the side of a cell; a coarse one has two."""
+"""Places of a fine, a middle and a coarse map along one side of a cell; a coarse place covers two
+cells."""
 _CHANNELS_OF_A_CELL: Final = tuple(
     channels * side**2
     for of_maps in (Trunk.level_channels, (Trunk.point_channels,) * 3)
     for channels, side in zip(of_maps, _PLACES_A_SIDE, strict=True)
 )
-"""Of the levels, then of the points, each finest first: the order in which `embed` reads them."""
+"""Channels of the levels, then of the points, each finest first: the order in which `embed` reads
+them."""
 
 
 class Encoded(NamedTuple):
-    """Tokens of B crops, and where the keypoints' attended."""
+    """Tokens of B crops, and the attention of the keypoint tokens."""
 
     kpt_token: Tensor
     """(B, K, D)."""
     vis_token: Tensor
     """(B, V, D)."""
     attention_BKV: Tensor | None
-    """Share of a keypoint token's attention that each visual token has: the mean of the later half
-    of the blocks and of their heads. None unless watched."""
+    """Each visual token's share of a keypoint token's attention, averaged over the heads of the
+    later half of the blocks. None unless watched."""
 
 
 class Block(nn.Module):
@@ -65,7 +67,7 @@ class Block(nn.Module):
         """Return tokens of the same shape, and the keypoints' attention (B, K, V) if watched."""
         query, key, value = self._projected(self.n1(tokens_BTD))  # each (B, heads, ., head width)
         attention_BKV = None
-        # On a CPU, learning through torch's fused attention costs a tenth more of all backward.
+        # On a CPU, torch's fused attention makes the whole backward pass a tenth slower.
         if watch or (torch.is_grad_enabled() and tokens_BTD.device.type == "cpu"):
             logits = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
             shares = torch.softmax(logits, dim=-1)
@@ -124,7 +126,7 @@ class TrunkTokens(Network):
     def encode(self, features: TrunkOut, *, watch: bool = False) -> Encoded:
         """Return the tokens after the last block; attention is kept only if watched."""
         visual_BVD, code_1VD = self._visual_tokens(features)
-        # A trace keeps `len` as a constant, and with it the example's batch size.
+        # A trace would turn `len` into a constant, and with it the example's batch size.
         keypoint_BKD = self.kpt.to(visual_BVD.dtype).expand(visual_BVD.shape[0], -1, -1)
         keypoints = keypoint_BKD.shape[1]
         tokens_BTD = torch.cat([keypoint_BKD, visual_BVD + code_1VD], dim=1)
@@ -152,8 +154,8 @@ class TrunkTokens(Network):
     def _embedded(self, features: TrunkOut) -> Tensor:
         """Return `embed` of each cell's channels, (B, D, H, W).
 
-        It is computed map by map: gathered first, the maps would be copied, and the coarse ones
-        multiplied for each of the four cells that share a place.
+        It is computed map by map: concatenating the maps first would copy them, and multiply the
+        coarse ones once for each of the four cells that share a place.
         """
         maps_BCHW = (*features.levels_BCHW, *features.points_BCHW)
         kernels = torch.split(self.embed.weight, list(_CHANNELS_OF_A_CELL), dim=1)
@@ -180,7 +182,7 @@ def initialise_tokens(network: TrunkTokens) -> None:
 
     | parameters                     | value                              |
     | ------------------------------ | ---------------------------------- |
-    | trunk                          | as `initialise_trunk` says         |
+    | trunk                          | see `initialise_trunk`             |
     | linear weight                  | truncated normal, 0.02, cut at +-2 |
     | linear bias                    | 0                                  |
     | keypoint tokens                | normal, 0.02                       |
@@ -198,7 +200,7 @@ def initialise_tokens(network: TrunkTokens) -> None:
 
 
 def reset_layers(*modules: nn.Module) -> None:
-    """Draw the layers of a head as torch does."""
+    """Draw the layers of a head with torch's default initialisation."""
     for layer in (layer for module in modules for layer in module.modules()):
         if isinstance(layer, nn.LayerNorm | nn.Linear | nn.Conv2d):
             layer.reset_parameters()

@@ -1,9 +1,9 @@
 """The trunk of YOLO26n-pose: features of a crop at four strides, pretrained on COCO by Ultralytics.
 
-Layers 0 to 22 of that network and the point branch of its head without the last layer. Their batch
-norms are folded into the convolutions, so that the trunk has none. This is the only file of
-`networks` that knows ultralytics, whose modules it is built of. Nothing is downloaded: weights come
-from a file of ours.
+It consists of layers 0 to 22 of that network and the point branch of its head without the last
+layer. Batch norms are folded into the convolutions, so that the trunk has none. This is the only
+file of `networks` that knows ultralytics, from whose modules it is built. Nothing is downloaded:
+weights come from a file of ours.
 
 Shape letters: B batch, C channels, H height, W width.
 Source: Ultralytics YOLO26, configuration yolo26-pose, scale n.
@@ -27,17 +27,17 @@ class TrunkOut(NamedTuple):
     """Features of B crops at strides 8, 16 and 32 pixels, each list finest first."""
 
     levels_BCHW: tuple[Tensor, ...]
-    """64, 128 and 256 channels: YOLO's P3, P4 and P5."""
+    """YOLO's P3, P4 and P5, with 64, 128 and 256 channels."""
     points_BCHW: tuple[Tensor, ...]
-    """85 channels each: the point branch, from which YOLO reads its own keypoints."""
+    """The point branch, from which YOLO reads its own keypoints, with 85 channels each."""
     stride_4_BCHW: Tensor
-    """64 channels at a quarter of the crop's size, before any context."""
+    """Features at a quarter of the crop's size, before any context, with 64 channels."""
 
 
 class Trunk(nn.Module):
-    """Crops (B, 3, H, W), H and W multiples of 32, to features; weights are drawn at random.
+    """Converts crops (B, 3, H, W), H and W multiples of 32, to features; initialised at random.
 
-    Building it takes nothing from torch's generator of random numbers.
+    Building it does not advance torch's random generator.
     """
 
     level_channels: Final = (64, 128, 256)
@@ -66,7 +66,7 @@ class Trunk(nn.Module):
 
 
 def _inputs(sources: int | list[int], last: Tensor, kept: list[Tensor]) -> Tensor | list[Tensor]:
-    """Return the outputs of the layers that `sources` numbers, where -1 is the last one."""
+    """Return the outputs of the layers with the numbers `sources`; -1 is the last one."""
     if isinstance(sources, int):
         return last if sources == -1 else kept[sources]
     return [last if source == -1 else kept[source] for source in sources]
@@ -75,21 +75,22 @@ def _inputs(sources: int | list[int], last: Tensor, kept: list[Tensor]) -> Tenso
 def yolo26n_pose() -> Any:
     """Return the whole network on the CPU, in evaluation mode, with its batch norms.
 
-    Weights are drawn at random, which takes nothing from torch's generator.
+    Weights are drawn at random, without advancing torch's random generator.
     """
     utils = import_ultralytics("utils")
     config = utils.YAML.load(utils.ROOT / "cfg" / "models" / "26" / "yolo26-pose.yaml")
     tasks = import_ultralytics("nn.tasks")
-    # Ultralytics finds its strides by running the network, which the meta device cannot.
+    # Ultralytics determines its strides by running the network, which the meta device cannot.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         return tasks.PoseModel({**config, "scale": _SCALE}, verbose=False).eval()
 
 
 def initialise_trunk(trunk: Trunk) -> None:
-    """Draw the weights of a trunk that starts without pretraining, from torch's generator.
+    """Draw the weights of a trunk without pretraining from torch's generator.
 
-    Without batch norms, convolutions must keep the size of what passes through them: He's
-    initialisation, as for rectified units.
+    Without batch norms, convolutions must preserve the scale of their inputs: He initialisation, as
+    for
+    rectified units.
     """
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Pictures as they come, encoded or as raw frames, to upright RGB: the one decoder of this project.
+"""Decode pictures, encoded or raw frames, to upright RGB: the only decoder of this project.
 
 Limits are checked before any pixel is decoded. Everything here is safe to call from several
 threads.
@@ -17,11 +17,11 @@ __all__ = ["EncodedImage", "ImageHeader", "RawFrame", "Source", "decode", "read"
 
 
 def read(picture: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageHWC:
-    """The file of a picture, given by its path or as its bytes: upright in RGB, uint8 (H, W, 3).
+    """Decode a picture, given by its path or its bytes: upright RGB, uint8 (H, W, 3).
 
     Raises:
-        Undecodable: truncated, corrupt, or no picture. All these name the path, where one is given.
-        NotAccepted: the format is known and not accepted.
+        Undecodable: truncated, corrupt, or not a picture. All errors name the path, if given.
+        NotAccepted: the format is known but not accepted.
         TooManyPixels: more pixels than `max_pixels`, width times height.
         OSError: the file cannot be read.
 
@@ -35,12 +35,12 @@ def read(picture: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageH
 
 
 def read_header(source: Source, *, max_pixels: int) -> ImageHeader:
-    """What the source says of itself, within the limit; nothing is decoded.
+    """Read the format, size and orientation of a source, within the limit; decodes no pixels.
 
     Raises:
         BadRawFrame: a raw frame's numbers do not add up.
-        Undecodable: the bytes are no image, or their header is broken.
-        NotAccepted: the format is known and not accepted.
+        Undecodable: the bytes are not an image, or their header is broken.
+        NotAccepted: the format is known but not accepted.
         TooManyPixels: more pixels than the limit.
 
     """
@@ -50,10 +50,10 @@ def read_header(source: Source, *, max_pixels: int) -> ImageHeader:
 
 
 def decode(source: Source, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
-    """The picture upright in RGB, C-contiguous, perhaps read-only; a JPEG `factor` times smaller.
+    """The picture in upright RGB, C-contiguous, maybe read-only; a JPEG `factor` times smaller.
 
     Raises:
-        Undecodable: truncated, corrupt, or not as `header` says.
+        Undecodable: truncated, corrupt, or not consistent with `header`.
 
     """
     if isinstance(source, RawFrame):

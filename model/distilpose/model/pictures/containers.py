@@ -1,9 +1,9 @@
-"""Reads the containers around pixels: segments, chunks, tag directories; decodes no pixel.
+"""Read the containers around pixels: segments, chunks, tag directories; decodes no pixels.
 
-It also reduces PNG, TIFF and AVIF files to the parts that make pixels, so that the decoder meets no
-text, profile, animation or metadata that could be a bomb, be broken, or rotate the picture behind
-our back. Malformed bytes raise `ValueError` (or `struct.error` where a field is cut off). It knows
-no limits and no decoder.
+It also reduces PNG, TIFF and AVIF files to the parts that define pixels, so that the decoder sees
+no text, profile, animation or metadata that could be a bomb, be broken, or rotate the picture
+without our knowledge. Malformed bytes raise `ValueError` (or `struct.error` if a field is cut off).
+Knows no limits and no decoder.
 """
 
 import math
@@ -46,7 +46,7 @@ _LARGEST_SPARE_TILE: Final = 2048 * 2048
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each marker and its payload up to the first scan; ends silently where the markers do.
+    """Each marker and its payload up to the first scan; ends silently when the markers end.
 
     *Source:* ITU-T T.81, annex B.
     """
@@ -64,10 +64,10 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and the whole chunk, up to and with IEND.
+    """Each chunk's kind and the whole chunk, up to and including IEND.
 
     Raises:
-        ValueError: when the file ends before IEND.
+        ValueError: the file ends before IEND.
 
     *Source:* PNG specification, third edition, section 5.
 
@@ -85,7 +85,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and payload, the last one cut where the file is.
+    """Each chunk's kind and payload; the last one may be truncated with the file.
 
     *Source:* RFC 9649, section 2.3.
     """
@@ -97,7 +97,7 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 class TiffEntry(NamedTuple):
-    """One tag: its type, how many values it has, and the four bytes with value or offset."""
+    """One tag: its type, its number of values, and the four bytes with the value or an offset."""
 
     type: int
     value_count: int
@@ -106,7 +106,7 @@ class TiffEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class TiffDirectory:
-    """The first directory of a TIFF file or of EXIF: where it starts and its tags."""
+    """The first directory of a TIFF file or of EXIF: its position and its tags."""
 
     order: str
     offset: int
@@ -123,7 +123,7 @@ class TiffDirectory:
 
     @property
     def orientation(self) -> int:
-        """The orientation 1..8, 1 where the tag is missing or senseless."""
+        """The orientation 1..8; 1 if the tag is missing or invalid."""
         orientation = self.number(_ORIENTATION, 1)
         return orientation if 1 <= orientation <= 8 else 1
 
@@ -132,7 +132,7 @@ def first_directory(tiff: bytes) -> TiffDirectory:
     """The first directory of a TIFF structure.
 
     Raises:
-        ValueError, struct.error: when it is not one, or cut off.
+        ValueError, struct.error: the bytes are not TIFF, or cut off.
 
     *Source:* TIFF 6.0, section 2.
 
@@ -150,7 +150,7 @@ def first_directory(tiff: bytes) -> TiffDirectory:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation 1..8 that EXIF bytes state; 1 when they are missing or broken.
+    """The orientation 1..8 in EXIF bytes; 1 if they are missing or broken.
 
     *Source:* Exif, tag 0x0112.
     """
@@ -161,10 +161,10 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def pixels_only_png(data: bytes) -> bytes:
-    """The same PNG with only the chunks that make its still picture.
+    """The same PNG with only the chunks that define its still picture.
 
     Raises:
-        ValueError: when the file ends early or such a chunk has a wrong checksum.
+        ValueError: the file ends early, or such a chunk has a wrong checksum.
 
     """
     kept = []
@@ -180,17 +180,17 @@ def pixels_only_png(data: bytes) -> bytes:
 def pixels_only_avif(data: bytes) -> bytes:
     """The same AVIF with its Exif item renamed, so that nobody parses it.
 
-    An AVIF is oriented by its `irot` and `imir` properties alone.
+    The orientation of an AVIF depends only on its `irot` and `imir` properties.
     *Source:* ISO/IEC 14496-12, section 8.11.6 (item information box).
     """
     return _AVIF_EXIF_ITEM.sub(rb"\1skip", data)
 
 
 def pixels_only_tiff(data: bytes) -> bytes:
-    """The same TIFF with one page and only the tags that make its pixels, stored upright.
+    """The same TIFF with one page and only the tags that define its pixels, stored upright.
 
     Raises:
-        ValueError: when such a tag is malformed, or the pixels would come out wrong.
+        ValueError: such a tag is malformed, or the pixels would be decoded wrongly.
 
     """
     directory = first_directory(data)
@@ -206,7 +206,7 @@ def pixels_only_tiff(data: bytes) -> bytes:
         struct.pack(directory.order + "HHI4s", tag, *entry) for tag, entry in kept.items()
     )
     page = struct.pack(directory.order + "H", len(kept)) + table + bytes(4)
-    # In place: bytes added at the end would pass for missing pixels of a truncated file.
+    # In place: bytes appended to a truncated file would be taken for its missing pixels.
     return data[: directory.offset] + page + data[directory.offset + len(page) :]
 
 
@@ -225,7 +225,7 @@ def _check_tiff_tags(entries: dict[int, TiffEntry], order: str, file_bytes: int)
 
 
 def _check_tiff_pieces(directory: TiffDirectory) -> None:
-    """Return if the strips or tiles cover the image, and none is a bomb of its own."""
+    """Check that the strips or tiles cover the image, and that none is a decompression bomb."""
     number, entries = directory.number, directory.entries
     width, height = number(_WIDTH, 0), number(_LENGTH, 0)
     if _STRIP_OFFSETS in entries and _TILE_WIDTH in entries:
@@ -246,7 +246,7 @@ def _check_tiff_pieces(directory: TiffDirectory) -> None:
 
 
 def _check_tiff_grey(directory: TiffDirectory) -> None:
-    """Return if the decoder would not show 12 bits too dark, or black for white."""
+    """Check that the decoder would not render 12-bit grey too dark, or white-is-zero inverted."""
     bits = directory.number(_BITS_PER_SAMPLE, 1)
     white_is_zero = directory.number(_PHOTOMETRIC, 0) == 0
     if bits == 12 or (bits == 16 and white_is_zero):

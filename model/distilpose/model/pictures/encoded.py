@@ -1,4 +1,4 @@
-"""Bytes of a file to one upright RGB image. Colour profiles are ignored."""
+"""Decode the bytes of a file to one upright RGB image. Colour profiles are ignored."""
 
 from typing import Any, Final
 
@@ -17,18 +17,18 @@ _OTHER_MODES: Final = {"F": "floating-point", "I": "signed or 32-bit", "LAB": "C
 
 
 def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
-    """The image upright in RGB, C-contiguous, perhaps read-only.
+    """The image in upright RGB, C-contiguous, maybe read-only.
 
-    A JPEG can be decoded 2, 4 or 8 times smaller, each pixel the mean of a square; where a size is
-    no multiple of `factor`, the last squares as stored reach beyond the picture.
+    A JPEG can be decoded 2, 4 or 8 times smaller, each pixel the mean of a square; if a size is not
+    a multiple of `factor`, the last squares as stored extend beyond the picture.
 
-    Transparent pixels are laid over white, as a viewer shows them: colours that a person cannot see
-    must not be seen by the model either. Samples of 16 bits keep their high byte. CMYK is taken for
-    plain ink without a profile, inverted in a JPEG with an Adobe marker.
+    Transparent pixels are composited over white, as in a viewer: the model must not see colours
+    that a person cannot. Samples of 16 bits keep their high byte. CMYK is converted without a
+    profile, inverted in a JPEG with an Adobe marker.
 
     Raises:
-        Undecodable: truncated, corrupt, of samples that do not fit RGB, or not as `header`
-            says. The missing pixels of a JPEG are never filled in.
+        Undecodable: truncated, corrupt, with samples that do not fit RGB, or inconsistent with
+            `header`. The missing pixels of a JPEG are never filled in.
 
     """
     with as_undecodable(header.format):
@@ -41,13 +41,13 @@ def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
 
 
 def _check_size(size_wh: tuple[int, int], header: ImageHeader) -> None:
-    """Return if the decoder is about to make the pixels that were checked against the limit."""
+    """Check that the decoder will produce as many pixels as were checked against the limit."""
     if size_wh != header.size_wh:
         raise ValueError(f"it announces {header.size_wh} pixels and holds {size_wh}")
 
 
 def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> npt.NDArray[np.uint8]:
-    # Strict (the default): libjpeg's warnings mean lost pixels that it would fill with grey.
+    # Strict (the default): libjpeg's warnings mean missing pixels, which it would fill with grey.
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     _check_size((width, height), header)
     colorspace = "CMYK" if colours in {"CMYK", "YCCK"} else "RGB"
@@ -84,9 +84,9 @@ def _decode_other(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
 
 
 def _own_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """In numpy's memory, whose large pages are given back at once wherever the last user drops it.
+    """Copy to numpy's memory, whose large pages are freed quickly on whichever thread drops them.
 
-    Pillow's would take the event loop's thread 8 ms for 30 MB.
+    Freeing Pillow's memory would block the event loop for 8 ms per 30 MB.
     """
     return np.array(image)
 

@@ -1,6 +1,6 @@
-"""What pictures say of themselves before a pixel is decoded: format, size, and which way up.
+"""Read the headers of pictures before any pixel is decoded: format, size and orientation.
 
-The bytes decide the format. Of animations and files with several pages the first picture counts; a
+The bytes determine the format. For animations and multi-page files the first picture counts; a
 phone's MPO counts as the JPEG that it starts with.
 """
 
@@ -44,14 +44,14 @@ _NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _DNG_VERSION = 254, 256, 257, 50
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says about its picture before any pixel is decoded."""
+    """The properties of a picture that its file states before any pixel is decoded."""
 
     format: str
-    """A key of `formats.ACCEPTED`; of a raw frame one of `raw.FORMATS`."""
+    """A key of `formats.ACCEPTED`, or of `raw.FORMATS` for a raw frame."""
     size_wh: tuple[int, int]
     """Width and height as stored, before orientation."""
     orientation: int
-    """How to turn the stored picture upright, 1..8 as in EXIF."""
+    """EXIF's orientation, 1..8, that turns the stored picture upright."""
 
     @property
     def pixels(self) -> int:
@@ -66,12 +66,12 @@ class ImageHeader:
 
     @property
     def lies_on_its_side(self) -> bool:
-        """Whether rows as stored are columns of the upright image."""
+        """Return True if stored rows are columns of the upright image."""
         return self.orientation >= 5
 
     @property
     def is_mirrored_xy(self) -> tuple[bool, bool]:
-        """Whether the upright image starts at the stored picture's far end: in x, in y."""
+        """For x and y, True if the upright image starts at the stored picture's far end."""
         return self.orientation in {2, 3, 6, 7}, self.orientation in {3, 4, 7, 8}
 
 
@@ -82,10 +82,10 @@ def reduced_size_wh(size_wh: tuple[int, int], factor: int) -> tuple[int, int]:
 
 
 def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
-    """What the bytes are, how large, and which way up; nothing is decoded.
+    """Read format, size and orientation from the bytes; decodes no pixels.
 
     Raises:
-        Undecodable: the bytes are no image, or their header is broken or without pixels.
+        Undecodable: the bytes are not an image, or their header is broken or has no pixels.
         NotAccepted: naming the format found and those accepted.
         TooManyPixels: naming the pixels and the limit.
 
@@ -102,7 +102,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
 
 
 def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
-    """Return if an image may be so large.
+    """Check the size of an image.
 
     Raises:
         TooManyPixels: naming the pixels and the limit.
@@ -117,7 +117,7 @@ def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
 
 @contextmanager
 def as_undecodable(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into `Undecodable`, but not a lack of memory."""
+    """Convert whatever a decoder raises to `Undecodable`, except a lack of memory."""
     try:
         yield
     except (PictureError, MemoryError):
@@ -156,7 +156,7 @@ def _read_webp_header(data: bytes) -> SizeAndOrientation:
 
 
 def _webp_size_wh(kind: bytes, payload: bytes) -> tuple[int, int]:
-    """*Source:* RFC 9649, sections 2.5 to 2.7; RFC 6386, section 9.1."""
+    """Read the size of a WebP. *Source:* RFC 9649, sections 2.5 to 2.7; RFC 6386, section 9.1."""
     if kind == b"VP8X":
         width_height = payload[4:7], payload[7:10]
         width, height = (1 + int.from_bytes(field, "little") for field in width_height)
@@ -172,7 +172,7 @@ def _webp_size_wh(kind: bytes, payload: bytes) -> tuple[int, int]:
 
 def _read_tiff_header(data: bytes) -> SizeAndOrientation:
     directory = first_directory(data)
-    # A camera's raw file is a TIFF whose first page is a thumbnail, or nothing that we could read.
+    # A camera's raw file is a TIFF whose first page is a thumbnail or unreadable to us.
     if directory.number(_NEW_SUBFILE_TYPE, 0) & 1 or _DNG_VERSION in directory.entries:
         raise not_accepted("a camera's raw file")
     size_wh = directory.number(_IMAGE_WIDTH, 0), directory.number(_IMAGE_LENGTH, 0)
@@ -181,7 +181,7 @@ def _read_tiff_header(data: bytes) -> SizeAndOrientation:
 
 def _read_bmp_header(data: bytes) -> SizeAndOrientation:
     image = opened(data, "bmp")
-    # Pillow unpacks runs in Python: one small file would hold the interpreter for seconds.
+    # Pillow unpacks runs in Python: one small file would block the interpreter for seconds.
     if image.info["compression"] in _BMP_RUN_LENGTHS:
         raise not_accepted("run-length BMP")
     return image.size, 1
@@ -203,7 +203,7 @@ _HEADER_READERS: Final[dict[str, Callable[[bytes], SizeAndOrientation]]] = {
 
 
 def opened(data: bytes, name: str) -> ImageFile.ImageFile:
-    """The file opened by Pillow's class for its format, which unlike `Image.open` never warns."""
+    """Open the file with Pillow's class for its format, which unlike `Image.open` never warns."""
     match name:
         case "png":
             return PngImageFile(io.BytesIO(pixels_only_png(data)))

@@ -1,7 +1,7 @@
-"""Raw pixels of cameras and video decoders to RGB, within the limits that images have.
+"""Convert raw pixels of cameras and video decoders to RGB, within the limits for images.
 
-YUV is BT.601 in limited range, as OpenCV converts it. Odd sizes are fine: chroma planes round up.
-Everything here is safe to call from several threads.
+YUV is BT.601 in limited range, as OpenCV converts it. Odd sizes are allowed: chroma planes round
+up. Everything here is thread-safe.
 """
 
 from typing import Final
@@ -16,15 +16,15 @@ from distilpose.model.pictures.headers import ImageHeader, check_pixels
 from distilpose.model.pictures.source import RawFrame
 
 FORMATS: Final = {"RGB8": 3, "BGR8": 3, "GRAY8": 1, "I420": 1, "NV12": 1}
-"""The pixel formats that are accepted, and the bytes of a pixel in the first plane."""
+"""The accepted pixel formats, with the bytes per pixel of their first plane."""
 _WITH_CHROMA: Final = frozenset({"I420", "NV12"})
 
 
 def read_header(frame: RawFrame, *, max_pixels: int) -> ImageHeader:
-    """What the frame says of itself, when its numbers add up.
+    """The frame's header, after checking that its numbers are consistent.
 
     Raises:
-        BadRawFrame: naming the numbers that do not.
+        BadRawFrame: naming the numbers that are not.
         TooManyPixels: naming the pixels and the limit.
 
     """
@@ -52,7 +52,7 @@ def read_header(frame: RawFrame, *, max_pixels: int) -> ImageHeader:
 
 
 def to_rgb(frame: RawFrame) -> ImageHWC:
-    """The frame as RGB, C-contiguous, perhaps read-only. Its header must have been read."""
+    """The frame as RGB, C-contiguous, maybe read-only. Its header must have been read."""
     first_HWC = _first_plane(frame)
     match frame.format:
         case "RGB8":
@@ -93,7 +93,7 @@ def _from_yuv(frame: RawFrame, luma_HW: npt.NDArray[np.uint8]) -> ImageHWC:
     else:
         conversion = cv2.COLOR_YUV2RGB_NV12
         chroma = chroma.reshape(half_height, 2 * half_stride)[:, : 2 * half_width]
-    # OpenCV takes even sizes only: the last row and column count twice, and are cut off again.
+    # OpenCV takes only even sizes: the last row and column are duplicated, and cut off afterwards.
     luma_HW = np.pad(luma_HW, ((0, frame.height % 2), (0, frame.width % 2)), mode="edge")
     yuv = np.concatenate([luma_HW, chroma.reshape(half_height, 2 * half_width)])
     rgb = np.asarray(cv2.cvtColor(yuv, conversion), np.uint8)

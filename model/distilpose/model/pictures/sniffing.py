@@ -1,4 +1,4 @@
-"""The format that bytes are of, by how they start; names also formats that we refuse."""
+"""Recognise the format of bytes by their start; also names formats that are rejected."""
 
 from typing import Final
 
@@ -9,11 +9,11 @@ _XML_SPACE: Final = b"\xef\xbb\xbf \t\r\n"
 
 
 def sniff(data: bytes) -> str:
-    """The key of `ACCEPTED` that the bytes are of.
+    """The key in `ACCEPTED` for the format of the bytes.
 
     Raises:
-        NotAccepted: naming a format that is known and not accepted.
-        Undecodable: when the bytes are none of the known formats.
+        NotAccepted: naming a format that is known but not accepted.
+        Undecodable: the bytes have none of the known formats.
 
     """
     name = _known_name(data)
@@ -46,7 +46,7 @@ def _known_name(data: bytes) -> str | None:
 
 
 def _iso_media_name(data: bytes) -> str:
-    """*Source:* ISO/IEC 14496-12, section 4.3: one major brand, a version, compatible brands."""
+    """The format's name by its brands. *Source:* ISO/IEC 14496-12, section 4.3."""
     end = min(int.from_bytes(data[:4], "big"), 1024)
     brands = {data[8:12]} | {data[i : i + 4] for i in range(16, end, 4)}
     if brands & AVIF_BRANDS:

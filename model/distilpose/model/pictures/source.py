@@ -1,4 +1,4 @@
-"""What a picture comes as: the bytes of a file, or bare pixels. Knows no decoder."""
+"""The two sources of a picture: the bytes of a file, or raw pixels. Knows no decoder."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One image as the caller sent it. `id` is the caller's own name for it."""
+    """One image as the caller sent it. `id` is the caller's own id for it."""
 
     content: bytes
     id: str | int | None = None
@@ -14,14 +14,14 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class RawFrame:
-    """One picture as bare pixels. `format` is a key of `raw.FORMATS`, checked there."""
+    """One picture as raw pixels. `format` is a key of `raw.FORMATS`, checked there."""
 
     data: bytes
     format: str
     width: int
     height: int
     row_stride_bytes: int = 0
-    """From one row of the first plane to the next; 0 means rows without padding."""
+    """Bytes from one row of the first plane to the next; 0 means rows without padding."""
     id: str | int | None = None
 
 

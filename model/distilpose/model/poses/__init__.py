@@ -1,1 +1,1 @@
-"""What is answered of a picture: light results that need no torch."""
+"""Results for a picture: light classes that need no torch."""

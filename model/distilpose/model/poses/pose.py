@@ -1,4 +1,4 @@
-"""One person as answered."""
+"""One person in an answer."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ class Pose:
     """One person, in image pixels."""
 
     box_xyxy_px: FloatArray
-    """(4,)"""
+    """Shape (4,)."""
     box_score: float
     keypoints_xy_px: FloatArray
-    """(17, 2)"""
+    """Shape (17, 2)."""
     keypoint_score: FloatArray
-    """(17,), 0..1, the probability of being right where there is a calibration."""
+    """Score of each keypoint (17,), 0..1; with a calibration, the probability of being right."""
     raw_score: FloatArray
-    """(17,), what the student said before calibration, unbounded."""
+    """The student's score before calibration, (17,), unbounded."""
     sigma_px: FloatArray
-    """(17, 2)"""
+    """Shape (17, 2)."""
 
     @property
     def score(self) -> float:
-        """Mean keypoint score times box score."""
+        """Mean keypoint score multiplied by the box score."""
         return float(self.keypoint_score.mean() * self.box_score)

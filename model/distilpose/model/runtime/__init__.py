@@ -1,1 +1,1 @@
-"""Networks on a device, and files of them for other runtimes."""
+"""Networks on a device, and their export for other runtimes."""

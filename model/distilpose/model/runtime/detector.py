@@ -1,6 +1,6 @@
-"""Images in, person boxes out. Knows no people's poses, no queues and, itself, no ultralytics.
+"""Find person boxes in images. Knows no poses, no queues and, itself, no ultralytics.
 
-Every image lies in the same square, so that its boxes do not depend on its company in the batch.
+Every image is placed in the same square, so that its boxes do not depend on its batch.
 One instance belongs to one thread.
 """
 
@@ -22,9 +22,10 @@ from distilpose.model.runtime.devices import faults_as_errors
 from distilpose.model.runtime.yolo import DetectorNetwork, load_network
 
 MAX_BOXES: Final = 300
-"""The most boxes of one image, as in ultralytics' own prediction."""
+"""Maximum number of boxes for one image, as in ultralytics' own prediction."""
 MAX_CANDIDATES: Final = 2000
-"""The most that suppression looks at, best first: keeps a caller's low threshold within 30 ms."""
+"""Maximum number of candidates for suppression, best first: limits its time to 30 ms at low
+thresholds."""
 BFLOAT16_LARGEST_PX: Final = 1024
 """Cells of 8 pixels have their centres at n + 0.5, exact in bfloat16 up to n = 127."""
 
@@ -35,16 +36,16 @@ class Detections(NamedTuple):
     """The people of one image, best score first."""
 
     boxes_xyxy_px: FloatArray
-    """(N, 4)"""
+    """Shape (N, 4)."""
     scores: FloatArray
-    """(N,), 0..1"""
+    """Shape (N,), 0..1."""
 
 
 class PersonDetector:
-    """A detection network, taken over, ready to find people in squares on one device.
+    """A detection network on one device, ready to find people; takes ownership of the network.
 
     Raises:
-        ConfigError: the size, the overlap, or the size in this `dtype`, does not work.
+        ConfigError: the size or the overlap is not supported, or not in this `dtype`.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class PersonDetector:
         image_size_px: int = 640,
         iou_threshold: float = 0.6,
     ) -> "PersonDetector":
-        """The detector in the file `path`, or the packaged one for None; its digest is logged.
+        """Load the detector from `path`, or the packaged one for None; its digest is logged.
 
         Raises:
-            WeightsError: there is no such file, or it is no detector of people.
-            ConfigError: the size, the overlap, or the size in this `dtype`, does not work.
+            WeightsError: there is no such file, or it is not a detector of people.
+            ConfigError: the size or the overlap is not supported, or not in this `dtype`.
         """
         network = load_network(path)
         logger.info("detector %s, sha256 %s", network.name, network.sha256)
@@ -94,7 +95,7 @@ class PersonDetector:
         )
 
     def detect(self, images: Sequence[ImageHWC], *, min_box_score: float) -> list[Detections]:
-        """The people of each image, in its pixels, with scores of at least `min_box_score`.
+        """Find the people in each image, in its pixels, with scores of at least `min_box_score`.
 
         Raises:
             ArrayError: an image is not uint8 of shape (H, W, 3), or is empty.
@@ -112,15 +113,15 @@ class PersonDetector:
     def run(
         self, squares_BHWC: npt.NDArray[np.uint8], min_box_scores: FloatArray
     ) -> list[Detections]:
-        """The people of each letterboxed square (B, size, size, 3), boxes in the square's pixels.
+        """Find the people in letterboxed squares (B, size, size, 3), boxes in the squares' pixels.
 
-        Each square has its own least score in `min_box_scores` (B,).
+        Each square has its own minimum score in `min_box_scores` (B,).
 
         Raises:
             ArrayError: the squares or their scores have another shape.
-            OutOfDeviceMemory: the device has no room for the batch.
-            DeviceFault: the device does not compute any more.
-            NotFinite: the network did not answer with numbers.
+            OutOfDeviceMemory: the batch does not fit into the device's memory.
+            DeviceFault: the device no longer computes.
+            NotFinite: the network's output has NaN or infinity.
         """
         size = self.image_size_px
         check_shape(squares_BHWC, (None, size, size, 3), name="squares")
@@ -132,17 +133,17 @@ class PersonDetector:
     def _wanted(
         self, squares_BHWC: npt.NDArray[np.uint8], min_box_scores: torch.Tensor
     ) -> FloatArray:
-        """Rows of image number, corners and score: candidates not below their image's least."""
+        """Rows of image index, corners and score: the candidates that reach the minimum score."""
         boxes_BA4, scores_BA = self._people(self._answer(squares_BHWC))
         wanted = min_box_scores.to(self.device)[:, None]
-        # A score that is not a number counts as wanted: it must be seen, not lost.
+        # A NaN score passes the threshold: it must be noticed, not lost.
         image, anchor = torch.nonzero(~(scores_BA < wanted), as_tuple=True)
         columns = (image[:, None], boxes_BA4[image, anchor], scores_BA[image, anchor, None])
         rows: FloatArray = torch.cat(columns, 1).cpu().numpy()
         return rows
 
     def _answer(self, squares_BHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """What the network says of the squares."""
+        """The network's output for the squares."""
         output: torch.Tensor = self._module(self.normalise(torch.from_numpy(squares_BHWC)))[0]
         return output
 
@@ -152,7 +153,7 @@ class PersonDetector:
         return squares.permute(0, 3, 1, 2).to(self.dtype).div_(255)
 
     def _people(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network says of people: boxes (B, A, 4) as corners, and scores (B, A)."""
+        """The network's output for people: boxes (B, A, 4) as corners, and scores (B, A)."""
         if self._end2end:  # (B, A, 6): corners, score, class
             is_person = output[..., 5] == self._person_class
             return output[..., :4], torch.where(is_person, output[..., 4], -1)
@@ -165,7 +166,7 @@ class PersonDetector:
         """The candidates (N, 5) of one image, best first, without those that overlap a better one.
 
         Raises:
-            NotFinite: the network did not answer with numbers.
+            NotFinite: the network's output has NaN or infinity.
         """
         if not np.isfinite(candidates).all():
             raise NotFinite("the detector's output is not finite")
@@ -184,18 +185,18 @@ class PersonDetector:
 
 
 def to_image(found: Detections, placed: Letterbox) -> Detections:
-    """Boxes in a square's pixels -> in its image's, without those wholly outside the image."""
+    """Boxes in a square's pixels -> boxes in its image's, without those outside the image."""
     return _inside(placed.to_image(found.boxes_xyxy_px), found.scores)
 
 
 def to_whole(found: Detections, reduction: Reduction, image_size_wh: tuple[int, int]) -> Detections:
-    """Boxes in a smaller picture's pixels -> image pixels, without those wholly outside."""
+    """Boxes in a reduced picture's pixels -> image pixels, without those wholly outside."""
     boxes_xyxy_px = boxes_from_reduced(found.boxes_xyxy_px, reduction)
     return _inside(clip_boxes(boxes_xyxy_px, image_size_wh), found.scores)
 
 
 def _inside(clipped_xyxy_px: FloatArray, scores: FloatArray) -> Detections:
-    """The boxes that clipping to the image has left something of."""
+    """The boxes that are not empty after clipping to the image."""
     inside = (clipped_xyxy_px[:, 2:] > clipped_xyxy_px[:, :2]).all(1)
     return Detections(clipped_xyxy_px[inside], scores[inside])
 
@@ -219,7 +220,7 @@ def _check_options(
 def _cast_for_inference(network: DetectorNetwork, device: torch.device, dtype: torch.dtype) -> Any:
     """The module on `device` in `dtype`, its last convolutions and the decoding in float32.
 
-    In bfloat16 a box at 500 pixels could move by no less than two.
+    In bfloat16 the coordinates of a box at 500 pixels would have a resolution of two pixels.
     """
     module: Any = network.module
     module.to(device=device, dtype=dtype, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, by which runtime, on how many threads."""
+"""Choose the device, precision, runtime and number of threads for the networks."""
 
 import platform
 import shutil
@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import cv2
 import torch
 
+from distilpose.model.container import usable_cpus
 from distilpose.model.errors import ConfigError, DeviceFault, OutOfDeviceMemory
 from distilpose.model.runtime.openvino import graphs
 
@@ -18,10 +19,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`: cuda, mps, cpu, or auto for the first of these that is there.
+    """The device called `name`: cuda, mps, cpu, or auto for the first of these available.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: the device is not available.
     """
     there = {
         "cuda": torch.cuda.is_available(),
@@ -37,9 +38,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision called `name`; auto is bfloat16 on a GPU that computes in it, else float32.
+    """The precision called `name`; auto is bfloat16 on a GPU that supports it, else float32.
 
-    Not on a CPU so far: what bfloat16 costs in accuracy there has not been measured.
+    Not on a CPU so far: the loss of accuracy in bfloat16 has not been measured there.
 
     Raises:
         ConfigError: the name is unknown.
@@ -53,7 +54,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def choose_compile(choice: Literal["auto", "on", "off"], device: torch.device) -> bool:
-    """Whether to compile; auto does on CUDA where a C compiler is found, which Triton needs."""
+    """Return True if networks should be compiled; auto needs CUDA and, for Triton, a C compiler."""
     if choice != "auto":
         return choice == "on"
     return device.type == "cuda" and bool(shutil.which("cc") or shutil.which("gcc"))
@@ -68,7 +69,7 @@ def choose_engine(
 ) -> Literal["torch", "openvino"]:
     """The runtime called `name`; auto is OpenVINO on an x86 CPU in float32 where it is installed.
 
-    There it was measured to be faster than torch; elsewhere it was not measured.
+    It was measured to be faster than torch there; elsewhere it has not been measured.
 
     Raises:
         ConfigError: OpenVINO cannot run on this device, in this precision, or with torch.compile.
@@ -85,12 +86,13 @@ def choose_engine(
     return name
 
 
-def use_threads(count: int) -> None:
-    """Let torch and OpenCV use `count` threads, and float32 mean float32 on every device.
+def use_threads(count: int | None = None) -> None:
+    """Let torch use `count` threads, and compute float32 in full precision on every device.
 
-    OpenCV gets one: its calls run in the decode threads, which are as many already.
+    Without a count, torch gets one thread for each CPU that this container may use. OpenCV gets one
+    thread: its calls already run in as many decode threads.
     """
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or usable_cpus())
     cv2.setNumThreads(1)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
@@ -98,7 +100,7 @@ def use_threads(count: int) -> None:
 
 @contextmanager
 def faults_as_errors() -> Iterator[None]:
-    """Torch's errors of a device as ours; what a computation itself does wrong passes through.
+    """Convert torch's device errors to ours; errors of the computation itself pass through.
 
     Raises:
         OutOfDeviceMemory: there was not enough memory.
@@ -114,9 +116,9 @@ def faults_as_errors() -> Iterator[None]:
 
 
 def memory_bytes(device: torch.device) -> dict[str, int]:
-    """Memory of a device of its own that this process holds: in use, and kept for later use.
+    """Memory that this process holds on a device: in use, and cached for later use.
 
-    None of a CPU, whose memory is the process's.
+    Empty for a CPU, which has no memory of its own.
     """
     if device.type == "cuda":
         allocated = torch.cuda.memory_allocated(device)
@@ -133,7 +135,7 @@ def torch_build() -> str:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words: its name, and for a GPU its driver's CUDA and its memory."""
+    """The device in words: its name and, for a GPU, its CUDA version and memory."""
     if device.type != "cuda":
         return f"{device.type}, {torch.get_num_threads()} threads"
     properties = torch.cuda.get_device_properties(device)

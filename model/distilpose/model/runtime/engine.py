@@ -1,7 +1,7 @@
-"""The student on one device: uint8 crops in, arrays out. Knows no images, boxes or queues.
+"""Run the student on one device, from uint8 crops to arrays. Knows no images, boxes or queues.
 
 One instance belongs to one thread. Inputs are padded to a fixed set of batch sizes (buckets), so
-that the device only ever meets shapes that `warm_up` has run.
+that the device only sees shapes that `warm_up` has run.
 """
 
 import time
@@ -24,7 +24,7 @@ Network = TypeVar("Network", bound=Student | Teacher)
 
 
 class PoseArrays(NamedTuple):
-    """What the student says of B crops."""
+    """A student's output for B crops."""
 
     xy_crop: FloatArray
     """(B, 17, 2), crop frame: 0..1 over the crop's width and height."""
@@ -35,7 +35,7 @@ class PoseArrays(NamedTuple):
 
 
 def powers_of_two(largest: int, *, each_up_to: int = 1) -> tuple[int, ...]:
-    """Every size up to `each_up_to`, then doubled ones, and `largest` itself: a stage's buckets."""
+    """The buckets of a stage: every size up to `each_up_to`, then doubled ones, and `largest`."""
     buckets = list(range(1, min(each_up_to, largest) + 1))
     while buckets[-1] * 2 < largest:
         buckets.append(buckets[-1] * 2)
@@ -43,9 +43,9 @@ def powers_of_two(largest: int, *, each_up_to: int = 1) -> tuple[int, ...]:
 
 
 def time_buckets(run: Callable[[int], object], buckets: Sequence[int]) -> dict[int, float]:
-    """Run every bucket; the smallest and the largest again, since a first run is slower.
+    """Run every bucket, the smallest and the largest twice, since a first run is slower.
 
-    Returns the seconds of each one's last run.
+    Returns the seconds of each bucket's last run.
     """
     seconds = {}
     for bucket in (*buckets, *sorted({buckets[0], buckets[-1]})):
@@ -56,16 +56,16 @@ def time_buckets(run: Callable[[int], object], buckets: Sequence[int]) -> dict[i
 
 
 class PoseEngine:
-    """A student network ready to answer crops on `device` in `dtype`; takes the network over.
+    """A student network ready to run on `device` in `dtype`; takes ownership of the network.
 
     A teacher needs a `TeacherEngine`.
 
     Raises:
-        ConfigError: `buckets` is empty or does not rise.
+        ConfigError: `buckets` is empty or not ascending.
     """
 
     runtime: ClassVar[str] = "torch"
-    """What runs the network."""
+    """Name of the runtime."""
 
     def __init__(
         self,
@@ -88,20 +88,20 @@ class PoseEngine:
         self._std = torch.tensor(std_rgb, device=device).mul(255)
 
     def warm_up(self) -> dict[int, float]:
-        """Run every bucket. Returns the seconds of each one, as `time_buckets` takes them."""
+        """Run every bucket. Returns the seconds of each, as measured by `time_buckets`."""
         crops = np.zeros((self.buckets[-1], CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
         return time_buckets(lambda bucket: self.run(crops[:bucket]), self.buckets)
 
     @torch.inference_mode()
     def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
-        """What the student says of any number of crops (B, 256, 192, 3), RGB uint8.
+        """The student's output for any number of crops (B, 256, 192, 3), RGB uint8.
 
-        More than the largest bucket are run as several batches.
+        More crops than the largest bucket are run as several batches.
 
         Raises:
             ArrayError: the crops have another shape.
-            OutOfDeviceMemory: the device has no room for a batch.
-            DeviceFault: the device does not compute any more.
+            OutOfDeviceMemory: a batch does not fit into the device's memory.
+            DeviceFault: the device no longer computes.
         """
         check_shape(crops_BHWC, (None, CROP_HEIGHT, CROP_WIDTH, 3), name="crops")
         largest = self.buckets[-1]
@@ -120,7 +120,7 @@ class PoseEngine:
             return PoseArrays(*(column[:count] for column in self._answer(padded)))
 
     def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:
-        """What the network says of a full bucket."""
+        """The network's output for a full bucket."""
         out = cast("StudentOut", self._forward(self.normalise(torch.from_numpy(crops_BHWC))))
         columns = (out.xy_crop, out.raw_score, out.sigma_cell)
         return PoseArrays(*(column.float().cpu().numpy() for column in columns))
@@ -132,9 +132,9 @@ class PoseEngine:
 
 
 def cast_for_inference(network: Network, *, device: torch.device, dtype: torch.dtype) -> Network:
-    """The network itself, made ready: norms folded, on `device`, in `dtype` but for its output.
+    """Prepare the network in place: norms folded, on `device`, in `dtype` except its output layer.
 
-    Coordinates are 0..1: bfloat16 would resolve no more than 0.75 crop pixels of them.
+    Coordinates are 0..1: in bfloat16 their resolution would be only 0.75 crop pixels.
     """
     network.eval().requires_grad_(False)
     fold_batch_norms(network.convolutions)
@@ -147,7 +147,7 @@ def cast_for_inference(network: Network, *, device: torch.device, dtype: torch.d
 def fold_batch_norms(module: nn.Module) -> None:
     """Merge each convolution with the norm registered right behind it, in place.
 
-    In evaluation mode both are one linear map: a CPU spends 40 % less time in the stem.
+    In evaluation mode the two are one linear map: it saves 40 % of the stem's time on a CPU.
     """
     for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

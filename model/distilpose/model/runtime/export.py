@@ -1,8 +1,8 @@
-"""A student as a file for another runtime, ONNX or OpenVINO's, checked against torch.
+"""Export a student for another runtime, ONNX or OpenVINO, checked against torch.
 
-The graph takes `crops` as they are cut, uint8 RGB (B, 256, 192, 3) for any B, and gives the fields
-of `PoseArrays` in float32, uncalibrated. Its metadata holds `card` and, where there is one,
-`calibration`, both JSON.
+The graph takes unprocessed `crops`, uint8 RGB (B, 256, 192, 3) for any B, and returns the fields of
+`PoseArrays` in float32, uncalibrated. Its metadata holds `card` and, if there is one,
+`calibration`, both as JSON.
 """
 
 import importlib.util
@@ -28,21 +28,21 @@ from distilpose.model.weights import Weights
 Format: TypeAlias = Literal["onnx", "openvino"]
 
 TOLERANCE: Final = 1e-4
-"""The most that an answer may differ from torch's: |a - b| / (1 + |b|)."""
+"""Maximum deviation of an output from torch's: |a - b| / (1 + |b|)."""
 _SUFFIXES: Final[Mapping[Format, str]] = {"onnx": ".onnx", "openvino": ".xml"}
 _ONNX_PACKAGES: Final = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export(weights: Weights, path: Path, file_format: Format) -> float:
-    """Write a student to `path`, .onnx or .xml (with .bin beside it); takes the network over.
+    """Write a student to `path`, .onnx or .xml (with .bin); takes ownership of the network.
 
-    Returns the largest difference of the file's answers from torch's, |a - b| / (1 + |b|), for a
-    few made-up crops.
+    Returns the largest deviation of the file's outputs from torch's, |a - b| / (1 + |b|), for a few
+    synthetic crops.
 
     Raises:
-        ConfigError: a package is missing, or `path` does not end as the format wants.
-        WeightsError: the network is no student, the file cannot be written, or its answers differ
-            from torch's by more than `TOLERANCE`. What was at `path` then stays.
+        ConfigError: a package is missing, or `path` does not have the format's suffix.
+        WeightsError: the network is not a student, the file cannot be written, or its outputs
+            differ from torch's by more than `TOLERANCE`. The previous file then stays.
     """
     _check_arguments(weights, path, file_format)
     student: Any = weights.network
@@ -69,7 +69,7 @@ def export(weights: Weights, path: Path, file_format: Format) -> float:
 
 def _check_arguments(weights: Weights, path: Path, file_format: Format) -> None:
     if not isinstance(weights.network, Student):
-        raise WeightsError(f"{weights.card.architecture} is no student and is not exported")
+        raise WeightsError(f"{weights.card.architecture} is not a student and cannot be exported")
     if path.suffix != _SUFFIXES[file_format]:
         raise ConfigError(f"{path}: a file for {file_format} ends in {_SUFFIXES[file_format]}")
     missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
@@ -78,7 +78,7 @@ def _check_arguments(weights: Weights, path: Path, file_format: Format) -> None:
 
 
 def _made_up_crops() -> CropsBHWC:
-    """Three crops of coloured squares: as many as no example was, so that any number is tried."""
+    """Three crops of coloured squares: a batch size that no example had, to test dynamic sizes."""
     squares = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3), np.uint8)
     return squares.repeat(CROP_HEIGHT // 8, 1).repeat(CROP_WIDTH // 6, 2)
 
@@ -91,7 +91,7 @@ def _information(weights: Weights) -> dict[str, str]:
 
 
 def _difference(got: PoseArrays, expected: PoseArrays) -> float:
-    """The largest |a - b| / (1 + |b|); NaN or infinity where an answer is no number."""
+    """The largest |a - b| / (1 + |b|); NaN or infinity if an output is not finite."""
     with np.errstate(invalid="ignore"):
         largest = [
             (np.abs(a - b) / (1 + np.abs(b))).max() for a, b in zip(got, expected, strict=True)
@@ -102,7 +102,7 @@ def _difference(got: PoseArrays, expected: PoseArrays) -> float:
 def _write_onnx(served: ServedStudent, path: Path, information: dict[str, str]) -> None:
     example_BHWC = torch.zeros((2, CROP_HEIGHT, CROP_WIDTH, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch calls what it has deprecated itself
+        warnings.simplefilter("ignore", FutureWarning)  # torch calls its own deprecated code
         program = torch.onnx.export(
             served,
             (example_BHWC,),

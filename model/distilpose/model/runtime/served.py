@@ -1,4 +1,4 @@
-"""Both networks with the pixels' arithmetic inside: what another runtime is given.
+"""Both networks with the normalisation of pixels included, for other runtimes.
 
 Shape letters: B batch, H height, W width, K = 17 keypoints, A places where a person may be.
 """
@@ -9,7 +9,7 @@ from distilpose.model.networks import Student
 
 
 class ServedStudent(nn.Module):
-    """A student that takes crops as they are cut."""
+    """A student that takes unprocessed crops."""
 
     def __init__(self, student: Student) -> None:
         super().__init__()
@@ -20,25 +20,25 @@ class ServedStudent(nn.Module):
             self.register_buffer(name, level_C11, persistent=False)
 
     def forward(self, crops_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keypoints (B, K, 2) in the crop's frame, raw scores (B, K) and sigmas (B, K, 2), cells.
+        """Return keypoints (B, K, 2) in the crop frame, raw scores (B, K) and sigmas (B, K, 2).
 
         Crops are uint8 RGB.
         """
-        # Turned as bytes, of which OpenVINO makes no copy; floats it would copy.
+        # Transposed as bytes, which OpenVINO does not copy; floats would be copied.
         levels_BCHW = crops_BHWC.permute(0, 3, 1, 2).float()
         out = self.student((levels_BCHW - self.get_buffer("mean_rgb")) / self.get_buffer("std_rgb"))
         return out.xy_crop, out.raw_score, out.sigma_cell
 
 
 class ServedDetector(nn.Module):
-    """A YOLO network that takes letterboxed squares as they are."""
+    """A YOLO network that takes unprocessed letterboxed squares."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, squares_BHWC: Tensor) -> Tensor:
-        """The network's boxes and scores: (B, 4 + classes, A), or (B, A, 6) suppressed.
+        """Return boxes and scores: (B, 4 + classes, A), or (B, A, 6) after suppression.
 
         Squares are uint8 RGB.
         """

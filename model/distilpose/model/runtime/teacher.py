@@ -1,4 +1,4 @@
-"""A teacher in the student's place, so that one protocol measures both. It is never served.
+"""Run a teacher in the student's place, to measure both with one protocol. It is never served.
 
 Shape letters: B crops, H = 64 rows and W = 48 columns of a heatmap.
 """
@@ -21,17 +21,17 @@ PROTOCOL: Final = (
     "test takes; `served` ranks by these clamped to 0..1; all spreads are the "
     f"{TARGET_SIGMA_CELL:g} cells of the Gaussians it was trained on."
 )
-"""How a teacher's figures differ from a student's, to be shown beside them."""
+"""The differences between a teacher's figures and a student's, to be shown beside them."""
 
 
 class TeacherEngine(PoseEngine):
-    """A teacher network ready to answer crops on `device` in `dtype`; takes the network over.
+    """A teacher network ready to run on `device` in `dtype`; takes ownership of the network.
 
-    Keypoints are the peaks of its heatmaps and raw scores their values. It knows no spread: sigma
-    is that of the Gaussians it was trained on.
+    Keypoints are the peaks of its heatmaps and raw scores their values. It predicts no spread:
+    sigma is that of the Gaussians it was trained on.
 
     Raises:
-        ConfigError: `buckets` is empty or does not rise.
+        ConfigError: `buckets` is empty or not ascending.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TeacherEngine(PoseEngine):
         super().__init__(network, device=device, dtype=dtype, buckets=buckets)
 
     def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
-        """What the teacher says of any number of crops (B, 256, 192, 3), RGB uint8.
+        """The teacher's output for any number of crops (B, 256, 192, 3), RGB uint8.
 
         Raises:
             ArrayError: the crops have another shape.
@@ -53,7 +53,7 @@ class TeacherEngine(PoseEngine):
         return _peaks(self.heatmaps(crops_BHWC))
 
     def run_flip_test(self, crops_BHWC: CropsBHWC) -> PoseArrays:
-        """What the mean of the crops' heatmaps and those of their mirror images says.
+        """The output for the mean of the crops' heatmaps and those of their mirror images.
 
         *Source:* TokenPose, as the DistilPose authors test it.
 

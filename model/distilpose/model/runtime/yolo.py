@@ -1,4 +1,4 @@
-"""A detection network out of a weights file: ultralytics' checkpoints, or our own."""
+"""Load a detection network from a weights file: an ultralytics checkpoint, or our own format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +18,25 @@ _PERSON: Final = "person"
 
 @dataclass(frozen=True, slots=True)
 class DetectorNetwork:
-    """A YOLO detection network and what it takes to read its output."""
+    """A YOLO detection network, with the information needed to read its output."""
 
     module: nn.Module
-    """float32, in evaluation mode, convolutions and norms fused, on the CPU."""
+    """The network: float32, in evaluation mode, convolutions and norms fused, on the CPU."""
     head: nn.Module
     """Its last layer."""
     person_class: int
     """The index of the class person among its classes."""
     end2end: bool
-    """Whether it suppresses overlapping boxes by itself."""
+    """True if the network suppresses overlapping boxes itself."""
     stride_px: int
-    """What the input's side must be a multiple of."""
+    """The input's side must be a multiple of this."""
     name: str
     sha256: str
     """The digest of the file that was loaded, lower-case hexadecimal."""
 
 
 def load_network(path: Path | None = None) -> DetectorNetwork:
-    """The network in `path`: ultralytics' `.pt`, or our `.safetensors`; the packaged one for None.
+    """Load the network from `path`, ultralytics' `.pt` or our `.safetensors`; packaged for None.
 
     Raises:
         WeightsError: there is no such file, or it holds no YOLO detection network with a class
@@ -84,8 +84,8 @@ def _from_safetensors(path: Path) -> tuple[Any, str, str]:
 def person_network() -> Any:
     """YOLOv8n with random weights whose class branch ends in the one class person.
 
-    It is built for COCO's 80 classes and then cut: built for one class, its class branch would be
-    narrower than the published one.
+    It is built for COCO's 80 classes and then reduced: built for one class, its class branch would
+    be narrower than the published one.
     """
     utils = import_ultralytics("utils")
     config = utils.YAML.load(utils.ROOT / "cfg" / "models" / "v8" / "yolov8.yaml")
@@ -114,7 +114,7 @@ def _check(module: Any, path: Path) -> tuple[Any, int]:
     """The detection head of `module` and the index of its class person."""
     heads = import_ultralytics("nn.modules.head")
     head = getattr(module, "model", [None])[-1]
-    # The heads for masks, keypoints and turned boxes are subclasses of Detect.
+    # The heads for masks, keypoints and rotated boxes are subclasses of Detect.
     if type(head) not in (heads.Detect, heads.v10Detect):
         raise WeightsError(
             f"{path}: not a YOLO detection network, its head is {type(head).__name__}"

@@ -1,4 +1,4 @@
-"""A table of runs that differ in one thing each, every one over several seeds."""
+"""A table of runs that each differ in one setting, repeated over several seeds."""
 
 import json
 import statistics
@@ -18,10 +18,10 @@ from distilpose.model.train.settings import TrainSettings, load_run
 from distilpose.model.train.validate import EarlyFigures
 
 _DONE: Final = "figures.json"
-"""Of a run that has ended: its figures and the settings that gave them."""
+"""The file of a finished run: its figures, and the settings that produced them."""
 
 Changes: TypeAlias = Mapping[str, Any]
-"""`group.field` of a run's settings -> value."""
+"""Values of a run's settings, by `group.field`."""
 
 _WITHOUT_SCORE: Final[Changes] = MappingProxyType({"teacher": None, "loss.score": 0})
 _WITHOUT_HEATMAP: Final[Changes] = MappingProxyType({**_WITHOUT_SCORE, "loss.reg2hm": 0})
@@ -43,7 +43,7 @@ _FIGURES: Final = {"ap": "AP", "ap50": "AP50", "mean_oks": "mean OKS", "pck": "P
 def paper_rows(teacher: Path | None) -> dict[str, Changes]:
     """The paper's claims on a pretrained trunk: each row adds one to the row before.
 
-    The last row is the fourth with a trunk that nobody trained before.
+    The last row is the fourth one with an untrained trunk.
 
     Raises:
         ConfigError: there is no teacher.
@@ -67,13 +67,13 @@ def paper_rows(teacher: Path | None) -> dict[str, Changes]:
 
 
 class Outcome(NamedTuple):
-    """What one row reached."""
+    """The result of one row."""
 
     row: str
     ranked_by: str
-    """What its AP ranks people by: `score`, or `box` where no score was trained."""
+    """The value that its AP ranks people by: `score`, or `box` if no score was trained."""
     figures: tuple[EarlyFigures, ...]
-    """Of each seed, at the end of its run."""
+    """The figures of each seed at the end of its run."""
 
     def mean(self, name: str) -> float:
         """Mean of a figure over the seeds."""
@@ -86,10 +86,10 @@ class Outcome(NamedTuple):
 
 
 def read_rows(path: Path) -> dict[str, Changes]:
-    """Rows from a YAML file: a name and the settings it changes, none for the run as it is.
+    """Read rows from a YAML file: names with the settings they change, none for the run itself.
 
     Raises:
-        ConfigError: the file cannot be read or is no such mapping.
+        ConfigError: the file cannot be read or is not such a mapping.
     """
     try:
         rows = yaml.safe_load(path.read_text("utf-8"))
@@ -106,7 +106,7 @@ class Ablation(NamedTuple):
     config: Path
     out: Path
     overrides: Changes
-    """Of all rows."""
+    """Changes that apply to all rows."""
     rows: Mapping[str, Changes]
     seeds: int
 
@@ -114,7 +114,7 @@ class Ablation(NamedTuple):
         """Row, seed and settings of every run, checked before any starts.
 
         Raises:
-            ConfigError: settings are unknown or do not fit, or nobody is there to measure on.
+            ConfigError: settings are unknown or invalid, or there are no people to measure on.
         """
         runs = []
         for row, changes in self.rows.items():
@@ -127,14 +127,14 @@ class Ablation(NamedTuple):
         return runs
 
     def folder(self, row: str, seed: int) -> Path:
-        """Where a run's files lie."""
+        """The folder of a run's files."""
         name = "-".join("".join(c if c.isalnum() else " " for c in row).split())
         return self.out / name / f"seed-{seed}"
 
     def take(self, row: str, seed: int, settings: TrainSettings, observer: Observer) -> None:
-        """Do one run, or nothing where its figures are there already.
+        """Do one run, or nothing if its figures already exist.
 
-        A run that was cut off goes on from its checkpoint.
+        An interrupted run continues from its checkpoint.
 
         Raises:
             ConfigError: the row's folder has a run of other settings.
@@ -155,7 +155,7 @@ class Ablation(NamedTuple):
             (folder / _DONE).write_text(json.dumps(done) + "\n")
 
     def _figures(self, row: str, seed: int, settings: TrainSettings) -> EarlyFigures | None:
-        """The figures that a run has left; None where it has not ended yet."""
+        """The figures of a run; None if it has not ended yet."""
         folder = self.folder(row, seed)
         try:
             done = json.loads((folder / _DONE).read_text("utf-8"))
@@ -165,7 +165,7 @@ class Ablation(NamedTuple):
         return EarlyFigures(**done["figures"])
 
     def outcomes(self) -> list[Outcome]:
-        """What is there so far, row by row.
+        """The results so far, row by row.
 
         Raises:
             ConfigError: figures are of other settings.
@@ -222,10 +222,10 @@ def _cell(outcome: Outcome, figure: str) -> str:
 
 
 def _check_same(before: Any, settings: TrainSettings, row: str, folder: Path) -> None:
-    """Return if `before` are these settings too.
+    """Check that `before` are the same settings.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: they differ.
     """
     now = settings.model_dump(mode="json")
     if before == now:
@@ -239,7 +239,7 @@ def _check_same(before: Any, settings: TrainSettings, row: str, folder: Path) ->
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any], group: str = "") -> list[str]:
-    """Names of the settings that differ, as `--set` takes them."""
+    """Names of the settings that differ, in the form of `--set`."""
     names = []
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name), now.get(name)

@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on exactly, in one file written beside and renamed."""
+"""Everything that a run needs to resume exactly, in one file that is replaced atomically."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from distilpose.model.train.settings import TrainSettings
 from distilpose.model.train.validate import EarlyFigures
 
 NAME: Final = "checkpoint.pt"
-"""Of the file in a run's folder."""
+"""Name of the file in a run's folder."""
 
 TRAINING_DATA: Final = "Those of the training data: ask whoever trained these weights."
 
@@ -27,16 +27,16 @@ class Origin(NamedTuple):
     """A file that a run took weights from."""
 
     file: str
-    """Its name, without folders."""
+    """The file's name, without folders."""
     architecture: str
     version: str
-    """As the file's card says, or the step of a checkpoint."""
+    """The version on the file's card, or the step of a checkpoint."""
     sha256: str
     """The file's digest, lower-case hexadecimal."""
     licences: tuple[str, ...]
 
     def __str__(self) -> str:
-        """The words for a card."""
+        """The text for a card."""
         return f"{self.architecture} {self.version} ({self.file}, sha256 {self.sha256[:16]})"
 
 
@@ -49,11 +49,11 @@ UNKNOWN: Final = Origin(
         "Those of the weights that training began with, which its checkpoint does not name.",
     ),
 )
-"""Of a checkpoint that an older release wrote."""
+"""The origin for checkpoints of older releases, which do not record it."""
 
 
 def licences_after(origin: Origin | None) -> tuple[str, ...]:
-    """The licences of weights that were trained on from `origin`, or from nothing."""
+    """The licences of weights trained from `origin`, or from nothing."""
     before = origin.licences if origin else ()
     return tuple(dict.fromkeys([*before, TRAINING_DATA]))
 
@@ -72,19 +72,19 @@ class Checkpoint:
     data_digest: str
     code_version: str
     helpers: dict[str, Tensor] = field(default_factory=dict)
-    """Of `helpers.Helped`; empty where a run has none."""
+    """The state of `helpers.Helped`; empty if a run has none."""
     crops_seen: int | None = None
-    """Crops that the weights have learned from, those before this run included; None if unknown."""
+    """Crops that the weights have learned from, including earlier runs; None if unknown."""
     precision: Precision | None = None
-    """In which the run computes."""
+    """The precision of the run."""
     origin: dict[str, Any] | None = field(default_factory=UNKNOWN._asdict)
-    """The fields of the `Origin` that the run began with; None where it began with nothing."""
+    """The fields of the run's starting `Origin`; None if it started from nothing."""
     figures: dict[str, float] | None = None
     """The run's latest early figures by name; None before the first."""
 
     @property
     def began_with(self) -> Origin | None:
-        """The weights that the run began with; None for nothing."""
+        """The weights that the run started from; None for nothing."""
         return None if self.origin is None else Origin(**self.origin)
 
     @property
@@ -140,7 +140,7 @@ class Checkpoint:
         optimiser.load_state_dict(self.optimiser)
 
     def check_belongs_to(self, settings: TrainSettings, data_digest: str, path: Path) -> None:
-        """Return if the run of `settings` on this data can go on from here.
+        """Check that the run of `settings` on this data can continue from here.
 
         Raises:
             WeightsError: the checkpoint is of another network, batch size or dense map, or of
@@ -154,41 +154,41 @@ class Checkpoint:
         if batch_size != settings.run.batch_size:
             raise WeightsError(
                 f"{path}: run.batch_size is {settings.run.batch_size}, was {batch_size}; a run "
-                "keeps the one that it began with"
+                "keeps its batch size"
             )
         if bool(self.helpers) != settings.has_dense_map:
             before = "without" if settings.has_dense_map else "with"
             raise WeightsError(
                 f"{path}: loss.dense is {settings.loss.dense:g}, but the run began {before} a "
-                "dense map, and keeps to that"
+                "dense map, which cannot be changed"
             )
 
 
 def refuse_any(folder: Path) -> None:
-    """Return if `folder` has no run's checkpoint, which a run that begins there would overwrite.
+    """Check that `folder` has no checkpoint, which a new run there would overwrite.
 
     Raises:
         ConfigError: it has one.
     """
     if (folder / NAME).exists():
         raise ConfigError(
-            f"{folder}: has the {NAME} of a run already; go on with it by --resume, or begin in "
-            "another folder"
+            f"{folder}: already has the {NAME} of a run; continue it with --resume, or start "
+            "in another folder"
         )
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint`; a reader finds the one that was there or this one, never a part.
+    """Write `checkpoint` atomically; a reader finds the old one or this one, never a part.
 
-    One process at a time may write to `path`. What one that was killed left unfinished beside it
-    is written over by the next.
+    Only one process at a time may write to `path`. An unfinished file beside it, left by a killed
+    process, is overwritten by the next.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
             torch.save(vars(checkpoint), file)
             file.flush()
-            os.fsync(file.fileno())  # a machine that loses power may else keep a name without bytes
+            os.fsync(file.fileno())  # a power failure may otherwise leave an empty file
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -211,10 +211,10 @@ def load_own(
 
 
 def load(path: Path, device: torch.device) -> Checkpoint:
-    """The checkpoint in `path`, its tensors on `device`. Nothing in the file is run.
+    """Load the checkpoint in `path`, with its tensors on `device`. No code in the file is run.
 
     Raises:
-        WeightsError: the file is missing or no checkpoint of ours.
+        WeightsError: the file is missing or not a checkpoint of a run.
     """
     try:
         return Checkpoint(**torch.load(path, map_location=device, weights_only=True))

@@ -1,4 +1,4 @@
-"""One entry for one process and for many: what differs under `torchrun`, and nothing else."""
+"""The same entry for one process and for many: all the code that `torchrun` makes different."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def join() -> tuple[int, int]:
-    """Rank of this process and how many there are; joins the others where torchrun started it."""
+    """The rank of this process and their number; joins the others if torchrun started it."""
     if "RANK" not in os.environ:
         return 0, 1
     if not distributed.is_initialized():
@@ -31,7 +31,7 @@ def joined() -> Iterator[tuple[int, int]]:
 
 
 def leave() -> None:
-    """Part from the other processes, where there are any."""
+    """Leave the group of processes, if there is one."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -39,7 +39,7 @@ def leave() -> None:
 def shared_gradients(network: nn.Module, *, some_unused: bool = False) -> nn.Module:
     """The network with its gradients averaged over all processes; BatchNorm stays per process.
 
-    `some_unused` says that not every step uses every parameter, which costs a search at each.
+    `some_unused` allows steps that do not use every parameter, at the cost of a search in each.
     """
     if not distributed.is_initialized():
         return network
@@ -49,7 +49,7 @@ def shared_gradients(network: nn.Module, *, some_unused: bool = False) -> nn.Mod
 
 
 def agreed(value: float, device: torch.device) -> float:
-    """The first process's value on every process, so that all stop at the same step."""
+    """The first process's value, on every process, so that all stop at the same step."""
     if not distributed.is_initialized():
         return value
     tensor = torch.tensor(value, dtype=torch.float64, device=device)

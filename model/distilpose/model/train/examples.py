@@ -1,4 +1,4 @@
-"""A few held-out people drawn as a network in training sees them and answers."""
+"""Draw a few held-out people as a network in training sees and answers them."""
 
 from typing import Final, NamedTuple
 
@@ -16,11 +16,11 @@ _CROP_WH_PX: Final = np.array([CROP_WIDTH, CROP_HEIGHT], np.float32)
 _BOX_XYXY_PX: Final = np.concatenate(
     [_CROP_WH_PX * (1 - 1 / CROP_PADDING) / 2, _CROP_WH_PX * (1 + 1 / CROP_PADDING) / 2]
 )
-"""The box that, grown as for the network, is the whole crop."""
+"""The box that, expanded like the network's input, is the whole crop."""
 
 
 class _Pose(NamedTuple):
-    """What is drawn of a person; all in crop pixels."""
+    """The parts of a person that are drawn, in crop pixels."""
 
     box_xyxy_px: FloatArray
     keypoints_xy_px: FloatArray
@@ -30,10 +30,10 @@ class _Pose(NamedTuple):
 
 
 def sheet(people: Loader, xy_crop: FloatArray, raw_score: FloatArray) -> ImageHWC:
-    """Some of the first batch of `people`, spread over it, as found and (green) as labelled.
+    """Some people of the first batch, spread over it, as found and (green) as labelled.
 
     `xy_crop` (N, 17, 2) and `raw_score` (N, 17) are the answers for everyone in order. A caption
-    says how far the labelled keypoints are off in the mean.
+    gives the mean error of the labelled keypoints.
     """
     batch = plain(next(iter(people.in_order())), normalisation=ZERO_TO_ONE)
     pixels_BHWC = 255 * batch.crops_BCHW.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The averaged weights of a run as a weights file whose card says how it was made."""
+"""Write the averaged weights of a run to a weights file, with a card that records its origin."""
 
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,7 +23,7 @@ def write_weights(
     figures: EarlyFigures | None,
     origin: Origin | None,
 ) -> None:
-    """Write the weights with what the run knows of them; `origin` is what it began with.
+    """Write the weights with a card about the run; `origin` is the run's starting point.
 
     Raises:
         WeightsError: a value is not finite in half precision.

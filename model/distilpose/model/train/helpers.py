@@ -1,8 +1,8 @@
-"""What a network carries in training only, and what training reads of it on the way.
+"""Auxiliary heads and losses of a network in training.
 
-A student on the trunk learns where its keypoint tokens should look: in attention, and in the map
-of places from which its points start. A dense map, read from the trunk's finest features by a layer
-of its own, tells the trunk. That layer is thrown away after training.
+A student on the trunk learns where its keypoint tokens should attend: in attention, and in the map
+of places from which its points start. A dense map, read from the trunk's finest features by a
+separate layer, teaches the trunk. That layer is discarded after training.
 
 Ours, not the paper's. Shape letters as in `networks.distilpose_n`, and R rows by C columns of
 visual tokens.
@@ -20,18 +20,18 @@ from distilpose.model.train.settings import LossSettings
 
 
 class Aids(NamedTuple):
-    """What the helpers read on the way; None where one is off."""
+    """The intermediate results that the helpers use; None if one is off."""
 
     map_logits_BKHW: Tensor | None = None
-    """(B, K, 32, 24), from which the points start."""
+    """(B, K, 32, 24), the map from which the points start."""
     dense_logits_BKHW: Tensor | None = None
-    """(B, K, 32, 24), read from the trunk alone."""
+    """(B, K, 32, 24), the map read from the trunk alone."""
     attention_BKRC: Tensor | None = None
-    """(B, K, 16, 12), share of a keypoint token's attention that each visual token has."""
+    """(B, K, 16, 12), each visual token's share of a keypoint token's attention."""
 
 
 class Helped(nn.Module):
-    """A network in training, with its helpers around it."""
+    """A network in training, wrapped with its helpers."""
 
     def __init__(self, network: Student | Teacher, loss: LossSettings) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Helped(nn.Module):
             self.dense = nn.Conv2d(Trunk.level_channels[0], network.config.keypoints, 1)
 
     def forward(self, crops_BCHW: Tensor) -> tuple[StudentOut | TeacherOut, Aids]:
-        """Return what the network says, and what the helpers read meanwhile."""
+        """Return the network's output, and the intermediate results for the helpers."""
         crops_BCHW = crops_BCHW.contiguous(memory_format=torch.channels_last)
         network = self.network
         if not isinstance(network, DistilPoseN):
@@ -55,17 +55,17 @@ class Helped(nn.Module):
             attention_BKRC = shares_BKV.view(*shares_BKV.shape[:2], *network.config.token_grid_hw)
         dense = None if self.dense is None else self.dense(watched.features_BCHW)
         if self._loss.point == "token":
-            # The map is not handed out: with several processes nothing unused may be.
+            # The map is not returned: with several processes, no output may be unused.
             return token_points(network, watched.out), Aids(None, dense, attention_BKRC)
         return watched.out, Aids(watched.map_logits_BKHW, dense, attention_BKRC)
 
     def own_state(self) -> dict[str, Tensor]:
-        """The helpers' own weights, without the network's: what `load_state_dict` takes back."""
+        """The helpers' own weights without the network's, in the form for `load_state_dict`."""
         state: dict[str, Tensor] = self.state_dict()
         return {key: value for key, value in state.items() if not key.startswith("network.")}
 
     def take(self, state: dict[str, Tensor]) -> None:
-        """Take over what fits by name and shape of the helpers' weights of another run."""
+        """Load the helper weights of another run that match by name and shape."""
         own = self.own_state()
         fitting = {
             key: value
@@ -75,9 +75,9 @@ class Helped(nn.Module):
         self.load_state_dict(fitting, strict=False)
 
     def freeze_trunk(self, frozen: bool) -> None:
-        """Let the trunk's weights learn, or not for now; an optimiser passes over those that don't.
+        """Freeze or unfreeze the trunk's weights; optimisers skip frozen weights.
 
-        Does nothing where it is so already, or where there is no trunk.
+        Does nothing if that is already so, or if there is no trunk.
         """
         trunk = getattr(self.network, "trunk", None)
         if isinstance(trunk, Trunk) and next(trunk.parameters()).requires_grad == frozen:
@@ -85,7 +85,7 @@ class Helped(nn.Module):
 
 
 class TokenPointed(Network):
-    """A student that reads its points as training with `loss.point: token` does."""
+    """A student that reads its points the way training with `loss.point: token` does."""
 
     def __init__(self, network: DistilPoseN) -> None:
         super().__init__(network.config)
@@ -97,16 +97,16 @@ class TokenPointed(Network):
 
 
 def as_trained(network: Student | Teacher, loss: LossSettings) -> Network:
-    """Return a network that reads its points as training with this loss does."""
+    """Return a network that reads its points the way training with this loss does."""
     if isinstance(network, DistilPoseN) and loss.point == "token":
         return TokenPointed(network)
     return network
 
 
 def token_points(network: DistilPoseN, out: StudentOut) -> StudentOut:
-    """Return the answer with points that come from the tokens alone: no map, no offset.
+    """Return the answer with points from the tokens alone, without map or offset.
 
-    The two numbers that would be the offset pass a sigmoid, which makes them the whole crop's.
+    The two numbers of the offset pass through a sigmoid instead, to cover the whole crop.
     """
     logits_BK2 = network.head(out.kpt_token.float())[..., :2].float()
     return out._replace(xy_crop=logits_BK2.sigmoid())

@@ -1,9 +1,9 @@
-"""The losses as pure functions: the published ones, named as the paper does, and ours from labels.
+"""The losses as pure functions: the published ones, named as in the paper, and ours from labels.
 
-Two published terms are odd, and ours differ unless asked for by the config:
+Two published terms are peculiar, and ours differ unless the settings request the published ones:
 
-- The simulated-heatmap loss weights a keypoint by the whole batch's mean weight of it, so that an
-  unlabelled keypoint is still pulled. Ours weights each keypoint of each crop by its own.
+- The simulated-heatmap loss weights a keypoint by its mean weight over the batch, so that even an
+  unlabelled keypoint has a gradient. Ours weights each keypoint of each crop by its own.
 - The score loss skips unlabelled keypoints, whose scores then mean nothing. Ours covers every
   keypoint of a person that has any label: the teacher has a value for all.
 
@@ -29,7 +29,7 @@ _TINY: Final = 1e-6
 
 
 class LossWeights(NamedTuple):
-    """What each term is multiplied with; the defaults are the published ones."""
+    """The factor of each term; the defaults are the published ones."""
 
     reg: float = 1.0
     vis_dist: float = 5e-4
@@ -42,7 +42,7 @@ PUBLISHED_WEIGHTS: Final = LossWeights()
 
 
 class Losses(NamedTuple):
-    """A student's loss by its terms, each already multiplied with its weight."""
+    """A student's loss by its terms, each already multiplied by its weight."""
 
     reg: Tensor
     vis_dist: Tensor
@@ -97,10 +97,10 @@ def distilpose_loss(
 
 
 def regression_loss(xy_crop: Tensor, target: RegressionTarget, *, beta: float = 1.0) -> Tensor:
-    """Return L_reg: the smooth L1 distance of weighted coordinates, its mean over all entries.
+    """Return L_reg: the smooth L1 distance of weighted coordinates, averaged over all entries.
 
-    Up to `beta` sides of the crop it grows as the square. The published 1 is never reached; less
-    keeps points that are far off from ruling the gradient.
+    It is quadratic up to `beta`, in sides of the crop. The published 1 is never reached; a smaller
+    value keeps points that are far off from dominating the gradient.
     """
     weight_BK1 = target.weight[..., None]
     return functional.smooth_l1_loss(xy_crop * weight_BK1, target.xy_crop * weight_BK1, beta=beta)
@@ -112,10 +112,10 @@ def token_loss(student_token: Tensor, teacher_token: Tensor) -> Tensor:
 
 
 def values_at(heatmaps_BKHW: Tensor, xy_crop: Tensor) -> Tensor:
-    """Return the heatmaps' value (B, K) at the cell where the student sees the keypoint.
+    """Return the heatmaps' values (B, K) at the cells where the student places the keypoints.
 
-    As published, 0..1 is spread over the cells' centres here, and not over the map's width as in
-    the simulated heatmap: up to one cell off at the far edge. No gradient reaches `xy_crop`.
+    As published, 0..1 spans the cells' centres here, but the map's width in the simulated heatmap:
+    a difference of up to one cell at the far edge. No gradient reaches `xy_crop`.
     """
     last_wh = xy_crop.new_tensor([HEATMAP_WIDTH - 1, HEATMAP_HEIGHT - 1])
     cell_xy = (xy_crop.detach().clamp(0, 1) * last_wh).round().long()
@@ -144,7 +144,7 @@ def simulated_heatmap_loss(
     *,
     weighting: HeatmapWeighting = "per_sample",
 ) -> Tensor:
-    """Return L_SH: the mean squared distance of simulated from teacher's heatmaps, weighted.
+    """Return L_SH: the weighted mean squared distance of simulated from teacher's heatmaps.
 
     The weight enters squared. `published` replaces weight and distance of a crop by the batch's
     mean of each before they are multiplied.
@@ -158,9 +158,9 @@ def simulated_heatmap_loss(
 
 
 def point_loss(xy_crop: Tensor, target: RegressionTarget, *, beta: float) -> Tensor:
-    """Return the smooth L1 distance of coordinates, weighted by keypoint, its mean over all.
+    """Return the smooth L1 distance of coordinates, weighted by keypoint and averaged over all.
 
-    Other than in `regression_loss`, a weight scales the distance's loss and not the distance.
+    Unlike in `regression_loss`, a weight scales the loss and not the distance.
     """
     distance = functional.smooth_l1_loss(xy_crop, target.xy_crop, reduction="none", beta=beta)
     return (target.weight * distance.mean(dim=2)).mean()
@@ -169,10 +169,10 @@ def point_loss(xy_crop: Tensor, target: RegressionTarget, *, beta: float) -> Ten
 def drawn_heatmap_loss(
     xy_crop: Tensor, sigma_cell: Tensor, heatmaps_BKHW: Tensor, weight: Tensor
 ) -> Tensor:
-    """Return the mean squared distance of a student's drawn heatmaps from others, weighted.
+    """Return the weighted mean squared distance of a student's simulated heatmaps from others.
 
-    Other than in `simulated_heatmap_loss`, weights enter once, and a keypoint that is seen far
-    outside counts by the heatmap that is missing.
+    Unlike in `simulated_heatmap_loss`, weights enter once, and a keypoint predicted far outside
+    counts as an empty heatmap.
     """
     drawn_BKHW, _ = simulated_heatmaps(xy_crop, sigma_cell)
     return (weight * (drawn_BKHW - heatmaps_BKHW).square().mean(dim=(2, 3))).mean()
@@ -181,10 +181,10 @@ def drawn_heatmap_loss(
 def label_score_loss(
     raw_score: Tensor, xy_crop: Tensor, heatmaps_BKHW: Tensor, known: Tensor
 ) -> Tensor:
-    """Return the mean absolute distance of scores from the labels' heatmap where they point.
+    """Return the mean absolute distance of scores from the labels' heatmap at the predicted points.
 
-    It is taken over the `known` keypoints, bool (B, K). One that is known to lie outside the crop
-    has an empty heatmap and should score 0.
+    It covers the `known` keypoints, bool (B, K). A keypoint known to be outside the crop has an
+    empty heatmap and should score 0.
     """
     distance = (raw_score - values_at(heatmaps_BKHW, xy_crop)).abs()
     return (known * distance).sum() / known.sum().clamp(min=1)
@@ -203,7 +203,7 @@ def spatial_cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy of heatmaps, as distributions over their cells, with shares of 1.
 
-    A helper of ours: a mean squared error stays at the blank map for tens of thousands of people,
+    Our addition: with a mean squared error the map stays blank for tens of thousands of people,
     while this has a gradient everywhere. Keypoints outside the map must have weight 0.
     """
     log_shares = functional.log_softmax(sharpness * heatmaps_BKHW.flatten(2), dim=2)
@@ -211,7 +211,7 @@ def spatial_cross_entropy(
 
 
 def attention_cross_entropy(attention_BKRC: Tensor, shares_BKRC: Tensor, weight: Tensor) -> Tensor:
-    """Return the same of attention, shares of 1 over R rows and C columns of visual tokens."""
+    """Return the same for attention, as shares of 1 over R rows and C columns of visual tokens."""
     return _cross_entropy((attention_BKRC + _TINY).log(), shares_BKRC, weight)
 
 

@@ -1,4 +1,4 @@
-"""Observers of a run: the loop calls them, and knows no progress bars and no files."""
+"""Observers of a run: the loop calls them, and knows no progress bars or files."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,48 +11,48 @@ class Observer(Protocol):
     """Follows a run."""
 
     def on_note(self, text: str) -> None:
-        """Something about the run that is worth a line."""
+        """Handle a message about the run."""
 
     def on_log(self, entry: dict[str, float]) -> None:
-        """Means since the last entry: losses, gradient norm, learning rate, crops a second."""
+        """Handle means since the last entry: losses, gradient norm, rate, crops per second."""
 
     def on_figures(self, step: int, figures: EarlyFigures, examples_HWC: ImageHWC) -> None:
-        """Early figures of the averaged weights, and some of their answers drawn."""
+        """Handle early figures of the averaged weights, and drawings of some answers."""
 
     def on_saved(self, step: int) -> None:
-        """A checkpoint was written."""
+        """Handle a written checkpoint."""
 
     def close(self) -> None:
-        """The run is over."""
+        """Handle the end of the run."""
 
 
 class Observers:
-    """Tells several observers."""
+    """Notifies several observers."""
 
     def __init__(self, each: Sequence[Observer]) -> None:
         self._each = each
 
     def on_note(self, text: str) -> None:
-        """Something about the run that is worth a line."""
+        """Handle a message about the run."""
         for observer in self._each:
             observer.on_note(text)
 
     def on_log(self, entry: dict[str, float]) -> None:
-        """Means since the last entry."""
+        """Handle means since the last entry."""
         for observer in self._each:
             observer.on_log(entry)
 
     def on_figures(self, step: int, figures: EarlyFigures, examples_HWC: ImageHWC) -> None:
-        """Early figures of the averaged weights, and some of their answers drawn."""
+        """Handle early figures of the averaged weights, and drawings of some answers."""
         for observer in self._each:
             observer.on_figures(step, figures, examples_HWC)
 
     def on_saved(self, step: int) -> None:
-        """A checkpoint was written."""
+        """Handle a written checkpoint."""
         for observer in self._each:
             observer.on_saved(step)
 
     def close(self) -> None:
-        """The run is over."""
+        """Handle the end of the run."""
         for observer in self._each:
             observer.close()

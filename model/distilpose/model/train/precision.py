@@ -1,7 +1,7 @@
-"""In which precision a run computes: as it is set, or whichever a trial shows to be quicker.
+"""Choose the precision of a run: as configured, or whichever is faster in a trial.
 
-Not every CPU that knows bfloat16 computes in it faster than in float32, and one that does not know
-it is many times slower; only a trial tells.
+Not every CPU that supports bfloat16 is faster with it than with float32, and one without support is
+many times slower; only a trial can show it.
 """
 
 import time
@@ -23,16 +23,16 @@ _CROPS_AT_MOST: Final = 16
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """What to compute in, for this precision on this device."""
+    """Return the autocast context for this precision on this device."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
 
 def choose(device: torch.device, seconds: Callable[[Precision], float]) -> tuple[Precision, str]:
-    """The precision that is best on a device, and a line that says why.
+    """The best precision for a device, and a line with the reason.
 
-    On a CPU it is the one of fewer `seconds`; a GPU computes in bfloat16 where it can.
+    On a CPU it is the one that takes fewer `seconds`; on a GPU bfloat16 if supported.
     """
     if device.type != "cpu":
         on_gpu = devices.choose_dtype("auto", device) == torch.bfloat16
@@ -46,8 +46,8 @@ def choose(device: torch.device, seconds: Callable[[Precision], float]) -> tuple
 def trial_seconds(network: nn.Module, precision: Precision, *, batch_size: int) -> float:
     """CPU time of one forward and backward pass of a copy of `network`, the best of a few.
 
-    Other work on the same cores does not count, as it would in wall time. At most 16 crops are
-    taken; the network's weights, buffers and gradients stay as they are.
+    Unlike wall time, it excludes other work on the same cores. At most 16 crops are used; the
+    network's weights, buffers and gradients stay unchanged.
     """
     device = next(network.parameters()).device
     trained = deepcopy(network).train()

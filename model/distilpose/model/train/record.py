@@ -1,4 +1,4 @@
-"""What a run leaves to read: JSON lines, TensorBoard's events, pictures of curves and answers."""
+"""Write a run's records: JSON lines, TensorBoard events, pictures of curves and answers."""
 
 import json
 from collections import defaultdict
@@ -22,21 +22,21 @@ class Record:
         self._board: SummaryWriter | None = None
 
     def on_note(self, text: str) -> None:
-        """Something about the run that is worth a line."""
+        """Write a message about the run."""
         self._append({"kind": "note", "text": text})
 
     def on_log(self, entry: dict[str, float]) -> None:
-        """Means since the last entry."""
+        """Write means since the last entry."""
         self._write("train", entry, step=int(entry["step"]))
 
     def on_figures(self, step: int, figures: EarlyFigures, examples_HWC: ImageHWC) -> None:
-        """Early figures and answers of the averaged weights; the curves are drawn anew."""
+        """Write early figures and answers of the averaged weights, and redraw the curves."""
         self._write("figures", {"step": step, **figures._asdict()}, step=step)
         (self._out / "predictions.png").write_bytes(encode(examples_HWC, "png"))
         draw_curves(self._out / "log.jsonl", self._out / "curves.png")
 
     def on_saved(self, step: int) -> None:
-        """A checkpoint was written."""
+        """Do nothing."""
 
     def close(self) -> None:
         """Finish the files."""
@@ -56,7 +56,7 @@ class Record:
 
 
 def draw_curves(log: Path, out: Path) -> None:
-    """One panel for each logged number over the steps, as a PNG."""
+    """Draw one panel for each logged number over the steps, as a PNG."""
     series: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in log.read_text("utf-8").splitlines():
         entry = json.loads(line)

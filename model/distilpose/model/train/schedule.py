@@ -1,4 +1,4 @@
-"""Where a run is, and what that means for its learning rate, input size and augmentation."""
+"""A run's progress, and the learning rate, input size and augmentation that depend on it."""
 
 import math
 from collections.abc import Callable
@@ -17,23 +17,23 @@ PUBLISHED_MILESTONES = (200 / 300, 260 / 300)
 
 @dataclass
 class Progress:
-    """How far a run has come: by its steps, or by the clock where it has a time budget."""
+    """The progress of a run: by its steps, or by the clock if it has a time budget."""
 
     run: RunSettings
     steps_per_epoch: int
     clock: Callable[[], float]
     step: int = 0
     spent_seconds: float = 0.0
-    """Wall time of earlier starts of this run."""
+    """Wall time of earlier starts of this run, in seconds."""
     crops_per_step: int = 1
-    """Of all processes together; a run whose length is in crops needs it."""
+    """Crops per step of all processes together; needed for a run whose length is in crops."""
 
     def __post_init__(self) -> None:
         self._began = self.clock()
 
     @property
     def seconds(self) -> float:
-        """Wall time of this run, earlier starts included."""
+        """Wall time of this run in seconds, including earlier starts."""
         return self.spent_seconds + self.clock() - self._began
 
     @property
@@ -47,14 +47,14 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """0 at the start, 1 at the end."""
+        """The share of the run that is done, 0 at the start and 1 at the end."""
         if (total := self.total_steps) is not None:
             return min(1.0, self.step / total)
         return min(1.0, self.seconds / (self.run.budget_seconds or math.inf))
 
 
 def learning_rate(settings: OptimiserSettings, share: float, step: int) -> float:
-    """The rate of step `step` (from 0) at `share` of the run; a trunk's is a part of it.
+    """The rate of step `step` (from 0) at `share` of the run; the trunk's is a fraction of it.
 
     *Source:* for `steps`, the published schedule: a tenth after epochs 200 and 260 of 300.
     """
@@ -69,7 +69,7 @@ def learning_rate(settings: OptimiserSettings, share: float, step: int) -> float
 
 
 def input_size_hw(settings: RunSettings, share: float) -> tuple[int, int]:
-    """Height and width of the network's input at `share` of the run, its end included."""
+    """Height and width of the network's input at `share` of the run, including its end."""
     small = settings.small_first
     if small and (share < small.until or small.until == 1):
         return small.height, small.height * 3 // 4
@@ -82,7 +82,7 @@ def augment_strength(settings: TrainSettings, share: float) -> float:
 
 
 def helper_fade(settings: LossSettings, share: float) -> float:
-    """How much of a helper that fades out is left at `share` of the run, 1 at its start."""
+    """The remaining strength of a helper that fades out at `share` of the run, 1 at its start."""
     if settings.cross_entropy_until == 1:
         return 1.0
     return max(0.0, 1 - share / settings.cross_entropy_until)

@@ -1,4 +1,4 @@
-"""One class: everything a run depends on. A run is one of its files (YAML)."""
+"""All settings of a run in one class. A run is defined by a file of them (YAML)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from distilpose.model.errors import ConfigError, one_line
 from distilpose.model.train.feed.augment import AugmentSettings
 
 _TEACHERS_LOSSES: Final = frozenset({"cross_entropy", "cross_entropy_until"})
-"""What a teacher's loss is set by; a student's by all the others."""
+"""The settings of a teacher's loss; a student's loss uses all the others."""
 
 
 class _Group(BaseModel):
@@ -20,7 +20,7 @@ class _Group(BaseModel):
 
 
 class DataSettings(_Group):
-    """Whom to learn from. Pictures whose id is divisible by 20 are always kept for calibration."""
+    """Training data. Pictures whose id is divisible by 20 are always kept for calibration."""
 
     people: Path = Field(description="Folder of people to train on, in COCO's keypoints form.")
     evaluate_on: Path | None = Field(
@@ -185,7 +185,7 @@ class LossSettings(_Group):
 
 
 class SizeSettings(_Group):
-    """A smaller input for the first part of the run: the cheapest speed-up there is."""
+    """A smaller input for the first part of the run: the cheapest speed-up."""
 
     until: float = Field(ge=0, le=1, description="Share of the run that uses the smaller input.")
     height: int = Field(
@@ -197,7 +197,7 @@ class SizeSettings(_Group):
 
 
 class RunSettings(_Group):
-    """How long, how large, on what."""
+    """The run's length, batch size, device and logging."""
 
     steps: int | None = Field(None, ge=1, description="Length of the run in optimiser steps.")
     crops: int | None = Field(
@@ -235,7 +235,7 @@ class RunSettings(_Group):
 
 
 class TrainSettings(_Group):
-    """A run: a network learns from labels, a student from a frozen teacher too where it has one."""
+    """A run: a network learns from labels, a student also from a frozen teacher if there is one."""
 
     network: str = Field(description="Name of the network, such as distilpose-n or tokenpose-n.")
     teacher: Path | None = Field(None, description="Weights file of a student's frozen teacher.")
@@ -264,12 +264,12 @@ class TrainSettings(_Group):
 
     @property
     def trains_scores(self) -> bool:
-        """Whether answers can be ranked by a score: a teacher's peaks, or a student's own."""
+        """Return True if a score for ranking is trained: a teacher's peaks or a student's score."""
         return NETWORKS[self.network].role == "teacher" or self.loss.score > 0
 
     @property
     def has_dense_map(self) -> bool:
-        """Whether training reads a map of places from the trunk alone, by a layer of its own."""
+        """Return True if training reads a map of places from the trunk alone, by its own layer."""
         network = NETWORKS[self.network]
         on_trunk = isinstance(network, TrunkConfig)
         return on_trunk and network.role == "student" and self.loss.dense > 0
@@ -293,9 +293,9 @@ class TrainSettings(_Group):
         return self
 
     def _check_losses(self) -> None:
-        """Refuse what was set for a network of the other role; what is off does no harm."""
+        """Reject losses for a network of the other role, unless they are off."""
         role = NETWORKS[self.network].role
-        for name in LossSettings.model_fields:  # in their order, which a set has not
+        for name in LossSettings.model_fields:  # in their declared order, which a set does not keep
             of = "teacher" if name in _TEACHERS_LOSSES else "student"
             if of != role and name in self.loss.model_fields_set and getattr(self.loss, name):
                 raise ValueError(f"loss.{name}: {self.network} is a {role}; only a {of} has it")
@@ -325,7 +325,7 @@ def load_run(
     *,
     role: Literal["teacher", "student"] | None = None,
 ) -> TrainSettings:
-    """The run in a YAML file, with `group.field` overrides.
+    """Load a run from a YAML file, with `group.field` overrides.
 
     Raises:
         ConfigError: the file cannot be read, a value is unknown or out of range, or the network
@@ -333,7 +333,7 @@ def load_run(
     """
     settings = _load_run(path, overrides or {})
     if role and NETWORKS[settings.network].role != role:
-        raise ConfigError(f"{path}: {settings.network} is no {role}")
+        raise ConfigError(f"{path}: {settings.network} is not a {role}")
     return settings
 
 
@@ -350,4 +350,4 @@ def _load_run(path: Path, overrides: Mapping[str, Any]) -> TrainSettings:
     except ValidationError as err:
         raise ConfigError(f"{path}: {one_line(err)}") from err
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as err:
-        raise ConfigError(f"{path}: is no run's settings: {err}") from err
+        raise ConfigError(f"{path}: is not a file of run settings: {err}") from err

@@ -1,7 +1,7 @@
 """Early figures of a network on cached people, from ground-truth boxes, without flip test.
 
-Quicker than `evaluate`, and not for a card: the crops come from the cache, people without keypoints
-are left out, and a network in the middle of a run is measured at the input size that it trains at.
+Faster than `evaluate`, but not for a card: the crops come from the cache, people without keypoints
+are left out, and a network in the middle of a run is measured at its current training size.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ from distilpose.model.train.feed.table import PeopleTable
 
 
 class EarlyFigures(NamedTuple):
-    """0..1 each."""
+    """Early figures, 0..1 each."""
 
     ap: float
     ap50: float
@@ -37,7 +37,7 @@ class EarlyFigures(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """The people to measure on, and what is known of them, in the same order."""
+    """The people to measure on, and their data, in the same order."""
 
     people: Loader
     table: PeopleTable
@@ -75,9 +75,9 @@ def _keypoints(out: StudentOut | TeacherOut) -> tuple[Tensor, Tensor]:
 def figures(
     xy_crop: FloatArray, raw_score: FloatArray, people: PeopleTable, *, scores_trained: bool = True
 ) -> EarlyFigures:
-    """How near predictions for the people of a table, in its order, are.
+    """Measure predictions for the people of a table, in its order.
 
-    Without a trained score, people are ranked alike, as by their box score of 1.
+    Without a trained score, all people rank equally, by their box score of 1.
     """
     regions = geometry.CropRegions(people.center_xy_px, people.region_wh_px)
     xy_px = geometry.crop_to_image(xy_crop, regions)

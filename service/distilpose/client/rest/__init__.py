@@ -1,1 +1,1 @@
-"""How the client asks over HTTP."""
+"""The client's HTTP transport."""

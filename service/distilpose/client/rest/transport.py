@@ -1,4 +1,4 @@
-"""Questions over HTTP."""
+"""Requests over HTTP."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ from distilpose.client.results import FrameAnswer, ImageAnswer, Model
 from distilpose.client.retrying import Backoff
 
 _LOST: Final = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
-"""The question may be asked again: it changes nothing in the service."""
+"""Errors after which a retry is safe, because a request changes nothing in the service."""
 
 
 class RestTransport:
@@ -31,13 +31,13 @@ class RestTransport:
             base_url=connection.address,
             headers={"x-api-key": connection.api_key} if connection.api_key else {},
             verify=_ssl_context(connection.tls),
-            timeout=None,  # noqa: S113 - each question has a deadline of its own
+            timeout=None,  # noqa: S113 - each request has its own deadline
         )
 
     async def estimate(
         self, source: Source, options: dict[str, Any], timeout_seconds: float
     ) -> ImageAnswer:
-        """The people of a picture, asked once.
+        """Find the people in a picture, without retrying.
 
         Raises:
             PoseError: the request failed.
@@ -56,7 +56,7 @@ class RestTransport:
         return wire.from_answer(await self._send(request))
 
     async def model(self, timeout_seconds: float) -> Model:
-        """The student that answers, asked once; the caller watches the time.
+        """Return the student that answers, without retrying; the caller enforces the timeout.
 
         Raises:
             PoseError: the request failed.
@@ -66,17 +66,17 @@ class RestTransport:
     def stream(
         self, frames: AsyncIterator[NumberedFrame], options: dict[str, Any], *, window: int
     ) -> AsyncGenerator[FrameAnswer, None]:
-        """The people of each frame, asked one after another: `window` is 1 here.
+        """Find the people in each frame, one request after another: `window` is not used.
 
         Raises:
-            InvalidRequest: an option that needs a real stream, which HTTP does not have.
+            InvalidRequest: an option needs a real stream, which REST does not have.
         """
         rest = dict(options)
         if rest.pop("mode", "ordered") != "ordered":
-            raise InvalidRequest("mode: latest needs gRPC; give a grpc:// address")
+            raise InvalidRequest("mode: latest needs gRPC; use a grpc:// address")
         for name in STREAM_ONLY:
             if rest.pop(name, None):
-                raise InvalidRequest(f"{name}: needs gRPC; give a grpc:// address")
+                raise InvalidRequest(f"{name}: needs gRPC; use a grpc:// address")
         return self._one_by_one(frames, rest)
 
     async def _one_by_one(

@@ -1,4 +1,4 @@
-"""The client's objects to and from the bodies of `POST /v1/pose`, and nothing else."""
+"""Conversion between the client's objects and the bodies of `POST /v1/pose`, and nothing else."""
 
 import json
 from datetime import UTC, datetime
@@ -22,25 +22,25 @@ _NAMES: Final = {
     503: errors.NotReady.type,
     504: errors.DeadlineExceeded.type,
 }
-"""What a status means that somebody before the service answers with."""
+"""The meaning of statuses that a proxy may answer with, instead of the service."""
 _BUSY: Final = {429, 503}
 
 
 def to_body(source: Source) -> bytes:
-    """What is posted: a file as it is, pixels as a PNG.
+    """The body to post: a file unchanged, pixels as a PNG.
 
     Raises:
-        UndecodableImage: it is empty.
+        UndecodableImage: the picture is empty.
     """
     refuse_empty(source)
     return source.data if isinstance(source, Encoded) else source.to_png()
 
 
 def to_query(options: dict[str, Any]) -> dict[str, str]:
-    """The options as a query string has them.
+    """The options as parameters of a query string.
 
     Raises:
-        InvalidRequest: boxes of another shape.
+        InvalidRequest: the boxes have a wrong shape.
     """
     rest = dict(options)
     boxes = rest.pop("boxes_xyxy_px", None)
@@ -51,10 +51,10 @@ def to_query(options: dict[str, Any]) -> dict[str, str]:
 
 
 def from_answer(response: httpx.Response) -> ImageAnswer:
-    """The answer to a picture.
+    """Parse the answer to a picture.
 
     Raises:
-        PoseError: it is a failure, or no answer of the service.
+        PoseError: it is a failure, or not an answer of the service.
     """
     document = _document(response)
     try:
@@ -83,10 +83,10 @@ def _pose(pose: dict[str, Any]) -> Pose:
 
 
 def from_model(response: httpx.Response) -> Model:
-    """The description of the student that answers.
+    """Parse the description of the student that answers.
 
     Raises:
-        PoseError: it is a failure, or no answer of the service.
+        PoseError: it is a failure, or not an answer of the service.
     """
     document = _document(response)
     try:
@@ -119,7 +119,7 @@ def _document(response: httpx.Response) -> dict[str, Any]:
 
 
 def retry_after_seconds(header: str) -> float | None:
-    """What `Retry-After` says, as seconds or as a date; None without it. Source: RFC 9110."""
+    """Parse `Retry-After`, in seconds or as a date; None without it. *Source:* RFC 9110."""
     text = header.strip()
     if text.isdigit():
         return float(text)

@@ -1,1 +1,1 @@
-"""How the client asks over gRPC."""
+"""The client's gRPC transport."""

@@ -1,8 +1,8 @@
-"""How a gRPC stream really ended.
+"""The status that a gRPC stream really ended with.
 
-When the server ends a call while a message is being written, grpc.aio puts INTERNAL, "Internal
-error from Core", in the place of the server's status, sometimes before that comes and sometimes
-after. So the status is noted the moment it is there.
+When the server ends a call while a message is being written, grpc.aio replaces the server's status
+by INTERNAL, "Internal error from Core", sometimes before that status arrives and sometimes after.
+So the status is recorded the moment it arrives.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Ending:
         call.add_done_callback(self._note)
 
     async def of(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-        """The error that the call ended with, where its reader met this one."""
+        """The error that the call really ended with, given the error its reader received."""
         if error.details() != _WRITE_FAILED:
             return error
         try:
@@ -50,7 +50,7 @@ class Ending:
 
 
 def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that has nothing to wait for."""
+    """The result of a coroutine that has nothing to wait for."""
     try:
         coroutine.send(None)
     except StopIteration as returned:

@@ -1,4 +1,4 @@
-"""A stream of frames over gRPC that outlives the server it began on."""
+"""A stream of frames over gRPC that survives the loss of its server."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -18,9 +18,9 @@ from distilpose.v1 import pose_pb2
 
 
 class StreamCall:
-    """Frames to answers. When a connection ends, another one goes on where it ended.
+    """Sends frames and receives answers; when a connection ends, a new one resumes there.
 
-    `open_call` begins a call on any server; it is tried again until none has answered for
+    `open_call` starts a call on any server; it is retried until no server has answered for
     `patience_seconds`.
     """
 
@@ -46,11 +46,11 @@ class StreamCall:
     async def answers(
         self, frames: AsyncIterator[NumberedFrame]
     ) -> AsyncGenerator[FrameAnswer, None]:
-        """The answers as they come, in the order of the frames.
+        """The answers as they arrive, in the order of the frames.
 
         Raises:
-            PoseError: the stream cannot go on.
-            Exception: what `frames` raises; after the frames before it were answered.
+            PoseError: the stream cannot continue.
+            Exception: raised by `frames`, after the frames before it were answered.
         """
         reading = asyncio.create_task(self._read(frames), name="frames")
         try:
@@ -82,7 +82,7 @@ class StreamCall:
         """The answers of one connection, until all frames are answered.
 
         Raises:
-            PoseError: it ended before that.
+            PoseError: the connection ended earlier.
         """
         self._outbox.reconnected()
         call = self._open_call()
@@ -103,7 +103,7 @@ class StreamCall:
             raise Internal("the server ended the stream before all frames were answered")
 
     async def _send(self, call: Any) -> None:
-        """Write until there are no more frames; the reader of answers gets what fails here."""
+        """Write until there are no more frames; errors here reach the reader of the answers."""
         await call.write(pose_pb2.StreamPoseRequest(options=self._resuming()))
         while (frame := await self._outbox.next_to_send()) is not None:
             await call.write(pose_pb2.StreamPoseRequest(frame=frame))
@@ -124,9 +124,9 @@ class StreamCall:
         self._failures = 0
 
     def _pause_seconds(self, error: PoseError, began: float) -> float:
-        """How long to wait before the next connection; raises the error where there is none."""
+        """The pause before the next connection; raises the error if there should be none."""
         now = self._backoff.clock()
-        # One that stood for long has not failed in a row with those before it.
+        # A connection that lasted long does not count as one in a row of failures.
         if self._failures == 0 or now - began > self._patience_seconds:
             self._failures, self._failing_since = 0, now
         pause_seconds = self._backoff.pause_seconds(self._failures, error)

@@ -1,4 +1,4 @@
-"""Questions over gRPC, balanced over all addresses of a name."""
+"""Requests over gRPC, balanced over all addresses of a name."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
@@ -22,7 +22,7 @@ T = TypeVar("T")
 _SERVICE_CONFIG: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 CHANNEL_OPTIONS: Final = (
     ("grpc.service_config", _SERVICE_CONFIG),
-    # The server's limit of a message is what counts, both ways.
+    # The server's message limit is the one that applies, in both directions.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
@@ -52,7 +52,7 @@ class GrpcTransport:
     async def estimate(
         self, source: Source, options: dict[str, Any], timeout_seconds: float
     ) -> ImageAnswer:
-        """The people of a picture, asked once.
+        """Find the people in a picture, without retrying.
 
         Raises:
             PoseError: the call failed.
@@ -65,7 +65,7 @@ class GrpcTransport:
         return wire.from_image(answer.images[0], answer.timing)
 
     async def model(self, timeout_seconds: float) -> Model:
-        """The student that answers, asked once.
+        """Return the student that answers, without retrying.
 
         Raises:
             PoseError: the call failed.
@@ -77,7 +77,7 @@ class GrpcTransport:
     def stream(
         self, frames: AsyncIterator[NumberedFrame], options: dict[str, Any], *, window: int
     ) -> AsyncGenerator[FrameAnswer, None]:
-        """The people of each frame, over as many connections as it takes.
+        """Find the people in each frame, over as many connections as needed.
 
         Raises:
             PoseError: an option has the wrong type.

@@ -1,4 +1,4 @@
-"""The client's objects to and from the messages of `pose.proto`, and nothing else."""
+"""Conversion between the client's objects and the messages of `pose.proto`, and nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -31,7 +31,7 @@ def to_image(source: Source) -> pose_pb2.Image:
     """A picture of a request.
 
     Raises:
-        UndecodableImage: it is empty.
+        UndecodableImage: the picture is empty.
     """
     refuse_empty(source)
     if isinstance(source, Encoded):
@@ -62,7 +62,7 @@ def to_options(options: dict[str, Any]) -> pose_pb2.PoseOptions:
     """The options of a request.
 
     Raises:
-        InvalidRequest: one has the wrong type.
+        InvalidRequest: an option has the wrong type.
     """
     rest = dict(options)
     boxes = rest.pop("boxes_xyxy_px", None)
@@ -80,7 +80,7 @@ def to_stream_options(options: dict[str, Any]) -> pose_pb2.StreamOptions:
     """The options of a stream.
 
     Raises:
-        InvalidRequest: one has the wrong type.
+        InvalidRequest: an option has the wrong type.
     """
     rest = dict(options)
     mode = MODES[rest.pop("mode", "ordered")]
@@ -92,12 +92,12 @@ def to_stream_options(options: dict[str, Any]) -> pose_pb2.StreamOptions:
 
 
 def from_image(image: pose_pb2.ImageResult, timing: pose_pb2.Timing) -> ImageAnswer:
-    """The answer to a picture."""
+    """Convert the answer to a picture."""
     return ImageAnswer(**_found(image), timing=_timing(timing))
 
 
 def from_frame(message: pose_pb2.StreamPoseResponse, dropped: Sequence[int]) -> FrameAnswer:
-    """The answer to a frame, with what was dropped before it."""
+    """Convert the answer to a frame, with the ids of the frames dropped before it."""
     return FrameAnswer(
         frame_id=message.frame_id,
         timestamp_ms=message.timestamp_ms,
@@ -139,7 +139,7 @@ def _timing(timing: pose_pb2.Timing) -> Timing:
 
 
 def from_model(model: pose_pb2.Model) -> Model:
-    """The description of the student that answers."""
+    """Convert the description of the student that answers."""
     of_their_own = {"input_size_hw", "keypoints"}
     names = (field.name for field in fields(Model) if field.name not in of_their_own)
     return Model(
@@ -150,7 +150,7 @@ def from_model(model: pose_pb2.Model) -> Model:
 
 
 def from_error(error: grpc.aio.AioRpcError) -> errors.PoseError:
-    """Why a call failed: in the service's words, or in the library's where it did not get there."""
+    """The error of a failed call: the service's, or the library's if the call did not get there."""
     metadata: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]  # pairs
     info, retry = ErrorInfo(), RetryInfo()
     code = error.code()
@@ -171,16 +171,16 @@ def from_error(error: grpc.aio.AioRpcError) -> errors.PoseError:
 
 _NOT_THERE: Final = (
     grpc.StatusCode.UNAVAILABLE,
-    # A server that stops says so to calls which it has not begun; our own end as CancelledError.
+    # A stopping server sends this for calls that it has not begun; our own end is CancelledError.
     grpc.StatusCode.CANCELLED,
 )
 _LIBRARY_NAMES: Final = {
     **dict.fromkeys(_NOT_THERE, errors.Unavailable.type),
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded.type,
-    # What it says of a message over its limit; the service's own overload has RetryInfo.
+    # The library's text for a message over its limit; the service's own overload has RetryInfo.
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.TooLarge.type,
     grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated.type,
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest.type,
     grpc.StatusCode.INTERNAL: errors.Internal.type,
 }
-"""What the library's own failures are called."""
+"""The service's names for the library's own failures."""

@@ -1,8 +1,8 @@
-"""Items to batches to results, in front of one device. Knows nothing of images or models.
+"""Turn items into batches and batches into results, for one device. Knows no images and no models.
 
 Room is checked once, at admission; after that nothing is refused. A batch goes when the device is
 free and it is full, its oldest item has waited long enough, or nothing else is on its way: an idle
-device never waits for company that cannot come.
+device never waits for items that cannot come.
 """
 
 import time
@@ -22,27 +22,27 @@ AT_ONCE = float("-inf")
 
 
 class BatchObserver(Protocol):
-    """Observes what happens, for metrics and logs."""
+    """Receives the batchers' events, for metrics and logs."""
 
     def batch_done(self, stage: Stage, *, items: int, padding: int, seconds: float) -> None:
-        """A batch has left the device, well or not, filled up by `padding`."""
+        """Record a batch that has left the device, successful or not, padded by `padding` items."""
 
     def items_dropped(self, stage: Stage, *, reason: DropReason, items: int) -> None:
-        """Items will not be computed."""
+        """Record items that will not be computed."""
 
     def failed(self, stage: Stage, *, kind: Fault) -> None:
-        """A batch, or an item of one, failed on the device."""
+        """Record that a batch, or one item of it, failed on the device."""
 
 
 class Batcher(Generic[Item, Result]):
-    """One stage's queue. `run` gets items on the device's thread, at most the largest bucket.
+    """One stage's queue. `run` gets at most the largest bucket of items, on the device's thread.
 
-    `run` gives a result or an exception for each item. When it raises, its batch is tried again in
-    halves, so that one poisonous item fails alone; `kind_of` says what an exception means.
-    `more_coming` says whether an accepted item is on its way here that waits in no queue; while
-    `held`, no batch goes. `buckets` are the rising sizes that `run` fills batches up to.
-    `queue_capacity` items may wait, until a busy queue has shown how many seconds one takes to
-    leave it; then as many as `capacity_at` says of that pace.
+    `run` returns a result or an exception for each item. When it raises, its batch is retried in
+    halves, so that one poisonous item fails alone; `kind_of` classifies an exception.
+    `more_coming` returns True while an accepted item is on its way here without waiting in a queue;
+    while `held`, no batch is released. `buckets` are the ascending sizes that `run` pads batches
+    to. `queue_capacity` items may wait until a busy queue has measured its seconds per item; from
+    then on the capacity is `capacity_at` of that measurement.
     """
 
     def __init__(
@@ -95,15 +95,15 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def oldest_queued_seconds(self) -> float:
-        """How long the item that came first has been in this queue; any thread may ask."""
+        """The age of the first item in this queue, in seconds; safe to call from any thread."""
         queued_at = [entry.queued_at for entry in self._queue]
         return self._clock() - min(queued_at) if queued_at else 0.0
 
     def admit(self, items: int) -> Places:
-        """Room for a whole request, or none; one larger than the queue is let into an empty one.
+        """Reserve room for a whole request; one larger than the queue may enter an empty queue.
 
         Raises:
-            Overloaded: with the time after which there should be room.
+            Overloaded: there is no room; the error carries the time after which to retry.
         """
         if not self.room.fits(items):
             self._tell_dropped(self.stage, reason=DropReason.OVERLOADED, items=items)
@@ -122,7 +122,7 @@ class Batcher(Generic[Item, Result]):
         accepted_at: float,
         places: Places | None = None,
     ) -> list[Outcome[Result]]:
-        """Queue items and wait for what becomes of each; cancelling withdraws the queued ones."""
+        """Queue items and wait for the outcome of each; cancelling withdraws those still queued."""
         call = Call[Result](len(items))
         self.room.take(len(items) - (places.use(len(items)) if places else 0))
         now = self._clock()
@@ -137,7 +137,7 @@ class Batcher(Generic[Item, Result]):
                 self._withdraw(call)
 
     def release_at(self) -> float | None:
-        """The instant from which the next batch may go; None while there is none."""
+        """The instant from which the next batch may be released; None if nothing is queued."""
         if self._retries:
             return AT_ONCE
         if not self._queue or self._held():
@@ -148,12 +148,12 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def oldest_accepted_at(self) -> float:
-        """When the request was accepted that the next batch begins with."""
+        """The acceptance time of the request that the next batch starts with."""
         return (self._retries[0] if self._retries else self._queue)[0].accepted_at
 
     @property
     def is_full(self) -> bool:
-        """Whether the next batch cannot gain by more items."""
+        """Return True if the next batch could not grow with more items."""
         return bool(self._retries) or len(self._queue) >= self.max_batch
 
     def form_batch(self) -> list[Entry[Item, Result]]:
@@ -169,7 +169,7 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     def compute(self, batch: Sequence[Entry[Item, Result]]) -> Computed[Result]:
-        """Run a batch, on the device's thread. Raises nothing: a thread has nobody to raise to."""
+        """Run a batch on the device's thread. Raises nothing: a thread has nobody to raise to."""
         began_at = self._clock()
         try:
             results = self._run([entry.item for entry in batch])
@@ -180,7 +180,7 @@ class Batcher(Generic[Item, Result]):
         return Computed(results, None, began_at, self._clock())
 
     def finish(self, batch: Sequence[Entry[Item, Result]], computed: Computed[Result]) -> Verdict:
-        """Answer a batch's items or queue them again in halves; what it says of the device."""
+        """Answer a batch's items or requeue them in halves; return the verdict on the device."""
         seconds = computed.ended_at - computed.began_at
         padding = self._bucket(len(batch)) - len(batch)
         for entry in batch:
@@ -198,7 +198,7 @@ class Batcher(Generic[Item, Result]):
             self._fail_unanswered(batch)
 
     def drop_all(self, error: ServiceError, *, reason: DropReason) -> None:
-        """Answer everything that is still queued with `error`."""
+        """Answer every queued item with `error`."""
         entries = [*self._queue, *(entry for half in self._retries for entry in half)]
         self.room.release(len(self._queue))
         self._queue.clear()
@@ -271,9 +271,9 @@ class Batcher(Generic[Item, Result]):
         self._drop(lost, Internal("the item was lost; this is a bug"), reason=DropReason.FAILED)
 
     def _learn_pace(self, items: int, computed: Computed[Result]) -> None:
-        """From the end of the batch before, where items have waited since then.
+        """Measure from the end of the previous batch, if items have been waiting since then.
 
-        So it counts whatever else the device did meanwhile.
+        So the measurement includes whatever else the device did in between.
         """
         if self._busy_since is not None:
             pace = (computed.ended_at - self._busy_since) / items
@@ -285,7 +285,7 @@ class Batcher(Generic[Item, Result]):
 
 
 def _error_for_caller(stage: Stage, error: BaseException) -> ServiceError:
-    """The error that callers get: never the failure's own words, which may contain a path."""
+    """The error that callers get, never with the exception's own text, which may contain a path."""
     if isinstance(error, ServiceError):
         return error
     failure = Internal(f"the {stage} stage failed on this image")

@@ -12,20 +12,20 @@ logger = logging.getLogger(__name__)
 def careful(
     function: Callable[Parameters, T], *, otherwise: Callable[[], T]
 ) -> Callable[Parameters, T]:
-    """`function`; where it raises, the failure is logged and `otherwise` gives the value."""
+    """Wrap `function`: where it raises, the failure is logged and `otherwise` gives the value."""
 
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
         try:
             return function(*args, **kwargs)
         except Exception:
-            logger.exception("%r failed; going on without it", function)
+            logger.exception("%r failed; continuing without it", function)
             return otherwise()
 
     return guarded
 
 
 def steady(clock: Callable[[], float]) -> Callable[[], float]:
-    """`clock`, which stands still where reading it fails."""
+    """Wrap `clock`: where reading it fails, it repeats its last reading."""
     last = 0.0
 
     def read() -> float:

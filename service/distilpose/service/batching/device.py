@@ -1,8 +1,8 @@
 """The one thread that owns the device and both models, and what feeds it.
 
-Knows nothing of what the stages compute. Nothing here waits: every change (an item queued or
-withdrawn, a batch ended, a moment come) calls `wake`, which starts the next batch if the device is
-free. So there is no loop that could end, and nothing that a cancellation could reach.
+Knows nothing about what the stages compute. Nothing here waits: every change (an item queued or
+withdrawn, a batch finished, a timer fired) calls `wake`, which starts the next batch if the device
+is free. So there is no loop that could die, and nothing that a cancellation could reach.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 Verdict: TypeAlias = Literal["well", "retrying", "doubtful", "lost"]
-"""What a batch says of the device: it works, it is being asked again, it failed on a lone item and
-should be looked at, it is gone."""
+"""A batch's verdict on the device: `well` works, `retrying` is being tried again in halves,
+`doubtful` failed on a lone item and needs a check, `lost` no longer computes."""
 
 STALLED_AFTER_SECONDS = 60.0
-"""A batch that runs longer has hung."""
+"""A batch that runs longer counts as hung."""
 CANARY_SECONDS = 30.0
-"""An idle device is tried this often."""
+"""The interval at which an idle device is checked."""
 _AGAIN_SECONDS = 1.0
 _MOST_PASSED_OVER = 2
-"""Batches of other stages in a row that go before a batch that is not full: long enough for what
-they make to be cut and to join it, too few for anybody to starve."""
+"""The number of batches in a row from other stages that may overtake a batch that is not full:
+enough for their output to be cut into crops and join it, too few for any stage to starve."""
 _CLOSE_SECONDS = 5.0
 
 
 class DeviceLost(Exception):
-    """The device does not compute any more; only a new process can help."""
+    """The device no longer computes; only a new process can help."""
 
 
 class Stage(Protocol):
@@ -44,16 +44,16 @@ class Stage(Protocol):
 
     @property
     def oldest_accepted_at(self) -> float:
-        """When the request was accepted that the next batch begins with."""
+        """The acceptance time of the request that the next batch starts with."""
         ...
 
     @property
     def is_full(self) -> bool:
-        """Whether the next batch cannot gain by more items."""
+        """Return True if the next batch could not grow with more items."""
         ...
 
     def release_at(self) -> float | None:
-        """The instant from which the next batch may go; None while there is none."""
+        """The instant from which the next batch may be released; None if nothing is queued."""
         ...
 
     def form_batch(self) -> Sequence[Any]:
@@ -65,15 +65,15 @@ class Stage(Protocol):
         ...
 
     def finish(self, batch: Sequence[Any], computed: Any) -> Verdict:
-        """Answer a batch's items; what it says of the device."""
+        """Answer a batch's items; return the verdict on the device."""
         ...
 
     def drop_all(self, error: ServiceError, *, reason: DropReason) -> None:
-        """Answer everything still queued with `error`."""
+        """Answer every queued item with `error`."""
 
 
 class Device:
-    """A thread for everything that touches the device, shared by the stages attached to it."""
+    """The thread for everything that touches the device, shared by the stages attached to it."""
 
     def __init__(
         self,
@@ -108,10 +108,10 @@ class Device:
         canary: Callable[[], object] | None = None,
         on_lost: Callable[[DeviceLost], None] = lambda _: None,
     ) -> None:
-        """Begin to feed the device from the running loop.
+        """Start feeding the device from the running loop.
 
         `canary` is a small computation that fails when the device is gone; it runs after failures
-        and, now and then, on an idle device. `on_lost` is called once, when the device is given up.
+        and periodically on an idle device. `on_lost` is called once, when the device is given up.
         """
         self._loop = asyncio.get_running_loop()
         self._canary, self._on_lost = canary, on_lost
@@ -120,12 +120,12 @@ class Device:
 
     @property
     def alive(self) -> bool:
-        """Whether work is taken and comes to an end."""
+        """Return True while the device takes work and no batch hangs."""
         return self._refusal is None and not self._is_stalled
 
     @property
     def healthy(self) -> bool:
-        """Whether it is alive, and the last thing it did ended well."""
+        """Return True if the device is alive and its last batch or check succeeded."""
         return self.alive and self._well
 
     @property
@@ -137,7 +137,7 @@ class Device:
         return self._is_busy and self._clock() - self._began_at > STALLED_AFTER_SECONDS
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run something else on the device's thread: loading, warming up."""
+        """Run another function on the device's thread, such as loading or warming up."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     def wake(self) -> None:
@@ -152,18 +152,18 @@ class Device:
         try:
             self._feed()
         except Exception:
-            logger.exception("feeding the device failed; trying again")
+            logger.exception("feeding the device failed; retrying")
             self._wake_in(_AGAIN_SECONDS)
 
     async def close(self, error: ServiceError) -> None:
-        """Let the running batch finish, answer the queued items with `error`, end the thread."""
+        """Let the running batch finish, answer the queued items with `error`, stop the thread."""
         self._refuse(error, reason=DropReason.DRAINING)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._idle.wait()
         except TimeoutError:
-            logger.error("a batch still runs on the device; leaving it")
-        # Again, as a batch that failed just now may have queued halves.
+            logger.error("a batch is still running on the device; not waiting for it")
+        # Again, because a batch that has just failed may have queued halves.
         self._drop_all(error, DropReason.DRAINING)
         self._executor.shutdown(wait=False)
 
@@ -185,9 +185,9 @@ class Device:
             self._wake_in(0 if self._canary_due else CANARY_SECONDS)
 
     def _next_of(self, ready: Sequence[Stage]) -> Stage:
-        """The stage with the earliest request; now and then another, while its batch is not full.
+        """The stage with the earliest request; occasionally another, while its batch is not full.
 
-        Under load, crops of several images fill a batch instead of those of one going alone.
+        Under load, crops of several images then fill one batch instead of going image by image.
         """
         first, *others = sorted(ready, key=lambda stage: stage.oldest_accepted_at)
         if others and not first.is_full and self._passed_over < _MOST_PASSED_OVER:
@@ -197,7 +197,7 @@ class Device:
         return first
 
     def _waiting(self) -> list[tuple[float, int, Stage]]:
-        """When each stage that has work may go, with a number that makes them comparable."""
+        """The release time of each stage that has work, with an index that breaks ties."""
         times = ((stage.release_at(), n, stage) for n, stage in enumerate(self._stages))
         return [(at, n, stage) for at, n, stage in times if at is not None]
 
@@ -217,7 +217,7 @@ class Device:
             logger.exception("finishing a batch failed")
         self._judge(verdict)
         if self._loop:
-            # Not free at once: those who were just answered queue their next items first.
+            # Not free at once: callers that were just answered queue their next items first.
             self._loop.call_soon(self._free)
 
     def _free(self) -> None:
@@ -248,21 +248,21 @@ class Device:
         def judge(error: BaseException | None) -> Verdict:
             if error is None:
                 return "well"
-            logger.error("the device failed a trial computation", exc_info=error)
+            logger.error("the device failed its check", exc_info=error)
             return "lost"
 
         self._run(fly, judge)
 
     def _give_up(self) -> None:
-        self.failure = DeviceLost("the device does not compute any more")
+        self.failure = DeviceLost("the device no longer computes")
         self._refuse(Internal("the device failed"), reason=DropReason.FAILED)
         try:
             self._on_lost(self.failure)
         except Exception:
-            logger.exception("telling that the device is lost failed")
+            logger.exception("reporting the lost device failed")
 
     def _refuse(self, error: ServiceError, *, reason: DropReason) -> None:
-        """Answer what is queued, and from now on whatever still comes, with `error`."""
+        """Answer what is queued, and whatever arrives later, with `error`."""
         self._refusal = self._refusal or (error, reason)
         if self._timer:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""What becomes of items, and the calls that wait for it."""
+"""The outcomes of items, and the calls that wait for them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Result]):
-    """What became of one item: a result or an error, and when (seconds, monotonic)."""
+    """The outcome of one item: a result or an error, and when (seconds, monotonic)."""
 
     result: Result | None
     error: Exception | None
@@ -20,7 +20,7 @@ class Outcome(Generic[Result]):
     finished_at: float
 
     def unwrap(self) -> Result:
-        """The result.
+        """Return the result.
 
         Raises:
             Exception: the item's error.
@@ -32,7 +32,7 @@ class Outcome(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class Computed(Generic[Result]):
-    """What the device made of a batch, or why it did not."""
+    """The device's results for a batch, or the error that prevented them."""
 
     results: Sequence[Result | Exception]
     error: BaseException | None
@@ -54,11 +54,11 @@ class Call(Generic[Result]):
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody waits any more: everything is there, or the caller has left."""
+        """Return True if nobody is waiting: every item is settled, or the caller has left."""
         return self.future.done()
 
     def settle(self, index: int, outcome: Outcome[Result]) -> None:
-        """Note an item's outcome; the first one counts."""
+        """Record an item's outcome; only the first one counts."""
         if self._outcomes[index] is not None:
             return
         self._outcomes[index] = outcome

@@ -1,4 +1,4 @@
-"""The places of a queue: how many there are, who takes them or waits, and who gives them back."""
+"""The places of a queue: their number, and who takes them, waits for them and returns them."""
 
 import asyncio
 from bisect import insort
@@ -14,7 +14,7 @@ class Places:
     count: int
 
     def use(self, items: int) -> int:
-        """Hand over up to `items` places to items that are queued now; how many it were."""
+        """Hand over up to `items` places to items that are queued now; return how many."""
         used = min(items, self.count)
         self.count -= used
         return used
@@ -37,12 +37,12 @@ class _Waiter:
 
     @property
     def turn(self) -> tuple[bool, float]:
-        """Who goes first: those who must have places before those who leave some to others."""
+        """The sort key: waiters that leave no places to others come before those that do."""
         return self.leaving > 0, self.accepted_at
 
 
 class Room:
-    """At most `capacity` places; something larger than all of it is let into an empty room."""
+    """At most `capacity` places; a request larger than the capacity may enter an empty room."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -52,26 +52,26 @@ class Room:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether somebody waits for places without leaving any to others."""
+        """Return True if somebody waits for places without leaving any to others."""
         return bool(self._waiters) and not self._waiters[0].leaving
 
     def fits(self, items: int) -> bool:
-        """Whether as many places are free, and nobody waits for them already.
+        """Return True if that many places are free and nobody is already waiting for them.
 
-        Places that all who wait leave to others are free.
+        Places that every waiter leaves to others count as free.
         """
         return not self.is_crowded and self._has(items)
 
     def take(self, items: int) -> Places:
-        """Places without asking whether they are free."""
+        """Take places without checking that they are free."""
         self.used += items
         return Places(self, items)
 
     async def wait_for(self, items: int, *, accepted_at: float, leaving: int = 0) -> Places:
-        """Places as soon as they are free; earlier accepted requests first.
+        """Wait until places are free and take them; requests accepted earlier go first.
 
-        With `leaving`, while as many stay free for those who do not wait; but one place at every
-        second release whatever is left, or those who do not wait could take each as it gets free.
+        With `leaving`, that many places must stay free for requests that do not wait. Every second
+        release ignores this, or those requests could take each place as soon as it is free.
         """
         granted = asyncio.get_running_loop().create_future()
         waiter = _Waiter(items, accepted_at, leaving, granted)
@@ -85,7 +85,7 @@ class Room:
         return Places(self, items)
 
     def release(self, items: int) -> None:
-        """Give places back, and let in who waits for them."""
+        """Return places, and let in whoever is waiting for them."""
         self.used -= items
         self._releases += 1
         self._let_in(whatever_is_left=self._releases % 2 == 0)
@@ -94,7 +94,7 @@ class Room:
         return not self.used or self.used + items + leaving <= self.capacity
 
     def _let_in(self, *, whatever_is_left: bool = False) -> None:
-        # A cancelled waiter has yet to hear of it, and takes itself off the list then.
+        # A cancelled waiter has not noticed yet, and will remove itself from the list.
         for waiter in [each for each in self._waiters if not each.granted.cancelled()]:
             leaving = 0 if whatever_is_left else waiter.leaving
             if not self._has(waiter.items, leaving=leaving):
@@ -120,10 +120,10 @@ def items_that_leave_in_time(
     largest_request: int,
     largest_batch: int,
 ) -> int:
-    """Items that `max_queue_seconds` clear, and at least two batches.
+    """The number of items that clear within `max_queue_seconds`, and at least two batches.
 
-    A whole request fits as well, as far as half of its timeout clears it: with more waiting, what
-    is accepted would be answered too late.
+    A whole request fits as well if half of its timeout is enough to clear it: with more items
+    waiting, accepted requests would be answered too late.
     """
     in_time = int(max_queue_seconds / seconds_per_item)
     of_one_request = int(request_timeout_seconds / 2 / seconds_per_item)

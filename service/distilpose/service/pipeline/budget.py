@@ -1,4 +1,4 @@
-"""A bound on bytes that are held at once; those who do not fit wait their turn."""
+"""A bound on the bytes held at once; requests that do not fit wait their turn."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 class ByteBudget:
     """At most `limit_bytes` held at once, first come, first served.
 
-    Something larger than the whole budget is let in when nothing else is held.
+    An item larger than the whole budget is admitted when nothing else is held.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -19,7 +19,7 @@ class ByteBudget:
 
     @asynccontextmanager
     async def hold(self, size_bytes: int) -> AsyncIterator[None]:
-        """Wait for room, and keep it within the `with`."""
+        """Wait for room, and hold it within the `with`."""
         async with self._turn:
             while self.held_bytes and self.held_bytes + size_bytes > self.limit_bytes:
                 self._freed.clear()

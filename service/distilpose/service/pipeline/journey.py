@@ -1,4 +1,4 @@
-"""The way of one request's images through decode, detect and pose."""
+"""The journey of one request's images through decode, detect and pose."""
 
 import asyncio
 import logging
@@ -56,12 +56,12 @@ KINDS_OF_PICTURES: Final[dict[type[PictureError], type[ServiceError]]] = {
     TooManyPixels: TooLarge,
     BadRawFrame: InvalidRequest,
 }
-"""The error of a caller whose picture is not read, for each reason."""
+"""The caller's error for each reason why a picture cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Means:
-    """What all requests share: both stages, the decode threads, and the limits."""
+    """The resources that all requests share: both stages, the decode threads and the limits."""
 
     detect: Batcher[DetectItem, Detections]
     pose: Batcher[ImageHWC, PoseArrays]
@@ -69,11 +69,11 @@ class Means:
     decode_pool: ThreadPoolExecutor
     decoded_bytes: ByteBudget
     image_size_px: int
-    """Side of the detector's square."""
+    """Side of the detector's square input."""
     max_pixels: int
     metrics: Metrics
     scaled_decode: bool = False
-    """Whether JPEGs may be decoded smaller than they are."""
+    """True to allow decoding JPEGs at reduced size."""
     calibration: Calibration | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -96,7 +96,7 @@ class _People(NamedTuple):
 
 
 class Journey:
-    """What the images of one request share on their way."""
+    """The state that the images of one request share."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Journey:
         self._places = places
 
     async def image(self, index: int) -> ImageAnswer:
-        """One image's poses, or its error: nothing of it concerns the other images."""
+        """One image's poses, or its error; a failure does not affect the other images."""
         source = self._request.images[index]
         try:
             with self._means.traffic.way() as way:
@@ -135,8 +135,8 @@ class Journey:
             Stage.DECODE, lambda: pictures.read_header(source, max_pixels=means.max_pixels)
         )
         people = await self._people(source, header, index, way)
-        # The image is freed before: whoever held bytes and waited for places could wait for ever,
-        # on a request that holds places, given with its boxes, and waits for bytes.
+        # The image's bytes are released first: a request that held bytes while waiting for places
+        # could deadlock with one that holds places (its boxes were given) and waits for bytes.
         with await self._room_for(len(people.found.scores)) as places:
             way.to(None)
             arrays = await self._run_student(people.crops_BHWC, places)
@@ -158,7 +158,7 @@ class Journey:
             found = given or await self._detect(view, header, way)
             regions = geometry.crop_regions(found.boxes_xyxy_px)
             if not scaled.leaves_rows(regions, factor):
-                # Freed first: whoever held bytes and waited for more could wait for ever.
+                # Released first: whoever held bytes while waiting for more could wait for ever.
                 del view
                 await held.aclose()
                 view = await self._decode(source, header, 1, held)
@@ -177,7 +177,7 @@ class Journey:
     async def _decode(
         self, source: Source, header: ImageHeader, factor: int, held: AsyncExitStack
     ) -> _View:
-        """The image, whose bytes are counted until `held` is closed."""
+        """The decoded image; its bytes are counted until `held` is closed."""
         width, height = reduced_size_wh(header.size_wh, factor)
         await held.enter_async_context(self._means.decoded_bytes.hold(width * height * 3))
         image_HWC = await self._in_thread(
@@ -192,7 +192,7 @@ class Journey:
             Stage.DETECT, lambda: letterbox(view.image_HWC, size_px)
         )
         item = DetectItem(square, options.min_box_score)
-        way.to(None)  # in a queue it waits for the device itself: no company is kept waiting
+        way.to(None)  # in a queue it waits for the device itself, so no batch is held for it
         [outcome] = await self._means.detect.submit([item], places=self._places, **self._terms())
         way.to(Stage.POSE)
         self._spans.add_outcomes(Stage.DETECT, [outcome])
@@ -201,7 +201,7 @@ class Journey:
         return Detections(*(column[: options.max_people] for column in found))
 
     async def _room_for(self, people: int) -> Places:
-        """The crops' places in the pose queue: held since admission, or waited for now."""
+        """The crops' places in the pose queue: reserved at admission, or waited for now."""
         options = self._request.options
         crops = people * options.crops_per_person
         if options.skips_detector:
@@ -255,7 +255,7 @@ class Journey:
 
 
 def _given_people(options: Options, index: int, size_wh: tuple[int, int]) -> Detections | None:
-    """Whom the caller named, None where the detector is to find them."""
+    """The people whose boxes the caller gave; None if the detector has to find them."""
     if not options.skips_detector:
         return None
     boxes_xyxy_px = (

@@ -16,12 +16,13 @@ from distilpose.service.telemetry import traces
 from distilpose.service.telemetry.spans import Spans
 
 _SHARE_LEFT_BY_WHO_WAITS: Final = 4
-"""A quarter of a queue stays free of requests that wait for room: video streams would fill all of
-it for ever, and whoever asks once would always be refused."""
+"""The divisor of a queue's capacity that stays free of requests that wait for room (a quarter):
+otherwise video streams would fill the queue permanently and single requests would always be
+refused."""
 
 
 class Pipeline:
-    """The way of every request, over what they share."""
+    """The journey of every request, over the resources they share."""
 
     def __init__(self, means: Means) -> None:
         self.means = means
@@ -30,8 +31,8 @@ class Pipeline:
         """Poses or an error for each image, in their order.
 
         Raises:
-            Overloaded: the request does not fit the queue it would wait in, and may not wait.
-            DeadlineExceeded: not everything was answered in time.
+            Overloaded: the first queue has no room for the request, and it may not wait.
+            DeadlineExceeded: some images were not answered in time.
         """
         accepted_at = self.means.clock()
         spans = Spans()
@@ -60,7 +61,7 @@ class Pipeline:
         return places
 
     def _first_queue(self, request: PoseRequest) -> tuple[Batcher[Any, Any], int]:
-        """The queue that the request waits in first, and how many items it brings there."""
+        """The queue that the request enters first, and how many items it adds there."""
         options = request.options
         if not options.skips_detector:
             return self.means.detect, len(request.images)

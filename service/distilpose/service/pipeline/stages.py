@@ -1,4 +1,4 @@
-"""What the two stages compute on the device's thread, and what their failures mean."""
+"""The computations of the two stages on the device's thread, and the meaning of their failures."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from distilpose.service.words import Fault
 
 
 class DetectItem(NamedTuple):
-    """A letterboxed image, and the score below which its boxes are of no interest."""
+    """A letterboxed image, and the score below which its boxes are ignored."""
 
     square: npt.NDArray[np.uint8]
     min_box_score: float
@@ -23,7 +23,7 @@ class DetectItem(NamedTuple):
 def run_detector(
     detector: PersonDetector, buckets: Sequence[int]
 ) -> Callable[[Sequence[DetectItem]], list[Detections | Exception]]:
-    """The detect stage's function for its batcher; black squares fill a batch up to its bucket."""
+    """The detect stage's function for its batcher; black squares pad a batch to its bucket."""
 
     def run(items: Sequence[DetectItem]) -> list[Detections | Exception]:
         bucket = next(size for size in buckets if size >= len(items))
@@ -51,7 +51,7 @@ def run_student(
 
 
 def kind_of(error: BaseException) -> Fault:
-    """What a stage's failure says of the device."""
+    """Classify a stage's failure."""
     kinds: list[tuple[type[BaseException], Fault]] = [
         (NotFinite, Fault.NAN),
         (OutOfDeviceMemory, Fault.OOM),

@@ -1,6 +1,6 @@
-"""Accepted images on their way to a stage that wait in no queue: decoded, detected or cut.
+"""Accepted images that wait in no queue because they are being decoded, detected or cut.
 
-A batch waits for company only while there is some.
+A batch is held for more items only while some are on their way.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ from distilpose.service.words import Stage
 
 
 class Way:
-    """One image's way: to a stage, or to none any more."""
+    """One image's next stage, or none."""
 
     def __init__(self, coming: dict[Stage, int]) -> None:
         self._coming = coming
         self._stage: Stage | None = None
 
     def to(self, stage: Stage | None) -> None:
-        """Go on to `stage`. To be said right before the image's items are queued, not after."""
+        """Move on to `stage`. Call it right before the image's items are queued, not after."""
         if self._stage:
             self._coming[self._stage] -= 1
         if stage:
@@ -26,7 +26,7 @@ class Way:
 
 
 class Traffic:
-    """How many images are on their way to each stage."""
+    """The number of images on their way to each stage."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.coming = {Stage.DETECT: 0, Stage.POSE: 0}
@@ -34,7 +34,7 @@ class Traffic:
 
     @contextmanager
     def way(self) -> Iterator[Way]:
-        """An image's way; however it ends, the image is no more waited for."""
+        """Register an image's journey; when the context ends, no batch waits for it any more."""
         way = Way(self.coming)
         try:
             yield way

@@ -1,4 +1,4 @@
-"""What REST callers read: domain answers to JSON."""
+"""Domain answers as JSON for REST callers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,16 +21,16 @@ class KeypointOut(BaseModel):
     y: float
     score: float = Field(ge=0, le=1)
     visible: bool = Field(description="score >= min_keypoint_score")
-    sigma_x: float = Field(description="Spread in x, pixels.")
-    sigma_y: float = Field(description="Spread in y, pixels.")
+    sigma_x: float = Field(description="Predicted spread in x, in pixels.")
+    sigma_y: float = Field(description="Predicted spread in y, in pixels.")
 
 
 class PoseOut(BaseModel):
     """One person."""
 
-    box: list[float] = Field(description="[x1, y1, x2, y2], pixels.")
+    box: list[float] = Field(description="[x1, y1, x2, y2], in pixels.")
     box_score: float
-    score: float = Field(description="Mean keypoint score times box score.")
+    score: float = Field(description="Mean keypoint score multiplied by the box score.")
     keypoints: list[KeypointOut]
 
 
@@ -39,13 +39,13 @@ class CocoOut(BaseModel):
 
     image_id: int
     category_id: int
-    keypoints: list[float] = Field(description="51 numbers: x, y, score of each keypoint.")
+    keypoints: list[float] = Field(description="51 numbers: x, y and score of each keypoint.")
     score: float
-    bbox: list[float] = Field(description="[x, y, width, height], pixels.")
+    bbox: list[float] = Field(description="[x, y, width, height], in pixels.")
 
 
 class ErrorOut(BaseModel):
-    """Why an image has no poses."""
+    """The reason why an image has no poses."""
 
     type: str
     status: int
@@ -72,7 +72,7 @@ class ModelOut(BaseModel):
 
 
 class TimingOut(BaseModel):
-    """Milliseconds; overlapping work of a stage is counted once."""
+    """Time spent, in milliseconds; overlapping work of a stage is counted once."""
 
     decode: float
     detect: float
@@ -82,7 +82,7 @@ class TimingOut(BaseModel):
 
 
 class AnswerOut(BaseModel):
-    """The answer of `POST /v1/pose`, one entry an image, in the request's order."""
+    """The answer of `POST /v1/pose`, with one entry per image in the request's order."""
 
     request_id: str
     model: ModelOut
@@ -91,7 +91,7 @@ class AnswerOut(BaseModel):
 
 
 class ProblemOut(BaseModel):
-    """An RFC 9457 problem document. `images` says why each of several images failed."""
+    """An RFC 9457 problem document. `images` holds the error of each of several images."""
 
     type: str
     title: str
@@ -109,7 +109,7 @@ def answer_out(
     model: ModelOut,
     statuses: Mapping[type[ServiceError], int],
 ) -> AnswerOut:
-    """A domain answer as the caller reads it."""
+    """Convert a domain answer to its JSON model."""
     timing = answer.timing
     return AnswerOut(
         request_id=request_id,
@@ -148,7 +148,7 @@ def _image_out(
 
 
 def _pose_out(pose: Pose, options: Options) -> PoseOut:
-    # To Python's numbers column by column: one by one, numpy's take ten times as long.
+    # Converted column by column: one value at a time, numpy takes ten times as long.
     visible = options.visible(pose)
     columns = pose.keypoints_xy_px, pose.keypoint_score, visible, pose.sigma_px
     keypoints = [
@@ -198,22 +198,22 @@ def _ms(seconds: float) -> float:
 
 
 class ModelCardOut(BaseModel):
-    """The student that answers, and on what it runs."""
+    """The student that answers, and the device and runtime it uses."""
 
     name: str
     version: str
     sha256: str
-    source: str = Field(description="How the weights were made.")
-    calibrated: bool = Field(description="Whether scores are calibrated probabilities.")
+    source: str = Field(description="Origin of the weights, in words.")
+    calibrated: bool = Field(description="True if scores are calibrated probabilities.")
     device: str
     dtype: str
-    engine: str = Field(description="What runs the networks: torch or openvino.")
-    input_size: list[int] = Field(description="[height, width] of a crop, pixels.")
+    engine: str = Field(description="Runtime of the networks: torch or openvino.")
+    input_size: list[int] = Field(description="[height, width] of a crop, in pixels.")
     keypoints: list[str]
     detector: str
 
 
 def model_out(model: ModelDescription) -> ModelCardOut:
-    """A model's description as the caller reads it."""
+    """Convert a model's description to its JSON model."""
     fields = asdict(model)
     return ModelCardOut(input_size=fields.pop("input_size_hw"), **fields)

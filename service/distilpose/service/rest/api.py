@@ -72,12 +72,12 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(
         demo_routes(service.settings) if service.settings.demo.enabled else _no_demo_route(service)
     )
-    app.openapi()  # written now, not while the event loop serves
+    app.openapi()  # generated now, not while the event loop serves
     return app
 
 
 def create_operations_app(service: Service) -> FastAPI:
-    """Health and metrics alone, for a port of their own that asks for no key."""
+    """Health and metrics alone, for a separate port that requires no key."""
     app = FastAPI(title="distilpose operations", openapi_url=None)
     app.include_router(_health_routes(service))
     app.include_router(_metrics_route(service))
@@ -116,7 +116,7 @@ def _pose_routes(service: Service) -> APIRouter:
     async def estimate_pose(
         request: Request, accept: Annotated[str, Header(include_in_schema=False)] = "*/*"
     ) -> Response:
-        """Find the people of one or several photos and the 17 COCO keypoints of each."""
+        """Find the people in one or several photos and the 17 COCO keypoints of each."""
         settings = service.settings
         deadline = time.monotonic() + timeout_seconds(
             request, limit_seconds=settings.limits.request_timeout_seconds
@@ -132,7 +132,7 @@ def _pose_routes(service: Service) -> APIRouter:
             picture_format = _picture_format(accept, images=len(sources))
             if options.draw_sigma and picture_format is None:
                 raise InvalidOptions(
-                    f"draw_sigma: only with a picture as the answer, Accept {_PICTURES}"
+                    f"draw_sigma: only for a drawn answer; set Accept to {_PICTURES}"
                 )
             pose_request = PoseRequest(
                 sources, options, deadline, keep_pixels=picture_format is not None
@@ -147,21 +147,21 @@ def _pose_routes(service: Service) -> APIRouter:
 
     @router.get("/models", response_model_exclude_unset=True)
     async def get_models() -> dict[str, list[ModelCardOut]]:
-        """The model that answers: where it comes from, what it reaches, on what it runs."""
+        """Return the model that answers: its origin, the device it runs on and its detector."""
         return {"models": [model_out(service.model)]}
 
     return router
 
 
 def _picture_format(accept: str, *, images: int) -> PictureFormat | None:
-    """The picture asked for by `Accept`, or None for JSON. The first known media type wins."""
+    """The picture format requested by `Accept`, or None for JSON. The first known type wins."""
     for entry in accept.lower().split(","):
         media_type = entry.split(";")[0].strip()
         if media_type in ("application/json", "*/*", "application/*"):
             return None
         if media_type in PICTURE_FORMATS:
             if images != 1:
-                raise InvalidRequest(f"Accept {media_type}: takes one image, got {images}")
+                raise InvalidRequest(f"Accept {media_type}: needs exactly one image, got {images}")
             return PICTURE_FORMATS[media_type]
     return None
 
@@ -180,7 +180,7 @@ async def _json(answer: PoseAnswer, options: Options, model: ModelOut) -> Respon
 
 async def _picture(answer: PoseAnswer, options: Options, picture_format: PictureFormat) -> Response:
     [image] = answer.images
-    assert image.image is not None  # noqa: S101 - pixels were asked for
+    assert image.image is not None  # noqa: S101 - pixels were requested
     pixels = image.image
 
     def render() -> bytes:
@@ -218,13 +218,13 @@ def _health_routes(service: Service) -> APIRouter:
 
     @router.get("/v2/health/live")
     async def live() -> Response:
-        """As `/healthz`, for callers of the Open Inference Protocol."""
+        """Same as `/healthz`, for callers of the Open Inference Protocol."""
         alive = service.alive
         return JSONResponse({"live": alive}, 200 if alive else 503)
 
     @router.get("/v2/health/ready")
     async def ready() -> Response:
-        """As `/readyz`, for callers of the Open Inference Protocol."""
+        """Same as `/readyz`, for callers of the Open Inference Protocol."""
         ready = service.ready
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 

@@ -1,4 +1,4 @@
-"""The three kinds of body of `POST /v1/pose`, read within the byte limit, to images and options."""
+"""Read the three kinds of body of `POST /v1/pose`, within the byte limit, as images and options."""
 
 import asyncio
 import time
@@ -29,10 +29,10 @@ Parsed = tuple[list[EncodedImage], OptionsBody]
 async def read_body(
     request: Request, *, deadline: float, max_bytes: int, max_images: int
 ) -> Parsed:
-    """What the caller sent; the content type decides how it is read.
+    """Read the images and options of a request, according to its content type.
 
     Raises:
-        UnsupportedMediaType: no such content type is accepted.
+        UnsupportedMediaType: the content type is not accepted.
         TooLarge: more bytes or images than allowed.
         InvalidRequest: malformed, or without an image.
         DeadlineExceeded: the caller did not send all of it in time.
@@ -41,7 +41,7 @@ async def read_body(
         async with asyncio.timeout(deadline - time.monotonic()):
             images, options = await _read(request, max_bytes, max_images)
     except TimeoutError as err:
-        raise DeadlineExceeded("the deadline passed before the whole body had come") from err
+        raise DeadlineExceeded("the deadline passed before the whole body arrived") from err
     check_images(images, max_images=max_images)
     return images, options
 
@@ -64,7 +64,7 @@ async def _read(request: Request, max_bytes: int, max_images: int) -> Parsed:
 
 
 async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body's chunks; refuses by the declared length before reading, then by what arrives."""
+    """The body's chunks; refuses by the declared length before reading, then by the bytes read."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLarge(f"the body has {declared} bytes, the limit is {max_bytes}")
@@ -72,7 +72,7 @@ async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[by
     async for chunk in request.stream():
         received += len(chunk)
         if received > max_bytes:
-            raise TooLarge(f"the body has more than {max_bytes} bytes, the limit")
+            raise TooLarge(f"the body exceeds the limit of {max_bytes} bytes")
         yield chunk
 
 
@@ -90,7 +90,7 @@ async def _read_and(request: Request, max_bytes: int, parse: Callable[[bytes], T
 def _refuse_query(request: Request) -> None:
     if request.query_params:
         names = ", ".join(sorted(request.query_params))
-        raise InvalidRequest(f"{names}: with this content type, options belong into the body")
+        raise InvalidRequest(f"{names}: with this content type, options belong in the body")
 
 
 def _parse_multipart(body: bytes, *, content_type: str, max_images: int) -> Parsed:

@@ -1,4 +1,4 @@
-"""What an HTTP caller says beside its body: how long it waits, and that it has left."""
+"""The HTTP caller's timeout, and its disconnection."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -14,22 +14,22 @@ TIMEOUT_HEADER: Final = "x-request-timeout-ms"
 
 
 def timeout_seconds(request: Request, *, limit_seconds: float) -> float:
-    """How long the caller waits, and never longer than the limit.
+    """The caller's timeout in seconds, at most the limit.
 
     Raises:
-        InvalidRequest: the header is no whole number above 0.
+        InvalidRequest: the header is not a whole number above 0.
     """
     given = request.headers.get(TIMEOUT_HEADER)
     if given is None:
         return limit_seconds
     if not (given.isascii() and given.isdigit() and given.strip("0")):
         raise InvalidRequest(f"{TIMEOUT_HEADER}: expected milliseconds as a whole number above 0")
-    # More digits than a float takes stand for a longer time than any limit.
+    # More digits than a float can hold stand for a longer time than any limit.
     return min(int(given[:18]) / 1000, limit_seconds)
 
 
 async def while_waiting(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; it is cancelled when the caller leaves. The body must have been read.
+    """Return the result of `work`, cancelled if the caller leaves. The body must have been read.
 
     Raises:
         ClientDisconnect: the caller left.

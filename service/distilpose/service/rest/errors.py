@@ -33,7 +33,7 @@ PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 
 def problem(error: errors.ServiceError, images: Sequence[ImageOut] | None = None) -> Response:
-    """The answer to a request that failed as a whole. Logs it, once."""
+    """The answer to a request that failed as a whole. Logs the failure once."""
     status = STATUSES[type(error)]
     headers = {}
     if error.retry_after_seconds is not None:
@@ -69,7 +69,7 @@ def _document(
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Let every failure leave as a problem document."""
+    """Answer every failure with a problem document."""
 
     async def on_service_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, errors.ServiceError)  # noqa: S101 - registered for this class

@@ -1,4 +1,4 @@
-"""What surrounds every HTTP request: its id, its count and duration, and the last safety net.
+"""The wrapper around every HTTP request: id, count, duration, and the last safety net.
 
 Pure ASGI: Starlette's `BaseHTTPMiddleware` would hide a caller's disconnect from the handlers.
 """
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 REQUEST_ID_HEADER: Final = b"x-request-id"
 METHODS: Final = {"/v1/pose": "estimate_pose", "/v1/models": "get_model"}
 LEFT: Final = 499
-"""As proxies say it: the caller left before there was an answer."""
+"""The status that proxies use for a caller who left before there was an answer."""
 CODES: Final = sorted({"200", str(LEFT), *map(str, STATUSES.values())})
 
 
 class RequestMiddleware:
-    """Gives each request an id, counts and times it, and answers what nobody else caught."""
+    """Gives each request an id, counts and times it, and answers errors that nobody else caught."""
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, traces: Traces, *, root_path: str = ""
@@ -44,7 +44,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         if self._root_path:
-            # A proxy has stripped it; addresses in answers begin with it.
+            # A proxy has stripped it; URLs in answers start with it.
             scope["root_path"] = self._root_path
         identity = logs.request_identity(_header(scope["headers"], REQUEST_ID_HEADER))
         with (
@@ -55,7 +55,7 @@ class RequestMiddleware:
             await self._timed(scope, receive, _Sender(send, identity), trace)
 
     def _trace(self, scope: Scope, identity: str) -> AbstractContextManager[RequestTrace]:
-        # Probes and scrapes would bury the rest.
+        # Probes and scrapes would bury the other lines.
         traces = self._traces if scope["path"] in METHODS else NoTraces()
         return traces.request(
             f"{scope['method']} {scope['path']}",
@@ -75,7 +75,9 @@ class RequestMiddleware:
             if send.status:
                 raise
             logger.exception("unexpected error")
-            failure = problem(Internal("an unexpected error; the log has it by this request id"))
+            failure = problem(
+                Internal("an unexpected error; the log records it under this request id")
+            )
             await failure(scope, receive, send)
         finally:
             seconds = time.perf_counter() - began
@@ -100,7 +102,7 @@ class _Sender:
         self._header = (REQUEST_ID_HEADER, identity.encode("ascii"))
 
     async def __call__(self, message: Message) -> None:
-        """Pass a message on."""
+        """Pass on a message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], self._header]}

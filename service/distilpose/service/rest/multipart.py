@@ -1,4 +1,4 @@
-"""A multipart body, taken apart."""
+"""Parse a multipart body."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _MOST_FIELDS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a form; a file has a `filename`, perhaps an empty one."""
+    """One part of a form; a file has a `filename`, which may be empty."""
 
     name: str
     filename: str | None
@@ -23,20 +23,20 @@ class Part:
 
 
 def read_parts(body: bytes, content_type: str, *, max_images: int) -> list[Part]:
-    """The parts of `multipart/form-data`, in their order.
+    """The parts of `multipart/form-data`, in order.
 
     *Source:* RFC 7578.
 
     Raises:
         InvalidRequest: malformed, or cut short.
-        TooLarge: more files than images are allowed, and one that may hold the options.
+        TooLarge: more files than the allowed images plus one for the options.
     """
     _, parameters = parse_options_header(content_type)
     if b"boundary" not in parameters:
-        raise _malformed("its content type names no boundary")
+        raise _malformed("its content type has no boundary")
     reader = _Reader(body, max_images=max_images)
     with _as_malformed():
-        # All at once: whatever the parser tells of then lies in `body` itself, in one stretch.
+        # In a single write, so that the offsets of the callbacks all refer to `body`.
         MultipartParser(
             parameters[b"boundary"],
             {
@@ -55,7 +55,7 @@ def read_parts(body: bytes, content_type: str, *, max_images: int) -> list[Part]
 
 
 class _Reader:
-    """What the parser calls."""
+    """The parser's callbacks."""
 
     def __init__(self, body: bytes, *, max_images: int) -> None:
         self.parts: list[Part] = []
@@ -85,7 +85,7 @@ class _Reader:
 
     def open_part(self) -> None:
         if b"name" not in self._parameters:
-            raise _malformed("the `Content-Disposition` of a part gives no name")
+            raise _malformed("the `Content-Disposition` of a part has no name")
 
     def add_to_part(self, _: bytes, start: int, end: int) -> None:
         self._start = self._start or start
@@ -103,9 +103,9 @@ class _Reader:
         )
         files = sum(part.filename is not None for part in self.parts)
         if files > self._max_images + 1:
-            raise TooLarge(f"more than {self._max_images} images, the limit")
+            raise TooLarge(f"more than {self._max_images} images, which is the limit")
         if len(self.parts) - files > _MOST_FIELDS:
-            raise _malformed(f"more than {_MOST_FIELDS} parts that are no files")
+            raise _malformed(f"more than {_MOST_FIELDS} parts that are not files")
 
 
 def _malformed(reason: str) -> InvalidRequest:

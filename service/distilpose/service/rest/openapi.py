@@ -1,4 +1,4 @@
-"""The OpenAPI document's parts that the routes' signatures cannot tell: bodies, options, errors."""
+"""The parts of the OpenAPI document that the routes' signatures lack: bodies, options, errors."""
 
 import json
 from importlib.metadata import version
@@ -20,14 +20,14 @@ VERSION: Final = version("distilpose")
 _REF: Final = "#/components/schemas/{model}"
 
 _ERRORS: Final = {
-    400: "Malformed body, or no image.",
-    401: "Keys are configured and none fits.",
-    413: "Bytes, pixels or images over the limit.",
-    415: "A format that is not accepted.",
-    422: "An option unknown, out of range or not for this answer, or no image could be decoded.",
-    429: "A queue is full; `Retry-After` says when to come back.",
+    400: "The body is malformed or has no image.",
+    401: "Keys are configured and none matches.",
+    413: "Too many bytes, pixels or images.",
+    415: "The media type or image format is not accepted.",
+    422: "An option is unknown, out of range or not for this answer, or no image was decodable.",
+    429: "A queue is full; retry after `Retry-After` seconds.",
     500: "A bug or a device fault.",
-    503: "Loading, warming up or shutting down.",
+    503: "The service is loading, warming up or shutting down.",
     504: "The deadline passed.",
 }
 
@@ -43,7 +43,7 @@ def _problem_response(text: str) -> dict[str, Any]:
 
 
 def _query_parameters() -> list[dict[str, Any]]:
-    """Options as query parameters, for bodies that are an image and nothing else."""
+    """Options as query parameters, for bodies that consist of a single image."""
     parameters = []
     for name, field in OptionsBody.model_json_schema()["properties"].items():
         schema = {key: value for key, value in field.items() if key not in ("description", "title")}
@@ -56,9 +56,17 @@ def _query_parameters() -> list[dict[str, Any]]:
 
 def _headers() -> list[dict[str, Any]]:
     schemas: list[tuple[str, dict[str, Any], str]] = [
-        (TIMEOUT_HEADER, {"type": "integer", "minimum": 1}, "How long you wait; 504 after it."),
-        ("x-request-id", {"type": "string", "maxLength": 128}, "Your id; it comes back."),
-        ("traceparent", {"type": "string"}, "Your trace, as W3C's Trace Context writes it."),
+        (
+            TIMEOUT_HEADER,
+            {"type": "integer", "minimum": 1},
+            "Timeout in milliseconds, after which the answer is 504.",
+        ),
+        (
+            "x-request-id",
+            {"type": "string", "maxLength": 128},
+            "Your own request id; returned with the answer.",
+        ),
+        ("traceparent", {"type": "string"}, "Your trace, in the format of W3C Trace Context."),
     ]
     return [
         {"name": name, "in": "header", "description": text, "schema": schema}
@@ -73,7 +81,7 @@ def _request_body() -> dict[str, Any]:
         "required": ["images"],
         "properties": {
             "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
-            "options": {"type": "string", "description": "JSON, as `options` of the JSON body."},
+            "options": {"type": "string", "description": "JSON, like `options` of the JSON body."},
         },
     }
     json_body = {"schema": {"$ref": _REF.format(model="PoseBody")}, "example": EXAMPLE_REQUEST}
@@ -110,14 +118,14 @@ POSE_ROUTE: Final[dict[str, Any]] = {
 
 
 def _example_answer() -> dict[str, Any]:
-    """What the service answered to bus.jpg with `max_people` 1."""
+    """The service's real answer to bus.jpg with `max_people` 1."""
     text = files("distilpose.service.rest").joinpath("example_answer.json").read_text("utf-8")
     example: dict[str, Any] = json.loads(text)
     return example
 
 
 def install(app: FastAPI) -> None:
-    """Let `app` describe itself with the schemas that only these routes' bodies mention."""
+    """Make `app` describe itself with the schemas that only these routes' bodies mention."""
 
     def describe() -> dict[str, Any]:
         if not app.openapi_schema:

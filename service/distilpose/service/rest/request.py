@@ -1,4 +1,4 @@
-"""What REST callers send: JSON bodies, multipart options and query strings, to domain objects."""
+"""Convert REST input (JSON bodies, multipart options, query strings) to domain objects."""
 
 import base64
 import binascii
@@ -21,8 +21,8 @@ class _Strict(BaseModel):
 class ImageBody(_Strict):
     """One image of a JSON body."""
 
-    content: str = Field(description="The image file, base64.")
-    id: ImageId = Field(None, description="Your own name for it; it comes back in the answer.")
+    content: str = Field(description="The image file, encoded as base64.")
+    id: ImageId = Field(None, description="Your own id for the image; returned in the answer.")
 
 
 class PoseBody(_Strict):

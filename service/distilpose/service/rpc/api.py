@@ -33,10 +33,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PoseApi:
-    """The service's methods over a process's service, which may still be loading.
+    """The methods of PoseService, over a `Service` that may still be loading.
 
-    They get the bytes of a message, so that one too large or malformed is our error and not the
-    library's, whose RESOURCE_EXHAUSTED a caller takes for overload.
+    They receive raw bytes, so that a message that is too large or malformed gets our error and not
+    the library's RESOURCE_EXHAUSTED, which callers take for overload.
     """
 
     def __init__(self, service: Service) -> None:
@@ -44,7 +44,7 @@ class PoseApi:
         self._streams = Streams(service.settings.grpc, service.life, service.metrics)
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
-        """The methods as a server registers them."""
+        """The methods in the form in which a server registers them."""
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
@@ -64,7 +64,7 @@ class PoseApi:
         )
 
     async def estimate_pose(self, data: bytes, context: Context) -> pose_pb2.EstimatePoseResponse:
-        """The people of one or several images.
+        """Find the people in one or several images.
 
         Raises:
             ServiceError: the call fails as a whole.
@@ -90,10 +90,10 @@ class PoseApi:
             )
 
     async def stream_pose(self, messages: AsyncIterable[bytes], context: Context) -> None:
-        """The people of each frame of a stream.
+        """Find the people in each frame of a stream.
 
         Raises:
-            ServiceError: the stream fails as a whole, or is ended by us.
+            ServiceError: the stream fails as a whole, or the service ends it.
         """
         with self._service.life.admitted(), self._streams.place():
             stream = Stream(
@@ -110,7 +110,7 @@ class PoseApi:
                 raise
 
     async def get_model(self, data: bytes, _: Context) -> pose_pb2.GetModelResponse:
-        """The model that answers.
+        """Return the model that answers.
 
         Raises:
             NotReady: it is not loaded.
@@ -120,7 +120,7 @@ class PoseApi:
 
 
 class _StreamCaller:
-    """A gRPC call as the other end of a stream: messages to frames, answers to messages."""
+    """A gRPC call as the other end of a stream; converts between messages and frames."""
 
     def __init__(
         self, settings: Settings, messages: AsyncIterator[bytes], context: Context

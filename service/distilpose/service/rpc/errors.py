@@ -1,4 +1,4 @@
-"""Failures as gRPC statuses: the one table from kinds to codes, and the details that go along."""
+"""Failures as gRPC statuses: the one table from kinds to codes, and the error details."""
 
 import logging
 from typing import Any, Final, NoReturn
@@ -34,7 +34,7 @@ CODES: Final[dict[type[errors.ServiceError], grpc.StatusCode]] = {
 
 
 def status(error: errors.ServiceError) -> Status:
-    """What a call that fails with it ends with: code, detail, ErrorInfo, and when to come back."""
+    """The status of a call that fails with this error: code, detail, ErrorInfo and retry delay."""
     reason = error.type.upper().replace("-", "_")
     details = [ErrorInfo(reason=reason, domain=DOMAIN)]
     if error.retry_after_seconds is not None:
@@ -50,7 +50,7 @@ def status(error: errors.ServiceError) -> Status:
 async def abort(
     context: "grpc.aio.ServicerContext[Any, Any]", error: errors.ServiceError
 ) -> NoReturn:
-    """End the call with the error, keeping the trailing metadata that is set. Logs it, once.
+    """End the call with the error and keep the trailing metadata that is set. Logs it once.
 
     Raises:
         grpc.aio.AbortError: always; it ends the call.

@@ -1,6 +1,6 @@
-"""What surrounds every call of PoseService: its id, key, count and duration, the last safety net.
+"""The wrapper around every call of PoseService: id, key, count, duration, last safety net.
 
-Health and reflection pass through: they ask for no key, and a watcher of the health is no work.
+Health and reflection pass through: they require no key, and health watchers are not work.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ FAILURES: Final = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-"""Where the service is to blame."""
+"""The codes for which the service is to blame."""
 
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
-    """Lets in who may call, gives each call an id, counts it, and maps whatever it raises."""
+    """Checks keys, gives each call an id, counts it, and maps whatever it raises."""
 
     def __init__(self, keys: ApiKeys, metrics: Metrics, traces: Traces) -> None:
         self._keys = keys
@@ -55,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """The handler of a call, surrounded; one that refuses where no key fits."""
+        """The wrapped handler of a call, or one that refuses if no key matches."""
         handler = await continuation(handler_call_details)
         method = METHODS.get(handler_call_details.method)
         if method is None:
@@ -66,7 +66,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 api_key=metadata.get("x-api-key"), authorization=metadata.get("authorization")
             )
         except Unauthenticated as err:
-            # As a stream of messages: for another kind the library would read the message first.
+            # As a stream of messages: for any other kind the library would read the message first.
             return grpc.stream_stream_rpc_method_handler(self._surround(method, _refusing(err)))
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
@@ -112,7 +112,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         except Exception:
             logger.exception("unexpected error")
             code = grpc.StatusCode.INTERNAL
-            unexpected = Internal("an unexpected error; the log has it by this request id")
+            unexpected = Internal("an unexpected error; the log records it under this request id")
             await grpc_errors.abort(context, unexpected)
         finally:
             seconds = None if method == "stream_pose" else time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The gRPC server: its port, its limits, health that follows readiness, reflection, TLS."""
+"""The gRPC server: port, limits, health that follows readiness, reflection, TLS."""
 
 import asyncio
 import logging
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 _ALIVE_CHECK_SECONDS: Final = 0.5
 _LAST_ANSWERS_SECONDS: Final = 1.0
-"""What the answers of finished work need to leave; watchers of the health never end themselves."""
+"""The time in which the last answers may leave; needed because health watchers never end by
+themselves."""
 
 
 class GrpcServer:
@@ -28,7 +29,7 @@ class GrpcServer:
     Needs a running event loop.
 
     Raises:
-        SettingsError: the port cannot be had, or the TLS files cannot be used.
+        SettingsError: the port is not available, or the TLS files cannot be used.
     """
 
     def __init__(self, service: Service, tls: TlsFiles | None) -> None:
@@ -46,7 +47,7 @@ class GrpcServer:
         self._bind(tls)
 
     async def serve(self) -> None:
-        """Answer until `end`; what is still open then has a moment to leave."""
+        """Serve until `end`; calls still open then get a moment to finish."""
         await self._tell_readiness()
         await self._server.start()
         following = asyncio.create_task(self._follow_readiness(), name="grpc health")
@@ -57,7 +58,7 @@ class GrpcServer:
             await self._server.stop(_LAST_ANSWERS_SECONDS)
 
     def end(self) -> None:
-        """Let `serve` return."""
+        """Make `serve` return."""
         self._ending.set()
 
     def _bind(self, tls: TlsFiles | None) -> None:
@@ -74,7 +75,7 @@ class GrpcServer:
 
     async def _follow_readiness(self) -> None:
         while True:
-            # A device that dies changes no state of life, so it is looked at now and then.
+            # A lost device changes no life-cycle state, so it is polled.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ALIVE_CHECK_SECONDS):
                     await self._service.life.changed()
@@ -88,11 +89,11 @@ class GrpcServer:
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
-    """What the library is told.
+    """The options of the gRPC library.
 
-    Its own limit of a message lies above ours, so that ours answers. Its connections close after
-    the streams on them could have ended by age: calls that are open then have the whole age of a
-    stream, and the grace.
+    Its message limit is above ours, so that ours answers. Its connections close only after the
+    streams on them have reached their maximum age: calls still open at that point get the maximum
+    age of a stream plus the grace period.
     """
     limit_bytes = settings.max_message_bytes * 3 // 2
     keepalive_ms = round(settings.keepalive_seconds * 1000)
@@ -106,10 +107,10 @@ def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
         ("grpc.max_connection_age_grace_ms", age_ms),
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Half, so that a ping that comes a little early is no offence.
+        # Half, so that a ping that arrives slightly early is not a violation.
         ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),
         ("grpc.http2.max_pings_without_data", 0),
-        # Two processes on one port would share its connections in silence.
+        # Two processes on one port would silently share its connections.
         ("grpc.so_reuseport", 0),
     ]
 
@@ -119,7 +120,7 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
     served = watched.current()
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
-        """Asked before every handshake, on a thread of the library; None changes nothing."""
+        """Called before every handshake, on a thread of the library; None changes nothing."""
         nonlocal served
         latest = watched.current()
         if latest is served:

@@ -1,4 +1,4 @@
-"""Domain objects to and from the messages of `pose.proto`, and nothing else."""
+"""Conversion between domain objects and the messages of `pose.proto`, and nothing else."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -33,24 +33,24 @@ _MODES: Final[Mapping[int, Literal["ordered", "latest"]]] = {
 
 
 def parse(kind: type[M], data: bytes) -> M:
-    """The message of that kind which the bytes are.
+    """Parse the bytes as a message of that kind.
 
     Raises:
-        InvalidRequest: they are not.
+        InvalidRequest: they are not one.
     """
     try:
         return kind.FromString(data)
     except DecodeError as err:
-        raise InvalidRequest(f"the message is no {kind.DESCRIPTOR.name}") from err
+        raise InvalidRequest(f"the message is not a valid {kind.DESCRIPTOR.name}") from err
 
 
 def to_images(request: pose_pb2.EstimatePoseRequest) -> list[Source]:
-    """The pictures of a request, unchecked."""
+    """The pictures of a request, not validated."""
     return [to_source(image, image.id or None) for image in request.images]
 
 
 def to_source(message: pose_pb2.Image | pose_pb2.Frame, identity: str | None = None) -> Source:
-    """The picture of an image or a frame, unchecked; without one, encoded bytes that are empty."""
+    """The picture of an image or a frame, not validated; empty encoded bytes if there is none."""
     if not message.HasField("raw"):
         return EncodedImage(message.encoded, identity)
     raw = message.raw
@@ -101,7 +101,7 @@ def from_answer(
     model: ModelDescription,
     codes: Codes,
 ) -> pose_pb2.EstimatePoseResponse:
-    """A call's answer."""
+    """Convert a call's answer to its message."""
     return pose_pb2.EstimatePoseResponse(
         request_id=request_id,
         model=pose_pb2.ModelVersion(name=model.name, version=model.version),
@@ -118,13 +118,13 @@ def from_answer(
 
 
 def to_stream_options(message: pose_pb2.StreamOptions, pose: Options) -> StreamOptions:
-    """The options of a stream, whose `pose` part is resolved already.
+    """The options of a stream; the `pose` part is already resolved.
 
     Raises:
-        InvalidOptions: the mode is not known, or options do not go together.
+        InvalidOptions: the mode is unknown, or options exclude each other.
     """
     if message.mode not in _MODES:
-        raise InvalidOptions(f"mode: {message.mode} is not known here")
+        raise InvalidOptions(f"mode: unknown value {message.mode}")
     resume = message.resume
     return StreamOptions(
         pose=pose,
@@ -140,7 +140,7 @@ def to_stream_options(message: pose_pb2.StreamOptions, pose: Options) -> StreamO
 def from_frame(
     answer: FrameAnswer, options: Options, *, codes: Codes
 ) -> pose_pb2.StreamPoseResponse:
-    """A frame's answer."""
+    """Convert a frame's answer to its message."""
     found = _found(answer.image, options, codes)
     for pose, track_id in zip(found.get("poses", ()), answer.track_ids, strict=False):
         pose.track_id = track_id
@@ -162,7 +162,7 @@ def from_model(model: ModelDescription) -> pose_pb2.GetModelResponse:
 
 
 def _found(image: ImageAnswer, options: Options, codes: Codes) -> dict[str, Any]:
-    """What images and frames have in common: the size and the people, or the error."""
+    """The fields that images and frames share: the size and the people, or the error."""
     if error := image.error:
         code = codes[type(error)]
         return {"error": pose_pb2.ImageError(type=error.type, code=code, detail=error.detail)}

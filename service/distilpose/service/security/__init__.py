@@ -1,1 +1,1 @@
-"""Who may come in: keys, certificates, and files that are replaced while we serve."""
+"""Authentication and TLS: keys, certificates, and files that may be replaced while serving."""

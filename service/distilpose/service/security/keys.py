@@ -14,9 +14,9 @@ _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 class ApiKeys:
-    """The accepted keys, held as SHA-256 digests. Without keys everyone may call.
+    """The accepted keys, stored as SHA-256 digests. Without keys everyone may call.
 
-    The keys of a file follow the file: they are those of its last readable content.
+    Keys from a file follow its changes; the last readable content counts.
     """
 
     def __init__(self, keys: Iterable[str], file: Path | None = None) -> None:
@@ -25,7 +25,7 @@ class ApiKeys:
 
     @classmethod
     def from_settings(cls, security: SecuritySettings) -> "ApiKeys":
-        """Keys from the settings and from the file they name.
+        """Load the keys from the settings and from the file they name.
 
         Raises:
             SettingsError: the file cannot be read, or holds no key.
@@ -37,23 +37,23 @@ class ApiKeys:
 
     @property
     def required(self) -> bool:
-        """Whether a caller needs a key."""
+        """Return True if a caller needs a key."""
         return bool(self._configured or self._file)
 
     def check(self, *, api_key: str | None, authorization: str | None) -> None:
-        """Return if the caller may call, by `x-api-key` or by `Authorization: Bearer`.
+        """Check the caller's key, from `x-api-key` or `Authorization: Bearer`.
 
-        Every key is compared, so that the time does not tell which one was close.
+        Every key is compared, so that the time taken does not reveal which one was close.
 
         Raises:
-            Unauthenticated: keys are configured and none fits.
+            Unauthenticated: keys are configured and none matches.
         """
         if not self.required:
             return
         scheme, _, bearer = (authorization or "").partition(" ")
         offered = api_key or (bearer.strip() if scheme.lower() == "bearer" else "")
         if not offered:
-            raise Unauthenticated("give a key as `x-api-key` or `Authorization: Bearer`")
+            raise Unauthenticated("send a key as `x-api-key` or `Authorization: Bearer`")
         digest = hashlib.sha256(offered.encode("utf-8", "surrogateescape")).digest()
         accepted = self._configured + (self._file.current() if self._file else [])
         fits = [hmac.compare_digest(digest, known) for known in accepted]

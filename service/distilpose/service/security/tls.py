@@ -1,6 +1,6 @@
-"""The certificate, its key and the callers' authority: files that are read again when they change.
+"""The certificate, its key and the clients' CA, reloaded when their files change.
 
-Every handshake uses the files as they are then; connections that are open stay as they are.
+Each handshake uses the current files; open connections are not affected.
 """
 
 import ssl
@@ -15,7 +15,7 @@ from distilpose.service.settings import SecuritySettings, SettingsError
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """What the files hold."""
+    """The contents of the files."""
 
     certificate_chain: bytes
     private_key: bytes
@@ -24,7 +24,7 @@ class Pem:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the files are. With `client_ca` a caller must show a certificate of that authority."""
+    """The paths of the files. With `client_ca`, clients must present a certificate from that CA."""
 
     certificate: Path
     private_key: Path
@@ -32,10 +32,10 @@ class TlsFiles:
 
     @classmethod
     def from_settings(cls, security: SecuritySettings) -> "TlsFiles | None":
-        """The files that the settings name, or None for plain text.
+        """The files that the settings name, or None without TLS.
 
         Raises:
-            SettingsError: they name only some of those that belong together.
+            SettingsError: the settings name only some of the files that belong together.
         """
         if bool(security.tls_cert) != bool(security.tls_key):
             raise SettingsError("security: tls_cert and tls_key go together")
@@ -46,18 +46,18 @@ class TlsFiles:
         return None
 
     def watched_pem(self) -> WatchedFiles[Pem]:
-        """Their content, which follows the files.
+        """The contents, reloaded when the files change.
 
         Raises:
-            SettingsError: a file cannot be read, or key and certificate do not fit.
+            SettingsError: a file cannot be read, or key and certificate do not match.
         """
         return WatchedFiles(self._paths, self._read)
 
     def server_context(self) -> ssl.SSLContext:
-        """A context for a server, whose handshakes follow the files.
+        """A server's TLS context, whose handshakes use the current files.
 
         Raises:
-            SettingsError: a file cannot be read, or key and certificate do not fit.
+            SettingsError: a file cannot be read, or key and certificate do not match.
         """
         watched = WatchedFiles(self._paths, self._new_context)
         context = self._new_context()
@@ -65,7 +65,7 @@ class TlsFiles:
         def follow(handshake: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
             handshake.context = watched.current()
 
-        # Called in every handshake, whether the client names a server or not.
+        # Called in every handshake, with or without a server name from the client.
         context.sni_callback = follow
         return context
 
@@ -83,7 +83,7 @@ class TlsFiles:
         return context
 
     def _read(self) -> Pem:
-        self._new_context()  # which refuses a key that does not fit
+        self._new_context()  # which refuses a key that does not match
         with self._readable():
             return Pem(
                 self.certificate.read_bytes(),

@@ -1,4 +1,4 @@
-"""Files that may be replaced while we serve: certificates, keys."""
+"""Files that may be replaced while serving, such as certificates and keys."""
 
 import logging
 import threading
@@ -13,10 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 class WatchedFiles(Generic[T]):
-    """A value made of files, and made anew by whoever asks for it after one of them has changed.
+    """A value loaded from files, and reloaded on access after one of them has changed.
 
-    While the files cannot be used, half written or gone, the last good value stays. Safe to call
-    from several threads.
+    While the files are unusable (half written or missing), the last good value stays. Thread-safe.
     """
 
     def __init__(self, paths: Sequence[Path], load: Callable[[], T]) -> None:
@@ -32,7 +31,7 @@ class WatchedFiles(Generic[T]):
         self._value = load()
 
     def current(self) -> T:
-        """The value of the files as they are now, or were when they could last be used."""
+        """The value of the current files, or the last good one while they are unusable."""
         with self._lock:
             stamps = self._stamps()
             if stamps != self._seen:

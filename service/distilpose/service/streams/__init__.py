@@ -1,1 +1,1 @@
-"""Video over the pipeline: frames in flight, people followed and smoothed."""
+"""Video over the pipeline: frames in flight, tracking and smoothing."""

@@ -1,4 +1,4 @@
-"""The people of a stream over its frames: their numbers, and boxes that follow them.
+"""Follow a stream's people across frames: their track ids, and boxes predicted from the last frame.
 
 Knows no transport and no order of frames: `Stream` asks for one after the other.
 """
@@ -22,24 +22,24 @@ from distilpose.service.streams.tracking import Tracker
 Estimate = Callable[[Frame, Options], Awaitable[PoseAnswer]]
 
 _LEAST_SCORE_LEFT: Final = 0.5
-"""A person is lost whose mean keypoint score has fallen below so much of what it was when detected;
-not below a fixed one, as some people's keypoints are never sure."""
+"""A person counts as lost when the mean keypoint score falls below this share of its value at
+detection. The threshold is relative because some people's keypoints never score high."""
 _LEAST_OKS: Final = 0.3
-"""A person is lost whose keypoints are less near to where they should be."""
+"""A person counts as lost when the OKS between the pose found and the pose expected is lower."""
 _SURE_SCORE: Final = 0.3
-"""Keypoints above it are kept within the box."""
+"""Keypoints with a higher score are kept within the box."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """A person as the detector saw them last."""
+    """A person as last detected."""
 
     detected: Pose
 
     def box_xyxy_px(self, keypoints_xy_px: FloatArray) -> FloatArray:
-        """The box (4,) around keypoints (17, 2), moved and grown with them since it was detected.
+        """The box (4,) for keypoints (17, 2), moved and scaled with them since the detection.
 
-        It keeps its shape, but for sure keypoints that would be outside.
+        It keeps its shape, unless keypoints with a high score would be outside.
         """
         weights = self.detected.keypoint_score + np.float32(1e-6)
         before, now = (
@@ -52,7 +52,7 @@ class _Followed:
         return np.concatenate([points_xy_px.min(0), points_xy_px.max(0)]).astype(np.float32)
 
     def is_lost(self, pose: Pose, expected_xy_px: FloatArray) -> bool:
-        """Whether the pose found is not this person's."""
+        """Return True if the pose found is not this person's."""
         if pose.keypoint_score.mean() < _LEAST_SCORE_LEFT * self.detected.keypoint_score.mean():
             return True
         similarity = oks(pose.keypoints_xy_px, expected_xy_px, area_px2=_area_px2(pose))
@@ -60,7 +60,7 @@ class _Followed:
 
 
 class _Cloud(NamedTuple):
-    """Where points are, and how far from each other."""
+    """The centre of a set of points, and their spread."""
 
     centre_xy_px: npt.NDArray[Any]
     spread_px: float
@@ -73,7 +73,7 @@ class _Cloud(NamedTuple):
 
 
 class _Expected(NamedTuple):
-    """A person in the next frame."""
+    """A person expected in the next frame."""
 
     person: _Followed
     keypoints_xy_px: FloatArray
@@ -81,7 +81,7 @@ class _Expected(NamedTuple):
 
 
 class Follower:
-    """Asks for each frame's people, and knows them again."""
+    """Requests each frame's people from the pipeline and recognises them."""
 
     def __init__(self, estimate: Estimate, options: StreamOptions) -> None:
         self._estimate = estimate
@@ -89,15 +89,15 @@ class Follower:
         self._tracker = Tracker(next_id=options.next_track_id)
         self._smoother = Smoother()
         self._people: dict[int, _Followed] = {}
-        """Of the last frame that was answered."""
+        """The people of the last answered frame."""
         self._size_wh: tuple[int, int] | None = None
-        """Of that frame; None where the next one needs the detector."""
+        """Size of that frame; None if the next frame needs the detector."""
         self._frames_since_detected = 0
         self._expected: list[_Expected] | None = None
-        """Whose boxes the frame was asked with; None after the detector."""
+        """The people whose boxes the frame was requested with; None if the detector ran."""
 
     async def estimate(self, frame: Frame) -> PoseAnswer:
-        """What the pipeline says of the frame, asked as the frames before suggest.
+        """Run the pipeline on the frame, with boxes predicted from earlier frames where possible.
 
         Raises:
             ServiceError: what the pipeline raises.
@@ -114,7 +114,7 @@ class Follower:
         return await self._estimate(frame, self._options.pose)
 
     def recognise(self, frame: Frame, image: ImageAnswer) -> tuple[ImageAnswer, Sequence[int]]:
-        """The frame's answer as the caller gets it, and who its poses are; frame after frame."""
+        """The frame's answer for the caller, and its poses' track ids. Call it in frame order."""
         if image.error or not self._options.knows_people:
             return image, ()
         if self._expected is None:
@@ -133,7 +133,7 @@ class Follower:
         return replace(image, poses=poses), track_ids if self._options.track else ()
 
     def _expect(self, timestamp_ms: float) -> list[_Expected] | None:
-        """Where everybody should be; None when it is for the detector to say."""
+        """The people expected in the next frame; None if the detector has to run."""
         if self._size_wh is None or self._frames_since_detected >= self._options.detect_every:
             return None
         expected = []
@@ -148,7 +148,7 @@ class Follower:
         return expected
 
     def _is_of_another_size(self, image: ImageAnswer) -> bool:
-        """Whether the boxes were made for another picture than they met."""
+        """Return True if the boxes were predicted for an image of another size."""
         if image.error:
             return isinstance(image.error, InvalidOptions)
         return image.size_wh != self._size_wh
@@ -157,7 +157,7 @@ class Follower:
 def _still_there(
     poses: Sequence[Pose], expected: Sequence[_Expected]
 ) -> tuple[list[Pose], list[_Followed]]:
-    """The poses of those who were not lost, with their boxes' scores, and who they are."""
+    """The poses of the people who were not lost, with their boxes' scores, and their tracks."""
     found = [
         (replace(pose, box_score=each.person.detected.box_score), each.person)
         for pose, each in zip(poses, expected, strict=True)

@@ -1,6 +1,6 @@
-"""The frames of a stream that were read and not yet answered, one class for each mode.
+"""The frames of a stream that were read but not yet answered; one class for each mode.
 
-They know neither who reads nor what is asked for a frame.
+They know neither the reader nor how a frame is answered.
 """
 
 import asyncio
@@ -15,48 +15,48 @@ from distilpose.service.domain import Frame, PoseAnswer
 from distilpose.service.errors import InvalidRequest
 
 _MOST_UNSAID: Final = 1000
-"""Dropped or broken frames that an answer has yet to tell of; past that nothing is read."""
+"""The maximum number of dropped or broken frames that no answer has reported yet; beyond it nothing
+is read."""
 _PATIENCE: Final = 0.25
-"""An answer that takes more of a frame's time than this says that too many frames are in flight."""
+"""If an answer takes a larger share of a frame's time than this, too many frames are in flight."""
 _NO_PICTURE: Final = EncodedImage(b"")
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A frame that waits for its answer, which may be on its way."""
+    """A frame that waits for its answer, which may already be in progress."""
 
     frame: Frame
     answer: "asyncio.Task[PoseAnswer] | None" = None
     dropped_frame_ids: tuple[int, ...] = ()
-    """Of frames that were dropped since the one that was taken before."""
+    """Ids of the frames dropped since the previous one was taken."""
 
 
 class Line(Protocol):
-    """Frames between reader and answers."""
+    """The queue between reader and answers."""
 
     async def room(self) -> None:
         """Return when one more frame may be read."""
 
     def put(self, waiting: Waiting) -> None:
-        """Add the frame that was read."""
+        """Add a frame that was read."""
 
     def close(self) -> None:
-        """No more frames come."""
+        """Mark the end: no more frames come."""
 
     async def take(self) -> Waiting | None:
         """The next frame to answer; None when there are no more."""
         ...
 
     def answered(self, frame: Frame, *, at: float) -> None:
-        """The frame that was taken has left, at that instant."""
+        """Note that the taken frame was answered at that instant."""
 
 
 class OrderedLine:
     """Every frame is answered; at most `window` are read and not yet answered.
 
-    It begins with one, takes one more with each answer that comes soon and one less with each that
-    does not: many streams that all read ahead would have their frames grow old waiting for each
-    other.
+    It starts with one frame in flight, adds one after each quick answer and removes one after each
+    slow answer: if many streams all read ahead, their frames would grow old waiting for each other.
     """
 
     def __init__(self, window: int) -> None:
@@ -72,12 +72,12 @@ class OrderedLine:
         await self._has_room.wait()
 
     def put(self, waiting: Waiting) -> None:
-        """Add the frame that was read."""
+        """Add a frame that was read."""
         self._line.put_nowait(waiting)
         self._count(1)
 
     def close(self) -> None:
-        """No more frames come."""
+        """Mark the end: no more frames come."""
         self._line.put_nowait(None)
 
     async def take(self) -> Waiting | None:
@@ -85,7 +85,7 @@ class OrderedLine:
         return await self._line.get()
 
     def answered(self, frame: Frame, *, at: float) -> None:
-        """The frame that was taken has left, at that instant."""
+        """Note that the taken frame was answered at that instant."""
         took_seconds = at - frame.arrived_at
         step = -1 if took_seconds > _PATIENCE * frame.timeout_seconds else 1
         self._allowed = max(1, min(self._allowed + step, self._window))
@@ -100,11 +100,11 @@ class OrderedLine:
 
 
 class LatestLine:
-    """The newest frame is answered, and those that it has replaced are dropped.
+    """The newest frame is answered, and the frames that it replaces are dropped.
 
-    One frame is in flight: with more, each would wait behind others of its own stream, and be older
-    when it is answered. A frame that is known to be broken is no newer picture: it drops none, and
-    is not dropped, as its answer takes no time.
+    Only one frame is in flight: with more, each would wait behind others of its own stream and be
+    older when it is answered. A frame known to be broken is not a newer picture: it replaces none,
+    and is not dropped, because its answer takes no time.
     """
 
     def __init__(self, tell_replaced: Callable[[], None]) -> None:
@@ -117,11 +117,11 @@ class LatestLine:
         self._has_room.set()
 
     async def room(self) -> None:
-        """Return when one more frame may be read: at once, if answers are taken at all."""
+        """Return when one more frame may be read: at once, as long as answers are being taken."""
         await self._has_room.wait()
 
     def put(self, waiting: Waiting) -> None:
-        """Add the frame that was read; it replaces the one that waits."""
+        """Add a frame that was read; it replaces the waiting one."""
         if waiting.frame.error:
             waiting.frame = replace(waiting.frame, source=_NO_PICTURE)
         else:
@@ -132,7 +132,7 @@ class LatestLine:
             self._has_room.clear()
 
     def close(self) -> None:
-        """No more frames come."""
+        """Mark the end: no more frames come."""
         self._is_closed = True
         self._has_more.set()
 
@@ -150,7 +150,7 @@ class LatestLine:
         return waiting
 
     def answered(self, frame: Frame, *, at: float) -> None:
-        """The frame that was taken has left, at that instant."""
+        """Note that the taken frame was answered at that instant."""
 
     def _drop_older(self) -> None:
         for older in [each for each in self._line if not each.frame.error]:
@@ -160,14 +160,14 @@ class LatestLine:
 
 
 class FrameOrder:
-    """Which frames come after those before them; `last_frame_id` is before all."""
+    """Checks that each frame comes after the previous ones, and after `last_frame_id`."""
 
     def __init__(self, last_frame_id: int | None = None) -> None:
         self._last_frame_id = last_frame_id
         self._last_timestamp_ms = -math.inf
 
     def checked(self, frame: Frame) -> Frame:
-        """The frame, with an error where it does not come after the newest one before it."""
+        """The frame, with an error if it does not come after the newest one so far."""
         if not math.isfinite(frame.timestamp_ms):
             wrong = f"timestamp_ms: expected a number, got {frame.timestamp_ms}"
         elif self._last_frame_id is not None and frame.frame_id <= self._last_frame_id:

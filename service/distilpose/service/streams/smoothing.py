@@ -1,4 +1,4 @@
-"""Jitter filter for keypoints: a One-Euro filter for each person. Knows no stream.
+"""Jitter filter for keypoints: a One-Euro filter for each person. Knows no streams.
 
 *Source:* Casiez, Roussel and Vogel, "1 Euro Filter", CHI 2012, equations 1 to 7.
 """
@@ -16,9 +16,9 @@ from distilpose.model.poses.pose import Pose
 from distilpose.service.streams.tracking import FORGOTTEN_AFTER_MS
 
 _LEAST_CUTOFF_HZ: Final = 1.5
-"""Of a keypoint at rest: what moves faster than this is taken for trembling."""
+"""Cutoff frequency for a keypoint at rest: faster motion counts as jitter."""
 _CUTOFF_HZ_PER_SPEED: Final = 4.0
-"""More for each of its person's sizes that a keypoint moves in a second."""
+"""Increase of the cutoff frequency per person size (root of the box area) moved per second."""
 _SPEED_CUTOFF_HZ: Final = 1.0
 
 
@@ -26,12 +26,12 @@ _SPEED_CUTOFF_HZ: Final = 1.0
 class _Person:
     keypoints_xy_px: npt.NDArray[np.float64]
     velocity_xy_px: npt.NDArray[np.float64]
-    """A second."""
+    """Pixels per second."""
     seen_at_ms: float
 
 
 class Smoother:
-    """Smooths each person's keypoints over time; the first time they stay as they are."""
+    """Smooths each person's keypoints over time; a person's first keypoints are unchanged."""
 
     def __init__(self) -> None:
         self._people: dict[int, _Person] = {}
@@ -39,7 +39,7 @@ class Smoother:
     def smooth(
         self, poses: Sequence[Pose], track_ids: Sequence[int], timestamp_ms: float
     ) -> list[Pose]:
-        """The poses, with their keypoints smoothed; `timestamp_ms` rises from call to call."""
+        """The poses with smoothed keypoints; `timestamp_ms` must increase from call to call."""
         smoothed = [
             replace(pose, keypoints_xy_px=self._smoothed(pose, track_id, timestamp_ms))
             for pose, track_id in zip(poses, track_ids, strict=True)
@@ -70,12 +70,12 @@ class Smoother:
 
 
 def _share(cutoff_hz: Any, seconds: float) -> Any:
-    """How much of what is new a low-pass filter takes on."""
+    """The share of a new value that a low-pass filter takes on."""
     turns = 2 * math.pi * cutoff_hz * seconds
     return turns / (turns + 1)
 
 
 def _size_px(pose: Pose) -> float:
-    """A length that grows with the person: the root of the box's area."""
+    """A length that scales with the person: the square root of the box's area."""
     width_px, height_px = pose.box_xyxy_px[2:] - pose.box_xyxy_px[:2]
     return max(math.sqrt(width_px * height_px), 1.0)

@@ -1,4 +1,4 @@
-"""Video streams over the pipeline: frames to answers, a bounded number in flight.
+"""Answer video streams through the pipeline, with a bounded number of frames in flight.
 
 Knows no transport: a `Caller` brings frames and takes answers.
 """
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 
 Estimate: TypeAlias = Callable[[PoseRequest], Awaitable[PoseAnswer]]
-"""The pipeline's. Raises ServiceError."""
+"""The pipeline's `estimate`. Raises ServiceError."""
 
 
 class Caller(Protocol):
     """The other end of a stream."""
 
     async def open(self) -> StreamOptions:
-        """How the stream is to be answered. Raises ServiceError."""
+        """Return the options of the stream. Raises ServiceError."""
         ...
 
     async def read(self) -> Frame | None:
@@ -46,14 +46,14 @@ class Caller(Protocol):
         ...
 
     async def send(self, answer: FrameAnswer) -> None:
-        """Hand out an answer; waits while the other end does not take it."""
+        """Send an answer; waits while the other end does not take it."""
 
 
 class Stream:
-    """Answers come in the order of the frames, one for each that is not dropped.
+    """Answers a stream in the order of its frames, with one answer for each that is not dropped.
 
-    A broken frame gets its error in its place. In mode `ordered` at most `window` frames are read
-    and not yet answered: past that nothing is read, which the caller feels as flow control.
+    A broken frame is answered with its error, in its place. In mode `ordered` at most `window`
+    frames are in flight; beyond that nothing is read, and the caller experiences flow control.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Stream:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.last_frame_id: int | None = None
-        """Of the last frame in order that was answered, by this stream or the one before it."""
+        """Id of the last frame in order that was answered, by this stream or the resumed one."""
         self._caller = caller
         self._estimate = estimate
         self._window = window
@@ -77,11 +77,11 @@ class Stream:
         self._ended: ServiceError | None = None
 
     async def run(self) -> None:
-        """Answer until the caller has sent all, and all of it is answered.
+        """Run until the caller has sent its last frame and every frame is answered.
 
         Raises:
-            ServiceError: what `end` was given, or what the caller's `open` and `read` raise; after
-                the frames before it were answered.
+            ServiceError: the error passed to `end`, or one raised by the caller's `open` or `read`,
+                after the frames before it were answered.
         """
         try:
             options = await self._outcome(self._read(self._caller.open()))
@@ -100,14 +100,14 @@ class Stream:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def end(self, error: ServiceError) -> None:
-        """Read no further frame; `run` raises the error when all that was read is answered."""
+        """Read no further frames; `run` raises the error once every frame read is answered."""
         if not self._ended:
             self._ended = error
             if self._reading:
                 self._reading.cancel()
 
     def _read(self, reading: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Begin to read, as something that `end` ends."""
+        """Start reading, as a task that `end` cancels."""
         task = asyncio.create_task(reading, name="stream reader")
         self._reading = task
         if self._ended:
@@ -148,7 +148,7 @@ class Stream:
         return task
 
     async def _ask(self, frame: Frame, options: Options) -> PoseAnswer:
-        # A frame that was read waits: the window is what holds a stream back, not a refusal.
+        # A frame that was read waits: the window holds a stream back, not a refusal.
         deadline = self._clock() + frame.timeout_seconds
         request = PoseRequest([frame.source], options, deadline, waits_for_room=True)
         return await self._estimate(request)
@@ -183,7 +183,7 @@ async def _answer(frame: Frame, follower: Follower) -> PoseAnswer:
 
 
 class Streams:
-    """All streams of the process: how many there may be, and when they end."""
+    """All streams of the process: limits their number, and ends them."""
 
     def __init__(self, settings: GrpcSettings, life: Life, metrics: Metrics) -> None:
         self._settings = settings
@@ -193,14 +193,14 @@ class Streams:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Within it, one more stream is open.
+        """Count one more open stream while the context is open.
 
         Raises:
-            Overloaded: as many are open as there may be.
+            Overloaded: the maximum number of streams is open.
         """
         limit = self._settings.max_streams
         if self._open >= limit:
-            raise Overloaded(f"{limit} streams are open, the limit", retry_after_seconds=1)
+            raise Overloaded(f"{limit} streams are open, which is the limit", retry_after_seconds=1)
         self._open += 1
         self._metrics.streams_active.set(self._open)
         try:
@@ -210,11 +210,11 @@ class Streams:
             self._metrics.streams_active.set(self._open)
 
     async def run(self, stream: Stream) -> None:
-        """Run a stream; when the service drains, or the stream is too old, it ends.
+        """Run a stream until it ends, reaches its maximum age, or the service drains.
 
         Raises:
-            Draining: it was ended so, after all that was read was answered.
-            ServiceError: what the caller's `open` and `read` raise.
+            Draining: the service ended the stream, after answering every frame it had read.
+            ServiceError: raised by the caller's `open` or `read`.
         """
         ending = asyncio.create_task(self._end_in_time(stream), name="stream end")
         try:
@@ -229,6 +229,8 @@ class Streams:
                 await self._life.reached(State.REFUSING)
             reason = "the service is shutting down"
         except TimeoutError:
-            reason = f"the stream is {age_seconds:g} s old, the limit; go on with another one"
-        # Another process answers at once, so there is nothing to wait for.
+            reason = (
+                f"the stream reached its maximum age of {age_seconds:g} s; open another to continue"
+            )
+        # Another process can answer at once, so there is nothing to wait for.
         stream.end(Draining(reason, retry_after_seconds=0))

@@ -1,4 +1,4 @@
-"""Who is who from frame to frame. Knows poses and times, and neither streams nor the pipeline."""
+"""Recognise people from frame to frame. Knows poses and times, but neither streams nor pipeline."""
 
 import math
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from distilpose.model.similarity import oks
 Floats = npt.NDArray[np.floating[Any]]
 
 FORGOTTEN_AFTER_MS: Final = 2000.0
-"""A person who was not seen for longer comes back as a new one."""
+"""A person unseen for longer returns as a new person."""
 _LEAST_SIMILARITY: Final = 0.15
-"""A pose that is less like every known person is somebody new."""
+"""A pose with a lower similarity to every known person is a new person."""
 _STEADY_FOR_MS: Final = 600.0
-"""A velocity is what was seen over about so long; keypoints tremble, most of all before somebody is
-hidden."""
+"""The time constant over which velocities are averaged: keypoints jitter, most of all just before a
+person is hidden."""
 _DOUBT_PER_MS: Final = 3 / 1000
-"""By how much of the first allowance the distance grows at which somebody is known again."""
+"""The growth, per millisecond unseen, of the distance at which a person is still recognised."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,10 +34,10 @@ class _Track:
     seen_at_ms: float
     velocity_xy_px_per_ms: Floats
     steps: int = 0
-    """How often the velocity was seen."""
+    """The number of velocities averaged so far."""
 
     def shift_xy_px(self, timestamp_ms: float) -> Floats:
-        """How far the person has gone since, at constant velocity."""
+        """The distance the person has moved since then, at constant velocity."""
         return self.velocity_xy_px_per_ms * (timestamp_ms - self.seen_at_ms)
 
     def see(self, pose: Pose, timestamp_ms: float) -> None:
@@ -52,17 +52,17 @@ class _Track:
 
 
 class Tracker:
-    """Gives each person a number that stays, and is never given to another one."""
+    """Gives each person a number that stays the same and is never reused."""
 
     def __init__(self, *, next_id: int = 1) -> None:
         self._next_id = next_id
         self._tracks: list[_Track] = []
 
     def update(self, poses: Sequence[Pose], timestamp_ms: float) -> list[int]:
-        """The track id of each of a frame's poses; `timestamp_ms` rises from call to call.
+        """The track id of each of a frame's poses; `timestamp_ms` must increase from call to call.
 
-        Poses and known people are paired so that they are as similar as can be in all: by OKS of
-        the keypoints and by IoU of the boxes, both where the person should be at constant velocity.
+        Poses and known people are paired for the greatest total similarity: OKS of the keypoints
+        and IoU of the boxes, both extrapolated at constant velocity.
         """
         self._tracks = [
             track for track in self._tracks if timestamp_ms - track.seen_at_ms <= FORGOTTEN_AFTER_MS
@@ -71,10 +71,10 @@ class Tracker:
         return [self._see(pose, known.get(index), timestamp_ms) for index, pose in enumerate(poses)]
 
     def predict(self, track_id: int, timestamp_ms: float) -> FloatArray:
-        """Where the keypoints (17, 2) of a person should be, pixels.
+        """The expected keypoints (17, 2) of a person, in pixels.
 
         Raises:
-            KeyError: nobody of that number was seen of late.
+            KeyError: nobody with that id was seen recently.
         """
         for track in self._tracks:
             if track.track_id == track_id:
@@ -83,7 +83,7 @@ class Tracker:
         raise KeyError(track_id)
 
     def _pair(self, poses: Sequence[Pose], timestamp_ms: float) -> dict[int, _Track]:
-        """The known people among the poses, by the index of the pose."""
+        """The known people among the poses, by pose index."""
         if not (poses and self._tracks):
             return {}
         similarity = _similarity(self._tracks, poses, timestamp_ms)
@@ -104,10 +104,10 @@ class Tracker:
 
 
 def _similarity(tracks: Sequence[_Track], poses: Sequence[Pose], timestamp_ms: float) -> Floats:
-    """Of each track (row) and pose (column), 0..1: the mean of OKS and IoU.
+    """The similarity of each track (row) and pose (column), 0..1: the mean of OKS and IoU.
 
-    The area of OKS is that of the crops, which changes less than the box's when somebody is half
-    hidden; it grows with the time since the person was seen.
+    OKS uses the area of the crops, which changes less than the box's when somebody is half hidden;
+    it grows with the time since the person was last seen.
     """
     shifts_xy_px = np.stack([track.shift_xy_px(timestamp_ms) for track in tracks])
     expected_xyxy_px = _boxes([track.pose for track in tracks]) + np.tile(shifts_xy_px, 2)

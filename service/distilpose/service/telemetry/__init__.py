@@ -1,1 +1,1 @@
-"""What the service tells about itself: metrics, logs and traces."""
+"""The service's metrics, logs and traces."""

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: one line an event, with the id of its request."""
+"""Structured logs on standard error: one line per event, with its request id."""
 
 import json
 import logging
@@ -18,13 +18,13 @@ _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 
 def request_identity(given: str | None) -> str:
-    """The caller's own id where it is fit for a log, else a new one."""
+    """The caller's own id if it is fit for a log, else a new one."""
     return given if given and _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 @contextmanager
 def request_context(identity: str) -> Iterator[None]:
-    """Within it, log lines carry this request id."""
+    """Add this request id to the log lines written within the context."""
     token = request_id.set(identity)
     try:
         yield
@@ -46,7 +46,7 @@ def configure(*, level: str, log_format: Literal["auto", "console", "json"]) -> 
         logger.handlers = []
         logger.propagate = True
     logging.getLogger("httptools").setLevel("WARNING")
-    # It calls a broken picture an error of its own; we tell the caller, and log the request.
+    # It logs a broken picture as an error; we report it to the caller and log the request.
     logging.getLogger("PIL").setLevel("CRITICAL")
 
 
@@ -58,10 +58,10 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON: time, level, logger, message, then its fields and the stack."""
+        """The record as JSON: time, level, logger and message, then its fields and the stack."""
         entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -75,10 +75,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """A line for people: time, level, message, `name=value` fields."""
+    """Formats a record as a line for people: time, level, message, `name=value` fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one readable line, the stack below it."""
+        """The record as one readable line, with the stack below it."""
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{time} {record.levelname.lower():<7} {record.getMessage()}{fields}"

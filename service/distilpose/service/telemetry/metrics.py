@@ -20,7 +20,7 @@ FRAME_OUTCOMES: Final = (
     ("latest", "failed"),
     ("latest", "replaced"),
 )
-"""Modes of streams, each with what becomes of their frames."""
+"""The modes of streams, each with the outcomes of its frames."""
 _QUEUED_DROPS: Final = tuple(each for each in DropReason if each != DropReason.REPLACED)
 MEMORY_KINDS: Final = ("allocated", "cached")
 DECODE_SIZES: Final = ("full", "scaled", "again")
@@ -48,7 +48,7 @@ _SCORES = tuple(step / 10 for step in range(1, 11))
 
 
 class QueueView(Protocol):
-    """What the gauges of a queue read at each scrape."""
+    """The values of a queue that its gauges read at each scrape."""
 
     stage: Stage
     room: Room
@@ -60,14 +60,14 @@ class QueueView(Protocol):
 
     @property
     def oldest_queued_seconds(self) -> float:
-        """How long the first item has waited."""
+        """The age of the first item in the queue, in seconds."""
         ...
 
 
 class Metrics:
-    """Counts what happens. Also the batchers' observer.
+    """Counts events; also serves as the batchers' observer.
 
-    `buckets` are sizes of batches beside the powers of two.
+    `buckets` are batch sizes in addition to the powers of two.
     """
 
     def __init__(self, registry: CollectorRegistry, *, buckets: Iterable[int] = ()) -> None:
@@ -95,7 +95,7 @@ class Metrics:
         self.requests_in_flight = gauge("requests_in_flight", "Requests begun.", "transport")
         self.streams_active = gauge("streams_active", "Open video streams.")
         self.stream_frames = counter(
-            "stream_frames", "Frames of streams, by what became of them.", "mode", "outcome"
+            "stream_frames", "Frames of streams, by outcome.", "mode", "outcome"
         )
         self.stream_frame_age = histogram(
             "stream_frame_age_seconds",
@@ -103,7 +103,7 @@ class Metrics:
             "mode",
             boundaries=_FRAME_SECONDS,
         )
-        self.images = counter("images", "Images, by what became of them.", "outcome")
+        self.images = counter("images", "Images, by outcome.", "outcome")
         self.decodes = counter(
             "decodes",
             "Images decoded in full, scaled down, or again in full for small people.",
@@ -137,25 +137,25 @@ class Metrics:
         self.dropped_items = counter(
             "dropped_items", "Items that were not computed.", "stage", "reason"
         )
-        self.device_busy = counter("device_busy_seconds", "Time the device computed.", "stage")
-        self.padding_items = counter("padding_items", "Places of batches left empty.", "stage")
+        self.device_busy = counter(
+            "device_busy_seconds", "Time the device spent computing.", "stage"
+        )
+        self.padding_items = counter("padding_items", "Padding: empty places of batches.", "stage")
         self.device_errors = counter("device_errors", "Failures on the device.", "kind")
         self.queue_items = gauge("queue_items", "Items waiting.", "stage")
         self.queue_capacity = gauge("queue_capacity", "Items that may wait.", "stage")
-        self.queue_oldest = gauge(
-            "queue_oldest_seconds", "How long the first item has waited.", "stage"
-        )
+        self.queue_oldest = gauge("queue_oldest_seconds", "Age of the first queued item.", "stage")
         self.device_memory = gauge(
-            "device_memory_bytes", "Memory held on a device that has its own.", "kind"
+            "device_memory_bytes", "Memory held on a device with its own memory.", "kind"
         )
-        self.ready = gauge("ready", "1 when requests are answered.")
+        self.ready = gauge("ready", "1 while requests are answered.")
         self.model_info = Info(PREFIX + "model", "The student that answers.", registry=registry)
         build = Info(PREFIX + "build", "This program.", registry=registry)
         build.info({"version": version("distilpose")})
         self._create_known_labels()
 
     def _create_known_labels(self) -> None:
-        """Known combinations exist from the start, at 0, so that rates see the first event."""
+        """Create the known combinations of labels at 0, so that rates include the first event."""
         for transport in ("rest", "grpc"):
             self.requests_in_flight.labels(transport)
         for mode, outcome in FRAME_OUTCOMES:
@@ -191,12 +191,12 @@ class Metrics:
         self.queue_oldest.labels(stage).set_function(lambda: queue.oldest_queued_seconds)
 
     def watch_memory(self, held_bytes: Callable[[], Mapping[str, int]]) -> None:
-        """Read what the device's memory holds, by kind, at each scrape."""
+        """Read the device's memory use, by kind, at each scrape."""
         for kind in MEMORY_KINDS:
             self.device_memory.labels(kind).set_function(partial(_bytes_of, kind, held_bytes))
 
     def expect(self, transport: str, method: str, *, codes: Iterable[str]) -> None:
-        """Requests of this method will be counted by these codes; a stream has no duration."""
+        """Create the counters of a method for these codes; a stream has no duration."""
         if method != "stream_pose":
             self.request_duration.labels(transport, method)
         for code in codes:
@@ -205,23 +205,23 @@ class Metrics:
     def request_done(
         self, transport: str, *, method: str, code: str, seconds: float | None
     ) -> None:
-        """A request was answered; a stream has no duration."""
+        """Count an answered request; a stream has no duration."""
         self.requests.labels(transport, method, code).inc()
         if seconds is not None:
             self.request_duration.labels(transport, method).observe(seconds)
 
     def frame_done(self, mode: str, *, answered: bool, age_seconds: float) -> None:
-        """A frame of a stream was answered, with poses or with its error."""
+        """Count a stream's frame that was answered, with poses or with its error."""
         self.stream_frames.labels(mode, "answered" if answered else "failed").inc()
         self.stream_frame_age.labels(mode).observe(age_seconds)
 
     def frame_replaced(self, mode: str) -> None:
-        """A frame gave way to a newer one before anything was done for it."""
+        """Count a frame that was replaced by a newer one before it was processed."""
         self.stream_frames.labels(mode, "replaced").inc()
         self.items_dropped(Stage.DECODE, reason=DropReason.REPLACED, items=1)
 
     def answered(self, answer: PoseAnswer, *, waits: Mapping[Stage, float]) -> None:
-        """Poses were answered; `waits` are the request's seconds in each stage's queue."""
+        """Count answered poses; `waits` are the request's seconds in each stage's queue."""
         for image in answer.images:
             self.images.labels(image.error.type if image.error else "answered").inc()
             if not image.error:
@@ -240,21 +240,21 @@ class Metrics:
                 self.queue_wait.labels(stage).observe(waits[stage])
 
     def decoded(self, size: str) -> None:
-        """An image was decoded, in one of `DECODE_SIZES`."""
+        """Count a decoded image, by one of `DECODE_SIZES`."""
         self.decodes.labels(size).inc()
 
     def batch_done(self, stage: Stage, *, items: int, padding: int, seconds: float) -> None:
-        """A batch has left the device, well or not, filled up by `padding`."""
+        """Record a batch that has left the device, successful or not, padded by `padding` items."""
         self.batch_items.labels(stage).observe(items)
         self.padding_items.labels(stage).inc(padding)
         self.device_busy.labels(stage).inc(seconds)
 
     def items_dropped(self, stage: Stage, *, reason: DropReason, items: int) -> None:
-        """Items will not be computed."""
+        """Count items that will not be computed."""
         self.dropped_items.labels(stage, reason).inc(items)
 
     def failed(self, stage: Stage, *, kind: Fault) -> None:
-        """A batch, or an item of one, failed on the device."""
+        """Count a failure of a batch, or of one item, on the device."""
         self.device_errors.labels(kind).inc()
 
 

@@ -1,4 +1,4 @@
-"""Where a request's time went: intervals of work and of waiting, overlap counted once."""
+"""The time of a request as intervals of work and of waiting, with overlap counted once."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ Interval = tuple[float, float]
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same time as intervals (start, end) that are apart, in order; empty ones are left out."""
+    """Merge intervals (start, end) into disjoint ones, in order; empty intervals are left out."""
     apart: list[Interval] = []
     for start, end in sorted(intervals):
         if apart and start <= apart[-1][1]:
@@ -28,36 +28,36 @@ def covered_seconds(intervals: Iterable[Interval]) -> float:
 
 
 class Spans:
-    """The intervals of one request by stage."""
+    """The intervals of one request, by stage."""
 
     def __init__(self) -> None:
         self._work: defaultdict[Stage, list[Interval]] = defaultdict(list)
         self._wait: defaultdict[Stage, list[Interval]] = defaultdict(list)
 
     def add_outcomes(self, stage: Stage, outcomes: Sequence[Outcome[Any]]) -> None:
-        """Count when these items of `stage` waited and when they were worked on."""
+        """Add the times at which these items of `stage` waited and were computed."""
         self._wait[stage] += [(o.queued_at, o.started_at) for o in outcomes]
         self._work[stage] += [(o.started_at, o.finished_at) for o in outcomes]
 
     def add_wait(self, stage: Stage, began_at: float, ended_at: float) -> None:
-        """Count a wait for `stage` that was not one of its items'."""
+        """Add a wait for `stage` that did not belong to one of its items."""
         self._wait[stage].append((began_at, ended_at))
 
     def waits(self) -> dict[Stage, float]:
-        """Seconds in the queue of each stage that the request met."""
+        """The seconds spent in the queue of each stage that the request used."""
         return {stage: covered_seconds(intervals) for stage, intervals in self._wait.items()}
 
     def work(self) -> Iterator[tuple[Stage, Interval]]:
-        """Each stage with each interval of work on it; those of one stage are apart."""
+        """Each stage with each interval of work on it; a stage's intervals are disjoint."""
         for stage, intervals in self._work.items():
             yield from ((stage, interval) for interval in union(intervals))
 
     def waiting(self) -> Iterator[tuple[Stage, Interval]]:
-        """Each stage with each interval of waiting for it; those of one stage are apart."""
+        """Each stage with each interval of waiting for it; a stage's intervals are disjoint."""
         for stage, intervals in self._wait.items():
             yield from ((stage, interval) for interval in union(intervals))
 
     def timing(self, *, total: float) -> Timing:
-        """Seconds by stage, and in all queues together."""
+        """The seconds by stage, and in all queues together."""
         work = {stage: covered_seconds(intervals) for stage, intervals in self._work.items()}
         return Timing(**work, queue=sum(self.waits().values()), total=total)

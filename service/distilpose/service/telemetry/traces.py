@@ -1,6 +1,6 @@
-"""Traces of requests, made afterwards from the intervals that were recorded anyway.
+"""Traces of requests, built afterwards from intervals that are recorded anyway.
 
-Off unless the usual `OTEL_*` variables say where traces go.
+Off unless the standard `OTEL_*` variables name an endpoint.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from distilpose.service.telemetry.spans import Spans
 
 
 class RequestTrace(Protocol):
-    """The trace of one request; of a stream, with all of its frames."""
+    """The trace of one request; a stream's trace includes all its frames."""
 
     def answered(self, *, code: str, failed: bool) -> None:
-        """Note the status; `failed` where the service is to blame."""
+        """Record the status; `failed` if the service is to blame."""
 
     def add_journey(self, spans: Spans, began_at: float, ended_at: float) -> None:
-        """Show where the time of images went that are done; instants are monotonic seconds."""
+        """Add spans for the time of finished images; instants are monotonic seconds."""
 
 
 class Traces(Protocol):
@@ -27,36 +27,36 @@ class Traces(Protocol):
     def request(
         self, name: str, *, request_id: str, traceparent: str | None
     ) -> AbstractContextManager[RequestTrace]:
-        """Within it, a request is traced, as a part of its caller's trace where it names one."""
+        """Trace a request within the context, as part of its caller's trace if there is one."""
         ...
 
     def close(self) -> None:
-        """Send what is left; a collector that does not answer keeps nobody waiting for long."""
+        """Send the remaining spans; an unresponsive collector delays this only briefly."""
 
 
 class NoTraces:
-    """Nothing is traced. Also the trace of a request that is not."""
+    """Traces nothing. Also serves as the trace of a request that is not traced."""
 
     def request(
         self, name: str, *, request_id: str, traceparent: str | None
     ) -> AbstractContextManager[RequestTrace]:
-        """Nothing."""
+        """Return an empty trace."""
         return nullcontext(self)
 
     def answered(self, *, code: str, failed: bool) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
     def add_journey(self, spans: Spans, began_at: float, ended_at: float) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Send nothing."""
+        """Do nothing."""
 
 
 current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
 def add_journey(spans: Spans, *, began_at: float, ended_at: float) -> None:
-    """Let the request's trace show this, once its answer is on its way; nothing without a trace."""
+    """Add these spans to the request's trace, if any, once its answer is sent."""
     if trace := current.get():
         asyncio.get_running_loop().call_soon(trace.add_journey, spans, began_at, ended_at)

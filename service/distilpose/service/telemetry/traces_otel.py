@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry; needs the extra `otel`. Imported only where traces are wanted."""
+"""Traces by OpenTelemetry; needs the extra `otel`. Imported only if traces are enabled."""
 
 import asyncio
 import threading
@@ -32,13 +32,13 @@ class OtelRequestTrace:
         self._context = context
 
     def answered(self, *, code: str, failed: bool) -> None:
-        """Note the status; `failed` where the service is to blame."""
+        """Record the status; `failed` if the service is to blame."""
         self._span.set_attribute("distilpose.code", code)
         if failed:
             self._span.set_status(StatusCode.ERROR)
 
     def add_journey(self, spans: Spans, began_at: float, ended_at: float) -> None:
-        """Show where the time of images went that are done; instants are monotonic seconds."""
+        """Add spans for the time of finished images; instants are monotonic seconds."""
         if not self._span.is_recording():
             return
         epoch_seconds = time.time() - time.monotonic()
@@ -61,7 +61,7 @@ class OtelRequestTrace:
 
 
 class OtelTraces:
-    """The traces of a process, which go to a provider of the library."""
+    """The traces of a process, exported through a provider of the library."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -71,7 +71,7 @@ class OtelTraces:
     def request(
         self, name: str, *, request_id: str, traceparent: str | None
     ) -> Iterator[traces.RequestTrace]:
-        """Within it, a request is traced, as a part of its caller's trace where it names one."""
+        """Trace a request within the context, as part of its caller's trace if there is one."""
         given = {"traceparent": traceparent} if traceparent else {}
         parent = TraceContextTextMapPropagator().extract(given, Context())
         attributes = {"distilpose.request_id": request_id}
@@ -82,21 +82,21 @@ class OtelTraces:
             yield trace
         finally:
             traces.current.reset(token)
-            # Its journeys are still to be shown: an ended span takes no more.
+            # Spans of its journeys are still to be added, and an ended span accepts none.
             asyncio.get_running_loop().call_soon(span.end, time.time_ns())
 
     def close(self) -> None:
-        """Send what is left; a collector that does not answer keeps nobody waiting for long."""
+        """Send the remaining spans; an unresponsive collector delays this only briefly."""
         sending = threading.Thread(target=self._provider.shutdown, daemon=True, name="traces")
         sending.start()
         sending.join(CLOSE_SECONDS)
 
 
 def to_collector() -> OtelTraces:
-    """Traces to the collector that the `OTEL_*` variables name, in batches, from a thread."""
+    """Export traces in batches, from a thread, to the collector named by the `OTEL_*` variables."""
     named = OTELResourceDetector().detect().attributes
     resource = Resource.create({SERVICE_NAME: "distilpose", **named})
-    # We close it: the interpreter would wait for half a minute.
+    # We close it ourselves: the interpreter would wait for half a minute.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OtelTraces(provider)

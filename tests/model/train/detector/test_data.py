@@ -28,7 +28,7 @@ def only_picture(folder: Path, *people: dict[str, Any]) -> PeopleFolder:
 def test_every_picture_has_an_image_and_its_labels(tmp_path: Path) -> None:
     people = write_folder(tmp_path / "people", [picture(1), picture(2)], [person(1, bbox=BOX_XYWH)])
 
-    data = write_detector_data(people, tmp_path / "data", workers=2)
+    data = write_detector_data(people, tmp_path / "data")
 
     assert data.count == 2
     assert ids(data.pictures) == ["1", "2"]

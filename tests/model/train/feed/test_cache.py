@@ -196,20 +196,14 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> CropCache:
         ({}, [2, 4]),
         ({"holdout": "only"}, [0, 1, 3]),
         ({"holdout": "include"}, [0, 1, 2, 3, 4]),
-        ({"holdout": "include", "sources": ["lspet"]}, [3, 4]),
-        ({"holdout": "include", "labels": ["human", "mixed", "unheard of"]}, [0, 3]),
-        ({"sources": ["coco"], "labels": ["box"]}, [2]),
     ],
 )
 def test_people_are_selected(mixed: CropCache, wanted: dict[str, Any], rows: list[int]) -> None:
     assert select(mixed, **wanted).tolist() == rows
 
 
-def test_an_unknown_source_is_refused_with_the_known_ones(mixed: CropCache) -> None:
-    with pytest.raises(DataError, match="no source coca, only coco, lspet"):
-        select(mixed, sources=["coca"])
-
-
-def test_a_selection_of_nobody_is_refused(mixed: CropCache) -> None:
-    with pytest.raises(DataError, match=r"nobody is left of 5 people: .*labels \['humn'\]"):
-        select(mixed, labels=["humn"])
+def test_a_selection_of_nobody_is_refused(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [picture(1)], [person(1, FRONTAL)])
+    cache = build(people_folder, tmp_path / "cache", crop_format=SMALL)
+    with pytest.raises(DataError, match="nobody is left of 1 people: hold-out only"):
+        select(cache, holdout="only")

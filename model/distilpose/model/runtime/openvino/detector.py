@@ -1,4 +1,4 @@
-"""The person detector on the CPU, run by OpenVINO: the same boxes, on x86 sooner than by torch."""
+"""The person detector on the CPU, run by OpenVINO: the same boxes, on x86 faster than torch."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ from distilpose.model.runtime.yolo import DetectorNetwork
 
 
 class OpenVinoDetector(PersonDetector):
-    """A `PersonDetector` of the same options on the CPU in float32.
+    """A `PersonDetector` with the same options on the CPU in float32.
 
-    It uses as many threads as torch does when it is made.
+    It uses as many threads as torch uses when it is created.
 
     Raises:
         ConfigError: OpenVINO is not installed or cannot run the network, or device, precision,
-            size or overlap do not work.
+            size or overlap are not supported.
     """
 
     def __init__(self, network: DetectorNetwork, **options: Any) -> None:
         super().__init__(network, **options)
         if self.device.type != "cpu" or self.dtype != torch.float32:
             raise ConfigError(
-                f"OpenVINO detects on the cpu in float32, not on {self.device} in {self.dtype}"
+                f"OpenVINO detects on the cpu in float32 only, not on {self.device} in {self.dtype}"
             )
         side = self.image_size_px
         graph = graphs.convert(

@@ -1,4 +1,4 @@
-"""The student on the CPU, run by OpenVINO: the same answers, on x86 sooner than by torch."""
+"""The student on the CPU, run by OpenVINO: the same answers, on x86 faster than torch."""
 
 from collections.abc import Sequence
 
@@ -28,14 +28,14 @@ def student_graph(student: Student) -> graphs.Graph:
 
 
 class OpenVinoEngine(PoseEngine):
-    """A student network ready to answer crops on the CPU in float32; takes the network over.
+    """A student network ready to run on the CPU in float32; takes ownership of the network.
 
-    It uses as many threads as torch does when it is made. The smallest and the largest bucket, one
-    person and a full batch, get programs of their own, the others share one: a program costs 0.4 s
-    and up to 70 MB. Each is compiled when first needed, by `warm_up` or by a batch.
+    It uses as many threads as torch uses when it is created. The smallest and the largest bucket
+    have their own programs, the others share one: a program costs 0.4 s and up to 70 MB. Each is
+    compiled when first needed, by `warm_up` or by a batch.
 
     Raises:
-        ConfigError: OpenVINO is not installed, or `buckets` is empty or does not rise.
+        ConfigError: OpenVINO is not installed, or `buckets` is empty or not ascending.
     """
 
     runtime = "openvino"

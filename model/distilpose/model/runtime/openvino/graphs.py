@@ -1,6 +1,6 @@
-"""OpenVINO on the CPU: torch modules to its graphs, graphs to functions. Knows no network.
+"""OpenVINO on the CPU: convert torch modules to graphs, and graphs to functions. No networks.
 
-The only file that knows OpenVINO. Nothing is reported, and importing it sends nothing.
+The only file that knows OpenVINO. Nothing is reported, and importing it sends no telemetry.
 """
 
 import importlib
@@ -24,20 +24,20 @@ Graph: TypeAlias = Any
 """An `openvino.Model`; OpenVINO ships without types that mypy reads."""
 
 Run: TypeAlias = Callable[[npt.NDArray[Any]], list[FloatArray]]
-"""From a graph's one input to its outputs in their order."""
+"""A function from a graph's one input to its outputs in order."""
 
 _CONVERTER: Final = "openvino.tools.ovc"
 
 
 def is_installed() -> bool:
-    """Whether there is an OpenVINO to import."""
+    """Return True if OpenVINO can be imported."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def convert(
     module: nn.Module, example: Tensor, *, input_name: str, output_names: Sequence[str]
 ) -> Graph:
-    """The graph of a module of one input, for inputs like `example` of any batch size.
+    """Convert a module of one input to a graph, for inputs like `example` of any batch size.
 
     Raises:
         ConfigError: OpenVINO is not installed, or cannot express the module.
@@ -45,14 +45,14 @@ def convert(
     decoders = import_openvino("frontend.pytorch.ts_decoder")
     frontend = import_openvino("frontend").FrontEndManager().load_by_framework("pytorch")
     try:
-        # Held by its name until the graph is made: OpenVINO does not hold it.
+        # Kept in a variable until the graph is made: OpenVINO holds no reference.
         decoder = decoders.TorchScriptPythonDecoder(
             _traced(module, example), example_input=(example,)
         )
         graph = frontend.convert(frontend.load(decoder))
     except Exception as err:  # OpenVINO's failures have no base of their own
         raise ConfigError(
-            f"OpenVINO cannot run {type(module).__name__}, torch can (engine: torch): {err}"
+            f"OpenVINO cannot run {type(module).__name__}, but torch can (engine: torch): {err}"
         ) from err
     graph.reshape([-1, *example.shape[1:]])
     for port, name in zip(
@@ -65,9 +65,9 @@ def convert(
 @torch.no_grad()
 def _traced(module: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
-        # `torch.export` is what torch now recommends; it takes four times as long at every start.
+        # torch now recommends `torch.export`, which takes four times as long at every start.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # Crops and squares have one size: what depends on it may be constant.
+        # Crops and squares have one size: values that depend on it may be constant.
         warnings.simplefilter("ignore", TracerWarning)
         traced = torch.jit.trace(module, (example,), check_trace=False)  # type: ignore[no-untyped-call]  # torch's own
     assert isinstance(traced, torch.jit.ScriptModule)  # noqa: S101 - a module's trace is one
@@ -75,9 +75,9 @@ def _traced(module: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
 
 
 def compiled(graph: Graph, *, threads: int, batch_size: int | None = None) -> Run:
-    """The graph as a function, in float32 on `threads` threads; for one thread to call.
+    """Compile the graph to a function, in float32 on `threads` threads; not thread-safe.
 
-    One for a single `batch_size` is quicker than one for all: 12 to 14 % with `distilpose-n`.
+    A function for a single `batch_size` is 12 to 14 % faster than one for all (`distilpose-n`).
     """
     if batch_size is not None:
         graph = graph.clone()  # its weights stay shared
@@ -100,17 +100,17 @@ def write(graph: Graph, path: Path, *, information: dict[str, str]) -> None:
 
 
 def read(path: Path) -> Graph:
-    """The graph that `write` wrote to `path`."""
+    """Read the graph that `write` wrote to `path`."""
     return import_openvino().Core().read_model(path)
 
 
 def import_openvino(submodule: str = "") -> Any:
-    """OpenVINO or a module of it, first imported without its converter.
+    """Import OpenVINO, or a module of it, without its converter.
 
-    The converter tells its makers of every import, over the network.
+    The converter sends telemetry over the network at every import.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: OpenVINO is not installed.
     """
     if not is_installed():
         raise ConfigError("OpenVINO is not installed: pip install 'distilpose[openvino]'")

@@ -22,6 +22,7 @@ import simplejpeg
 import yaml
 
 from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.container import usable_cpus
 from distilpose.model.data.held_out import HOLDOUT_EVERY
 from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.errors import DataError
@@ -50,7 +51,7 @@ class DetectorData:
     pictures: Path
     """The folder of the pictures."""
     count: int
-    """How many pictures there are."""
+    """Number of pictures."""
     digest: str
     """SHA-256 of the labels and the pictures' names."""
 
@@ -59,10 +60,9 @@ def write_detector_data(
     people: PeopleFolder,
     out: Path,
     *,
-    workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DetectorData:
-    """The data set in `out`: reused if it fits, else written anew with `workers` threads.
+    """The data set in `out`: reused if it fits, else written anew by a thread a usable CPU.
 
     Held-out pictures, whose id `HOLDOUT_EVERY` divides, are left out. `on_progress` gets
     pictures done and pictures in all.
@@ -75,7 +75,7 @@ def write_detector_data(
         raise DataError(f"{people.folder}: nobody to train on in {len(pictures)} complete pictures")
     digest = _digest(pictures)
     if not _holds(out, digest):
-        _write(people, pictures, out, workers=workers, on_progress=on_progress)
+        _write(people, pictures, out, on_progress=on_progress)
         _describe(out, digest)
     return DetectorData(
         name=people.folder.name,
@@ -147,14 +147,13 @@ def _write(
     pictures: Sequence[Picture],
     out: Path,
     *,
-    workers: int,
     on_progress: Callable[[int, int], None],
 ) -> None:
     (out / _DESCRIPTION).unlink(missing_ok=True)
     for folder in (out / _IMAGES, out / _LABELS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         written = pool.map(partial(_write_one, people, out), pictures)
         for done, _ in enumerate(written, start=1):
             on_progress(done, len(pictures))

@@ -1,4 +1,4 @@
-"""How near a detector's boxes are to labelled people: COCO's AP on a folder.
+"""COCO's AP of a detector's boxes on a folder of labelled people.
 
 Our own detector is measured, as the service runs it. Crowds and doubtful people are regions in
 which a box is neither right nor wrong.
@@ -26,7 +26,7 @@ class BoxFigures(NamedTuple):
     ap: float
     """Mean over overlaps from 0.5 to 0.95."""
     protocol: str
-    """How they were measured."""
+    """The people, the size and the score that they were measured by."""
 
     def for_card(self) -> tuple[Figure, ...]:
         """The figures as a card lists them."""

@@ -1,4 +1,4 @@
-"""A detector's training as a run: how far it is, what it can go on from, the weights it ends with.
+"""A detector's training as a run: its progress, its checkpoints, and the weights it ends with.
 
 A run's folder has
 
@@ -21,10 +21,11 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from distilpose.model.card import Card, Figure
+from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import WeightsError, one_line
 from distilpose.model.files import replacing
 from distilpose.model.runtime.yolo import PACKAGED_ARCHITECTURE, person_network
-from distilpose.model.train.detector.data import DetectorData
+from distilpose.model.train.detector.data import DetectorData, write_detector_data
 from distilpose.model.train.detector.trainer import (
     DetectorSettings,
     make_trainer,
@@ -46,13 +47,13 @@ _DATA_LICENCE: Final = "Those of the training data: ask whoever trained these we
 
 
 class _State(BaseModel):
-    """What a run knows besides ultralytics' checkpoint."""
+    """The state of a run that ultralytics' checkpoint does not hold."""
 
     data_digest: str
     start: str
-    """What it began with, in words."""
+    """The weights it began with, in words."""
     from_nothing: bool
-    """Whether those were random weights."""
+    """True if those were random."""
     training_data: str
     """That of its start included."""
     licences: tuple[str, ...]
@@ -88,7 +89,7 @@ class DetectorRun:
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the run can go on from."""
+        """The checkpoint that a resumed run starts from."""
         return self.out / "checkpoint.pt"
 
     def fit(self, *, resume: bool = False) -> None:
@@ -117,12 +118,12 @@ class DetectorRun:
 
     @property
     def share(self) -> float:
-        """How much of the run is done, 0..1."""
+        """Share of the run that is done, 0..1."""
         return self.progress.share
 
     @property
     def is_gentle(self) -> bool:
-        """Whether the network was trained before and is only to be moved a little."""
+        """True if the network was trained before, so that it is fine-tuned."""
         return not self._state.from_nothing
 
     @property
@@ -133,12 +134,12 @@ class DetectorRun:
 
     @property
     def is_over(self) -> bool:
-        """Whether no other step is to be taken."""
+        """True if no further step is to be taken."""
         return self.stopping or self.share >= 1
 
     @property
     def is_save_due(self) -> bool:
-        """Whether the last checkpoint is old."""
+        """True if the last checkpoint is old."""
         return self.clock() - self._saved_at >= _SAVE_EVERY_SECONDS
 
     def begin(self, steps_per_epoch: int) -> int:
@@ -239,6 +240,24 @@ class DetectorRun:
             ),
         )
         write_tensors(path, tensors, card)
+
+
+def prepare(
+    people: Path,
+    out: Path,
+    settings: DetectorSettings,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DetectorRun:
+    """Write the people of a folder as ultralytics reads them, and return a run on them.
+
+    `on_progress` gets pictures done and pictures in all.
+
+    Raises:
+        DataError: the folder cannot be read, or nobody in it can be learned from.
+    """
+    data = write_detector_data(PeopleFolder(people), out / "data", on_progress=on_progress)
+    return DetectorRun(settings, data, out)
 
 
 def add_figures(path: Path, figures: Sequence[Figure]) -> None:

@@ -23,8 +23,10 @@ from distilpose.model.train.detector.data import DetectorData
 
 CALM_SHARE: Final = 0.15
 """Last part of a run: its epochs see whole pictures, no longer four put together to one."""
+_WORKERS: Final = 2
+"""Processes that read pictures; on a CPU the training does it."""
 _EPOCHS: Final = 1_000_000
-"""What ultralytics is told, because `Pace` ends the run: by the clock too, and a resumed one."""
+"""More than any run takes: `Pace` ends the run, by the clock too, and also a resumed one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,6 @@ class DetectorSettings:
     """Pictures a step."""
     device: str = "cpu"
     """As torch calls it."""
-    workers: int = 2
-    """Processes that read pictures; on a CPU the training does it."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,11 +62,11 @@ class Pace(Protocol):
 
     @property
     def share(self) -> float:
-        """How much of the run is done, 0..1."""
+        """Share of the run that is done, 0..1."""
 
     @property
     def is_gentle(self) -> bool:
-        """Whether the network was trained before and is only to be moved a little."""
+        """True if the network was trained before, so that it is fine-tuned."""
 
     @property
     def rate(self) -> float:
@@ -74,11 +74,11 @@ class Pace(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether no other step is to be taken."""
+        """True if no further step is to be taken."""
 
     @property
     def is_save_due(self) -> bool:
-        """Whether the last checkpoint is old."""
+        """True if the last checkpoint is old."""
 
     def begin(self, steps_per_epoch: int) -> int:
         """The first step is next; gives back how many there were before in this run."""
@@ -151,7 +151,7 @@ def _overrides(settings: DetectorSettings) -> dict[str, Any]:
         "imgsz": settings.image_size_px,
         "batch": settings.batch_size,
         "nbs": settings.batch_size,  # one step a batch
-        "workers": settings.workers,
+        "workers": _WORKERS,
         "seed": settings.seed,
         "epochs": _EPOCHS,
         "optimizer": "AdamW",
@@ -173,7 +173,7 @@ class _Differences:
     checkpoint: ClassVar[Path]
 
     def get_dataset(self) -> dict[str, Any]:
-        """Where the pictures are; theirs downloads a font besides."""
+        """The folders of the pictures; ultralytics' own method downloads a font besides."""
         pictures = str(self.data_set.pictures)
         return {"train": pictures, "val": pictures, "names": {0: "person"}, "nc": 1, "channels": 3}
 

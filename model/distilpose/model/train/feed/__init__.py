@@ -1,1 +1,1 @@
-"""Labelled people to batches: cut once, augmented, loaded by several processes."""
+"""Batches of labelled people: cropped once, augmented, loaded by several processes."""

@@ -1,7 +1,7 @@
-"""Stored crops to the network's inputs: whole batches, changed at random on their own device.
+"""Convert stored crops to the network's inputs: whole batches, augmented on their own device.
 
 Every choice is a mask over the batch: nothing loops over people, and the host never waits for the
-device. (A CPU is quicker one crop at a time: `augment_cpu` does the same there, with the same
+device. (A CPU is faster with one crop at a time: `augment_cpu` does the same there, with the same
 draws.) Knows no files and no networks.
 
 Shape letters: B people, K = 17 keypoints, C = 3 channels (RGB, 0..255), H height, W width. Frame:
@@ -31,19 +31,21 @@ from distilpose.model.train.feed.views import (
 )
 
 _UPPER_KEYPOINTS: Final = 11
-"""COCO's first, nose to wrists; the others, hips to ankles, are the lower half of the body."""
+"""Number of COCO's first keypoints, nose to wrists, that form the upper half of the body; the rest
+are the lower half."""
 _HALF_BODY_PADDING: Final = 1.5
 _SMALLEST_HALF_BODY: Final = 0.3
-"""Of the region's width: a face alone would be a few stored pixels, magnified."""
+"""Minimum size as a share of the region's width: a face alone would be a few stored pixels,
+magnified."""
 BLUR_SHRINK: Final = 4
 LUMA_RGB: Final = (0.299, 0.587, 0.114)
 
 
 class AugmentSettings(BaseModel):
-    """How far each crop is changed at random; the defaults are the published recipe.
+    """The strength of each random change of a crop; the defaults are the published recipe.
 
-    *Source:* DistilPose, arXiv 2303.02455, and the code that its authors published. It draws the
-    shift once for a person and a run; here every crop draws anew.
+    *Source:* DistilPose, arXiv 2303.02455, and its authors' code, which draws the shift once for
+    each person and run; here it is drawn for every crop.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -103,13 +105,13 @@ class AugmentSettings(BaseModel):
     )
 
     def scaled(self, strength: float) -> Self:
-        """Settings with all but flip and box jitter multiplied by `strength`; 0 leaves those alone.
+        """Settings with all but flip and box jitter multiplied by `strength`; 0 turns them off.
 
-        Amounts shrink, and not how often they are drawn; half body and blur, which have no amount,
-        become rarer. Short runs learn more from weak augmentation.
+        Amounts shrink, but not their frequency; half body and blur, which have no amount, become
+        rarer. Short runs learn more from weak augmentation.
 
         Raises:
-            ValidationError: naming each field that `strength` takes out of its bounds.
+            ValidationError: naming each field that `strength` would put out of bounds.
         """
         scaled = {name: strength * getattr(self, name) for name in _SCALED_FIELDS}
         return self.model_validate(self.model_dump() | scaled)
@@ -128,13 +130,13 @@ _SCALED_FIELDS: Final = (
 )
 
 PUBLISHED: Final = AugmentSettings()
-"""The published recipe: no colour, no blur, nothing cut out."""
+"""The published recipe: no colour changes, no blur, no cut-outs."""
 OFF: Final = AugmentSettings(flip=0).scaled(0)
-"""Nothing is changed: the crops of `plain`."""
+"""No augmentation: the crops of `plain`."""
 
 
 class Draws:
-    """Random numbers for a batch; the generator may be on another device than the batch."""
+    """Random numbers for a batch; the generator may be on a different device from the batch."""
 
     def __init__(self, generator: torch.Generator, batch: StoredBatch) -> None:
         self._generator = generator
@@ -142,23 +144,23 @@ class Draws:
         self._device = batch.weight.device
 
     def uniform(self, *shape: int) -> Tensor:
-        """(B, *shape), 0..1."""
+        """Uniform numbers in 0..1, (B, *shape)."""
         source = self._generator
         drawn = torch.rand((self._count, *shape), generator=source, device=source.device)
         return drawn.to(self._device, non_blocking=True)
 
     def normal(self, *shape: int) -> Tensor:
-        """(B, *shape), mean 0, deviation 1."""
+        """Normal numbers with mean 0 and deviation 1, (B, *shape)."""
         source = self._generator
         drawn = torch.randn((self._count, *shape), generator=source, device=source.device)
         return drawn.to(self._device, non_blocking=True)
 
     def happens(self, probability: float) -> Tensor:
-        """Bool (B,), true with `probability`."""
+        """Booleans (B,), each true with `probability`."""
         return self.uniform() < probability
 
     def factor(self, amount: float) -> Tensor:
-        """(B, 1, 1), within `amount` of 1."""
+        """Factors (B, 1, 1), within `amount` of 1."""
         return 1 + amount * (2 * self.uniform(1, 1) - 1)
 
 
@@ -170,9 +172,9 @@ def augment(
     normalisation: Normalisation,
     size_hw: tuple[int, int] = (CROP_HEIGHT, CROP_WIDTH),
 ) -> TrainBatch:
-    """Return what the network should see of a batch, changed at random by `generator` alone.
+    """Return the network's inputs for a batch, augmented with `generator` only.
 
-    Keypoints that are painted over keep their weight: the network is to infer them.
+    Keypoints that are painted over keep their weight: the network has to infer them.
     """
     draws = Draws(generator, batch)
     views = drawn_views(batch, settings, draws)
@@ -192,14 +194,14 @@ def plain(
     normalisation: Normalisation,
     size_hw: tuple[int, int] = (CROP_HEIGHT, CROP_WIDTH),
 ) -> TrainBatch:
-    """Return a batch as it is: the regions that `crop.cut` shows, whatever margin is stored."""
+    """Return a batch without augmentation: the regions of `crop.cut`, whatever margin is stored."""
     views = plain_views(batch)
     pixels_BCHW = sample(stored_pixels(batch), views, size_hw)
     return TrainBatch(_normalise_(pixels_BCHW, normalisation), *move_keypoints(batch, views))
 
 
 def drawn_views(batch: StoredBatch, settings: AugmentSettings, draws: Draws) -> Views:
-    """Return the regions that a batch's people are shown in, by these settings and draws."""
+    """Return the regions to show of a batch's people, for these settings and draws."""
     views = plain_views(batch)
     box_wh = batch.box_wh_store_px
     near_xy, far_xy = (settings.box_jitter * draws.normal(2, 2).clamp(-2, 2)).unbind(dim=1)
@@ -223,8 +225,9 @@ def drawn_views(batch: StoredBatch, settings: AugmentSettings, draws: Draws) -> 
 def _half_bodies(batch: StoredBatch, draws: Draws) -> tuple[Tensor, Tensor]:
     """Return centre (B, 2) and width (B,) of one half of each person, in stored pixels.
 
-    The upper one in 69 of 100 draws, and always where the lower has fewer than 3 keypoints. Of more
-    than 8 keypoints at least 3 are in the upper half; other people's halves mean nothing.
+    It is the upper half in 69 of 100 draws, and always if the lower one has fewer than 3 keypoints.
+    With more than 8 keypoints, at least 3 are in the upper half; for other people the result is
+    meaningless.
     """
     seen = batch.weight > 0
     is_upper = torch.arange(KEYPOINT_COUNT, device=seen.device) < _UPPER_KEYPOINTS
@@ -238,7 +241,7 @@ def _half_bodies(batch: StoredBatch, draws: Draws) -> tuple[Tensor, Tensor]:
 
 
 def _blur(pixels_BCHW: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
-    """Return the crops, some of them as of people who are small in their picture."""
+    """Return the crops, with some of them blurred like people who are small in their picture."""
     size_hw = pixels_BCHW.shape[2], pixels_BCHW.shape[3]
     coarse_BCHW = resize(pixels_BCHW, (CROP_HEIGHT // BLUR_SHRINK, CROP_WIDTH // BLUR_SHRINK))
     is_blurred = draws.happens(settings.blur)[:, None, None, None]
@@ -260,7 +263,7 @@ def _recolour(pixels_BCHW: Tensor, settings: AugmentSettings, draws: Draws) -> T
 
 
 def _cut_out(pixels_BCHW: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
-    """Return the crops with rectangles of random place, size and colour painted over them."""
+    """Return the crops with rectangles of random position, size and colour painted over them."""
     rows, columns = (centers(count, pixels_BCHW) for count in pixels_BCHW.shape[2:])
     for _ in range(settings.cut_outs):
         x, y = draws.uniform(2, 1).unbind(dim=1)

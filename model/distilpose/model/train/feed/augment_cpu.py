@@ -1,8 +1,8 @@
 """The augmentation of `augment` for a CPU: the same draws, one crop at a time, by OpenCV.
 
-A stored crop is sampled once, as bytes, into the network's size; colours are changed in bytes too.
-On one thread that costs less than half a millisecond a crop, where whole batches in floating point
-cost several.
+A stored crop is sampled once, as bytes, to the network's size; colours are changed in bytes too. On
+one thread this takes less than half a millisecond per crop, where whole batches in floating point
+take several.
 
 Shape letters as in `augment`.
 """
@@ -41,9 +41,9 @@ def augment(
     normalisation: Normalisation,
     size_hw: tuple[int, int] = (CROP_HEIGHT, CROP_WIDTH),
 ) -> TrainBatch:
-    """Return what the network should see of a batch, changed at random by `generator` alone.
+    """Return the network's inputs for a batch, augmented with `generator` only.
 
-    The pixels' channels lie last in memory, as convolutions on a CPU want them.
+    The channels are last in memory, which is fastest for convolutions on a CPU.
     """
     draws = Draws(generator, batch)
     views = drawn_views(batch, settings, draws)
@@ -64,7 +64,7 @@ def augment(
 
 
 def _matrices(views: Views) -> _Matrices:
-    """Return what maps pixels of the stored crops to those of the 256x192 crops, (B, 2, 3)."""
+    """Return the maps from pixels of the stored crops to those of the 256x192 crops, (B, 2, 3)."""
     angle = views.rotation_radians.double()
     zoom = CROP_WIDTH / views.width_store_px.double()
     sign = 1 - 2 * views.mirrored.double()
@@ -96,12 +96,12 @@ def _recolour_(crops_BHWC: npt.NDArray[np.uint8], settings: AugmentSettings, dra
 
 
 def _cut_out_(crops_BHWC: npt.NDArray[np.uint8], settings: AugmentSettings, draws: Draws) -> None:
-    """Paint rectangles of random place, size and colour."""
+    """Paint rectangles of random position, size and colour."""
     for _ in range(settings.cut_outs):
         middle_xy = draws.uniform(2, 1)[..., 0].numpy()
         half_wh = settings.cut_out_size / 2 * draws.uniform(2, 1)[..., 0].numpy()
         colours = (255 * draws.uniform(3, 1, 1)[..., 0, 0]).round().byte().numpy()
-        # Those pixels whose middles lie inside.
+        # The pixels whose centres lie inside.
         first_xy = np.maximum(np.floor((middle_xy - half_wh) * _CROP_WH - 0.5) + 1, 0).astype(int)
         end_xy = np.ceil((middle_xy + half_wh) * _CROP_WH - 0.5).astype(int)
         for crop_HWC, (left, top), (right, bottom), colour in zip(
@@ -119,7 +119,7 @@ def _resized(crops_BHWC: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> Ima
 
 
 def _normalised(crops_BHWC: npt.NDArray[np.uint8], normalisation: Normalisation) -> Tensor:
-    """Return the network's input (B, C, H, W), whose channels lie last in memory."""
+    """Return the network's input (B, C, H, W), with channels last in memory."""
     pixels_BCHW = torch.from_numpy(crops_BHWC).permute(0, 3, 1, 2).float()
     mean, std = (255 * pixels_BCHW.new_tensor(values)[:, None, None] for values in normalisation)
     if mean.any():

@@ -1,4 +1,4 @@
-"""Batches of people on their way from the cache to the network, and their targets."""
+"""Batches of people, from the cache to the network, and their targets."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from distilpose.model.heatmaps import (
 
 
 class StoredBatch(NamedTuple):
-    """B people as the cache keeps them: crops with a margin, before augmentation."""
+    """B people as stored in the cache: crops with a margin, before augmentation."""
 
     crops_BHWC: Tensor
     """uint8 RGB (B, 352, 264, 3)."""
@@ -45,19 +45,19 @@ class Targets:
 
 
 class TrainBatch(NamedTuple):
-    """B people as the network sees them."""
+    """B people as the network's input."""
 
     crops_BCHW: Tensor
-    """Normalised RGB (B, 3, H, W), 256x192 or a smaller 4:3."""
+    """Normalised RGB (B, 3, H, W), 256x192 or smaller in 4:3."""
     xy_crop_px: Tensor
-    """Keypoints (B, 17, 2) in pixels of the 256x192 crop, whatever H and W are."""
+    """Keypoints (B, 17, 2) in pixels of the 256x192 crop, for any H and W."""
     weight: Tensor
     """Trust in each keypoint (B, 17), 0..1; 0 where unlabelled or moved out of the crop."""
     outside: Tensor
-    """Whether a keypoint is labelled, but out of the crop: bool (B, 17)."""
+    """True for labelled keypoints outside the crop, bool (B, 17)."""
 
     def targets(self) -> Targets:
-        """The targets that follow from the labels."""
+        """Return the targets that follow from the labels."""
         points = regression_target(self.xy_crop_px, self.weight)
         heatmaps = heatmap_target(self.xy_crop_px, self.weight)
         return Targets(points, heatmaps, (points.weight > 0) | self.outside)

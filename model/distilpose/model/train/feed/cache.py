@@ -1,7 +1,7 @@
 """The people of a folder as crops of one size, decoded once and kept in a memory map.
 
-A stored crop shows more than the network will, so that rotation, shift and scale can be drawn later
-on the device. Knows no networks and no torch. A cache is a folder of two files:
+A stored crop shows more than the network's input, so that rotation, shift and scale can be drawn
+later on the device. Knows no networks and no torch. A cache is a folder of two files:
 
     OUT/crops.npy   uint8 RGB (N, height, width, 3), in the order of the table
     OUT/people.npz  the columns of a `PeopleTable`; the last file to be written
@@ -10,7 +10,7 @@ on the device. Knows no networks and no torch. A cache is a folder of two files:
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from copy import copy
@@ -35,11 +35,12 @@ from distilpose.model.train.feed.table import CropFormat, PeopleTable, PictureRo
 STORE_HEIGHT: Final = 352
 STORE_WIDTH: Final = 264
 STORE_MARGIN: Final = 1.35
-"""Leaves one stored pixel at about one network pixel: 264 / 1.35 = 195.6 for the network's 192."""
+"""Gives one stored pixel about the size of a network pixel: 264 / 1.35 = 195.6 for the network's
+192."""
 
 TRAINING: Final = CropFormat(STORE_HEIGHT, STORE_WIDTH, STORE_MARGIN)
 EVALUATION: Final = CropFormat(CROP_HEIGHT, CROP_WIDTH, margin=1.0)
-"""The network's own input, pixel for pixel as `crop.cut` gives it."""
+"""The network's own input, pixel for pixel the same as from `crop.cut`."""
 
 Holdout: TypeAlias = Literal["exclude", "only", "include"]
 
@@ -48,13 +49,13 @@ _TABLE: Final = "people.npz"
 _PARTIAL_CROPS: Final = f"partial-{_CROPS}"
 _PARTIAL_TABLE: Final = f"partial-{_TABLE}"
 _VERSION: Final = 2
-"""Part of the digest: raised when crops are cut otherwise, so that older caches are not reused."""
+"""Part of the digest; increased when the cropping changes, so that older caches are not reused."""
 _PICTURES_A_MESSAGE: Final = 64
 
 
 @dataclass(frozen=True, eq=False)
 class CropCache:
-    """An opened cache; its crops stay on the disk until they are read."""
+    """An opened cache; its crops stay on disk until they are read."""
 
     crops_NHWC: npt.NDArray[np.uint8]
     table: PeopleTable
@@ -73,10 +74,11 @@ def build_cache(
     workers: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CropCache:
-    """The cache in `out` of everyone that `tabulate` finds: reused if it fits, else built anew.
+    """Build the cache of all people that `tabulate` finds in `out`, or reuse a matching one.
 
-    `workers` processes cut at once, or this one alone for 1. Where several call this for one
-    folder, one builds and the others wait. `on_progress` gets pictures done and pictures in all.
+    `workers` processes cut crops in parallel, or only this one for 1. If several processes call
+    this for one folder, one builds and the others wait. `on_progress` receives the number of
+    pictures done and the total.
 
     Raises:
         DataError: if there is nobody, a picture cannot be read, or the disk has too little space.
@@ -88,7 +90,7 @@ def build_cache(
         return open_cache(out)
     out.mkdir(parents=True, exist_ok=True)
     with _building_in(out):
-        if not _holds(out, digest):  # another process may have built it meanwhile
+        if not _holds(out, digest):  # another process may have built it in the meantime
             for stale in (_TABLE, _CROPS):
                 (out / stale).unlink(missing_ok=True)
             shape = (len(table), crop_format.height_px, crop_format.width_px, 3)
@@ -103,7 +105,7 @@ def build_cache(
 
 
 def open_cache(folder: Path) -> CropCache:
-    """The finished cache in `folder`.
+    """Open the finished cache in `folder`.
 
     Raises:
         DataError: naming the folder, if there is none or it is broken.
@@ -124,38 +126,27 @@ def open_cache(folder: Path) -> CropCache:
 def select(
     cache: CropCache,
     *,
-    sources: Collection[str] | None = None,
-    labels: Collection[str] | None = None,
     holdout: Holdout = "exclude",
 ) -> npt.NDArray[np.intp]:
-    """Rows of the people that are wanted, ascending; None wants every source or every label.
+    """Ascending rows of the people that match.
 
-    `holdout` is about the people of pictures whose id `HOLDOUT_EVERY` divides.
+    `holdout` selects by whether the picture's id is divisible by `HOLDOUT_EVERY`.
 
     Raises:
-        DataError: if nobody is wanted, or the cache has no such source.
+        DataError: if nobody matches.
 
     """
     table = cache.table
     wanted = np.ones(len(table), np.bool_)
-    if sources is not None:
-        check_sources(cache, sources)
-        wanted &= np.isin(table.source, list(sources))
-    if labels is not None:
-        wanted &= np.isin(table.label, list(labels))
     if holdout != "include":
         wanted &= (table.picture_id % HOLDOUT_EVERY == 0) == (holdout == "only")
     if not wanted.any():
-        there = ", ".join(np.unique(table.label))
-        raise DataError(
-            f"nobody is left of {len(table)} people: sources {sources}, labels {labels} of "
-            f"{there}, hold-out {holdout}"
-        )
+        raise DataError(f"nobody is left of {len(table)} people: hold-out {holdout}")
     return np.flatnonzero(wanted)
 
 
 def check_sources(cache: CropCache, sources: Iterable[str]) -> None:
-    """Return if the cache has people of every one of `sources`.
+    """Check that the cache has people from each of `sources`.
 
     Raises:
         DataError: naming one that it lacks and those that it has.
@@ -184,9 +175,9 @@ def _holds(out: Path, digest: str) -> bool:
 
 @contextmanager
 def _building_in(out: Path) -> Iterator[None]:
-    """Keep other processes from building there, and leave nothing half made."""
+    """Prevent other processes from building there, and remove anything half-finished."""
     with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it when a process dies
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when the process dies
         try:
             yield
         finally:
@@ -206,7 +197,7 @@ def _create_crops(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def _reader(people_folder: PeopleFolder) -> PeopleFolder:
-    """The folder without its annotations, which would be sent to every process again and again."""
+    """The folder without its annotations, which would be sent to every process repeatedly."""
     reader = copy(people_folder)
     reader.pictures = []
     return reader
@@ -218,7 +209,7 @@ def _each(
     if workers == 1:
         yield from map(cut, pictures)
         return
-    # Spawned, as torch's and OpenCV's threads do not survive a fork.
+    # Spawned, because torch's and OpenCV's threads do not survive a fork.
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         yield from pool.map(cut, pictures, chunksize=_PICTURES_A_MESSAGE)
 

@@ -1,7 +1,7 @@
-"""Batches of stored people for one of several training processes, the same for the same seed.
+"""Load batches of stored people for one of several training processes, reproducibly by seed.
 
-The order of an epoch follows from the seed and the epoch's number alone, so that a resumed run goes
-on exactly where it was. Knows no augmentation and no networks.
+The order of an epoch depends only on the seed and the epoch's number, so that a resumed run
+continues exactly where it was. Knows no augmentation and no networks.
 """
 
 from collections import deque
@@ -31,15 +31,15 @@ _CROPS_A_COPY: Final = 512
 class Loader:
     """Batches of the people in rows `indices` of a cache, for process `rank` of `world_size`.
 
-    Every batch of an epoch is full: where people run out, it goes on with the epoch's first ones.
-    What all processes have at one step is together what one process would have with `world_size`
+    Every batch of an epoch is full: the last one is filled up with the epoch's first people. The
+    batches of all processes at one step together equal the batch of one process with `world_size`
     times the `batch_size`.
 
-    Crops are copied to the device at once if `resident`; else, and on the CPU, where the system
-    keeps them in memory anyway, each batch is read while the one before is in use. An epoch has
-    everyone once, or as often as `repeat` says for their source. Keypoints of less trust than
-    `min_keypoint_weight` get weight 0, and the weights of the others are multiplied by their
-    label's `label_weight`, 1 where it is not given.
+    If `resident`, all crops are copied to the device at the start; otherwise, and on the CPU, where
+    the system caches them in memory anyway, each batch is read while the previous one is in use. An
+    epoch has everyone once, or as often as `repeat` gives for their source. Keypoints with less
+    trust than `min_keypoint_weight` get weight 0; the weights of the others are multiplied by their
+    label's `label_weight`, 1 by default.
 
     Raises:
         DataError: if nobody is left, or the cache has no source that `repeat` names.
@@ -85,17 +85,17 @@ class Loader:
 
     @property
     def crops_per_step(self) -> int:
-        """Crops that all processes together take at a step."""
+        """Crops that all processes together use in a step."""
         return self._batch_size * self._world_size
 
     def epoch(self, number: int, *, first_step: int = 0) -> Iterator[StoredBatch]:
-        """The batches of epoch `number` from step `first_step` on, this process's share."""
+        """The batches of this process in epoch `number`, starting at `first_step`."""
         order = np.random.default_rng((self._seed, number)).permutation(self._visits)
         shape = (self.steps_per_epoch, self._world_size, self._batch_size)
         return self._batches(np.resize(order, shape)[first_step:, self._rank])
 
     def in_order(self) -> Iterator[StoredBatch]:
-        """Everyone once in the order of the rows, alike in every process; the last may be fewer."""
+        """Everyone once in the order of the rows, alike in every process; the last may be short."""
         cuts = range(self._batch_size, self._count, self._batch_size)
         return self._batches(np.split(np.arange(self._count), cuts))
 
@@ -112,14 +112,14 @@ class Loader:
 
 
 class _Crops(Protocol):
-    """The crops of the loader's people, wherever they are kept."""
+    """The crops of the loader's people, wherever they are stored."""
 
     def read(self, batches: list[Indices]) -> Iterator[Tensor]:
         """uint8 RGB (B, H, W, 3) on the device for each batch of people, numbered from 0."""
 
 
 class ResidentCrops:
-    """Crops that are all in the device's memory, flat: torch then copies each as a whole."""
+    """Crops in the device's memory, flattened: torch then copies each as a whole."""
 
     def __init__(self, crops_NHWC: Stored, rows: Indices, device: torch.device) -> None:
         self._shape_HWC = crops_NHWC.shape[1:]
@@ -138,7 +138,7 @@ class ResidentCrops:
 
 
 class MappedCrops:
-    """Crops on the disk; a thread reads one batch ahead."""
+    """Crops on disk; a thread reads one batch ahead."""
 
     def __init__(self, crops_NHWC: Stored, rows: Indices, device: torch.device) -> None:
         self._crops_NHWC, self._rows, self.device = crops_NHWC, rows, device
@@ -155,7 +155,7 @@ class MappedCrops:
                 yield self._on_device(last.result())
 
     def _buffer(self, count: int) -> Tensor:
-        """Memory that a GPU copies from by itself; not the reader's to ask for, who has no GPU."""
+        """Pinned memory for a GPU, if there is one; the reading thread must not create it."""
         shape = (count, *self._crops_NHWC.shape[1:])
         return torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
 
@@ -170,7 +170,7 @@ class MappedCrops:
 def trusted_weight(
     table: PeopleTable, label_weight: Mapping[str, float], min_keypoint_weight: float
 ) -> FloatArray:
-    """How much each keypoint (N, 17) of a table counts: its own weight times its label's."""
+    """The weight of each keypoint (N, 17) in a table: its own weight times its label's."""
     factor = [label_weight.get(label, 1.0) for label in table.label.tolist()]
     trusted = table.weight * (table.weight >= min_keypoint_weight)
     return trusted * np.array(factor, np.float32)[:, None]

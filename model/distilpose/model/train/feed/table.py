@@ -1,4 +1,4 @@
-"""The people of a folder as a table of arrays, a row each; knows labels and no pixels."""
+"""The people of a folder as a table of arrays, one row each; knows labels but no pixels."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,40 +13,40 @@ from distilpose.model.geometry import CropRegions, crop_regions, image_to_crop
 
 
 class CropFormat(NamedTuple):
-    """How crops are stored: width to height is 3:4, as in the network's input."""
+    """The format of stored crops: width to height is 3:4, as in the network's input."""
 
     height_px: int
     width_px: int
     margin: float
-    """How many times the network's region a stored crop shows, in width and in height."""
+    """The size of a stored crop as a multiple of the network's region, in width and in height."""
 
 
 @dataclass(frozen=True, eq=False)
 class PeopleTable:
-    """What is known of N stored people; the fields are the columns."""
+    """The data of N stored people; the fields are the columns."""
 
     xy_store_px: FloatArray
-    """(N, 17, 2) keypoints in pixels of the stored crop, 0 where not labelled."""
+    """Keypoints (N, 17, 2) in pixels of the stored crop, 0 where not labelled."""
     weight: FloatArray
-    """(N, 17) trust in each keypoint, 0..1, and 0 where not labelled."""
+    """Trust in each keypoint (N, 17), 0..1; 0 where not labelled."""
     box_wh_store_px: FloatArray
-    """(N, 2) the person's box in pixels of the stored crop."""
+    """Width and height (N, 2) of the person's box in pixels of the stored crop."""
     center_xy_px: FloatArray
-    """(N, 2) centre of the network's region in image pixels."""
+    """Centre (N, 2) of the network's region in image pixels."""
     region_wh_px: FloatArray
-    """(N, 2) the network's region, without the margin, in image pixels."""
+    """Size (N, 2) of the network's region, without the margin, in image pixels."""
     area_px2: FloatArray
-    """(N,) area of the person's outline in the image."""
+    """Area (N,) of the person's outline in the image."""
     xy_px: FloatArray
-    """(N, 17, 2) keypoints in image pixels, 0 where not labelled."""
+    """Keypoints (N, 17, 2) in image pixels, 0 where not labelled."""
     picture_id: npt.NDArray[np.int64]
-    """(N,)"""
+    """Shape (N,)."""
     person_index: npt.NDArray[np.int64]
-    """(N,) place among the people of the picture."""
+    """Index (N,) among the people of the picture."""
     label: npt.NDArray[np.str_]
-    """(N,) how the labels came about, e.g. `human`."""
+    """Origin (N,) of the labels, e.g. `human`."""
     source: npt.NDArray[np.str_]
-    """(N,) stem of the annotation file."""
+    """Stem (N,) of the annotation file."""
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -57,10 +57,10 @@ class PeopleTable:
 
 
 class PictureRows(NamedTuple):
-    """Where the people of one picture stand in the table: in consecutive rows."""
+    """The consecutive rows of one picture's people in the table."""
 
     picture: Picture
-    """Without its people."""
+    """The picture, without its people."""
     first_row: int
     regions: CropRegions
     """The network's regions, without the margin."""
@@ -78,7 +78,7 @@ def tabulate(
 ) -> tuple[PeopleTable, list[PictureRows]]:
     """The table of everyone that training may use, and the rows of each of their pictures.
 
-    Crowds, doubtful people and people without a box in their picture are left out; people without
+    Crowds, doubtful people and people whose box is outside the picture are left out; people without
     keypoints have weights of 0.
 
     Raises:
@@ -93,7 +93,7 @@ def tabulate(
 
 
 def training_box(box_xyxy_px: FloatArray, size_wh: tuple[int, int]) -> FloatArray | None:
-    """The box (4,) that training uses, or None where the picture shows nothing of it.
+    """The box (4,) that training uses, or None if it is outside the picture.
 
     It is a pixel smaller than labelled and ends at the centre of the picture's last pixel.
     *Source:* mmpose 0.22, with which the published networks were trained.

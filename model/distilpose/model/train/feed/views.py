@@ -1,4 +1,4 @@
-"""What the network sees of stored crops: whole batches sampled through one affine map each.
+"""Sample the network's inputs from stored crops: whole batches, with one affine map per crop.
 
 Pixels and keypoints go through the same map. Nothing loops over people, and the host never waits
 for the device. Knows no randomness, no files and no networks.
@@ -20,16 +20,16 @@ from distilpose.model.train.feed.batch import StoredBatch
 
 
 class Views(NamedTuple):
-    """What each of B crops shows of its stored crop."""
+    """The region of the stored crop that each of B crops shows."""
 
     center_xy_store_px: Tensor
-    """(B, 2), shown at (96, 128)."""
+    """Point shown at (96, 128), (B, 2)."""
     width_store_px: Tensor
-    """(B,), shown on 192 pixels."""
+    """Width shown on 192 pixels, (B,)."""
     rotation_radians: Tensor
-    """(B,), how far the region is turned clockwise, after mirroring."""
+    """Clockwise rotation of the region, after mirroring, (B,)."""
     mirrored: Tensor
-    """(B,) bool, whether the stored crop is mirrored left to right about the centre."""
+    """True if the stored crop is mirrored horizontally about the centre, bool (B,)."""
 
 
 class MovedKeypoints(NamedTuple):
@@ -44,9 +44,9 @@ class MovedKeypoints(NamedTuple):
 
 
 def plain_views(batch: StoredBatch) -> Views:
-    """Return the regions that `crop.cut` shows, upright, whatever the margin they are stored with.
+    """Return the regions that `crop.cut` shows, upright, whatever margin they are stored with.
 
-    A stored crop has the centre of its box in its middle.
+    The centre of a stored crop is the centre of its box.
     """
     _, height, width, _ = batch.crops_BHWC.shape
     center_xy_store_px = on_device((width / 2, height / 2), batch.weight)
@@ -61,9 +61,9 @@ def region_width(box_wh: Tensor, *, padding: float) -> Tensor:
 
 
 def move_keypoints(batch: StoredBatch, views: Views) -> MovedKeypoints:
-    """Return the keypoints where the views show them, left and right swapped by the mirror.
+    """Return the keypoints in the views, with left and right swapped if mirrored.
 
-    Written out, as a matrix product may be rounded to TF32 or bfloat16.
+    Written out, because a matrix product may be rounded to TF32 or bfloat16.
     """
     cos, sin, sign = _turn(views)
     zoom = views.width_store_px[:, None] / CROP_WIDTH
@@ -86,7 +86,7 @@ def stored_pixels(batch: StoredBatch) -> Tensor:
 
 
 def resize(pixels_BCHW: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Return pictures of another size, bilinear, with antialiasing where they shrink."""
+    """Return resized pictures, bilinear, with antialiasing when shrinking."""
     return functional.interpolate(
         pixels_BCHW, size_hw, mode="bilinear", antialias=True, align_corners=False
     )
@@ -96,7 +96,7 @@ def sample(stored_BCHW: Tensor, views: Views, size_hw: tuple[int, int]) -> Tenso
     """Return the views, float (B, C, *size_hw), bilinear, black outside the stored crop.
 
     For a size below 256x192 the stored crops are first resized by its ratio, so that no pixel is
-    passed over.
+    skipped.
     """
     store_height, store_width = stored_BCHW.shape[2:]
     if size_hw != (CROP_HEIGHT, CROP_WIDTH):
@@ -108,20 +108,20 @@ def sample(stored_BCHW: Tensor, views: Views, size_hw: tuple[int, int]) -> Tenso
 
 
 def centers(count: int, like: Tensor) -> Tensor:
-    """Return the middles (count,) of `count` equal parts of 0..1, on the device of `like`."""
+    """Return the centres (count,) of `count` equal parts of 0..1, on the device of `like`."""
     return (torch.arange(count, device=like.device) + 0.5) / count
 
 
 def on_device(values: tuple[float, ...], like: Tensor) -> Tensor:
-    """Return the values as a row, filled in on the device of `like`: a copy would wait for it."""
+    """Return the values as a row, filled in on the device of `like`, since a copy would block."""
     return torch.cat([like.new_full((1,), value) for value in values])
 
 
 def _sampling_grid(views: Views, store_hw: tuple[int, int], size_hw: tuple[int, int]) -> Tensor:
-    """Return where the pixels of the views lie in the stored crops, (B, *size_hw, 2).
+    """Return the positions of the views' pixels in the stored crops, (B, *size_hw, 2).
 
-    As `grid_sample` counts: -1 and 1 are the outer edges of the first and the last pixel, so that
-    a place is the same in a resized stored crop.
+    In the coordinates of `grid_sample`: -1 and 1 are the outer edges of the first and the last
+    pixel, so that a position is the same in a resized stored crop.
     """
     cos, sin, sign = _turn(views)
     zoom = views.width_store_px[:, None] / CROP_WIDTH

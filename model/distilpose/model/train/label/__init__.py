@@ -1,1 +1,1 @@
-"""Photos that nobody labelled, labelled by a network."""
+"""Label photos with a network."""

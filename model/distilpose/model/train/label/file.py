@@ -1,4 +1,4 @@
-"""Labelled photos as a COCO keypoints file, for training to read beside the photos."""
+"""Labelled photos as a COCO keypoints file, which training reads beside the photos."""
 
 import gzip
 import json
@@ -30,9 +30,9 @@ _ID_DIGITS: Final = 12
 
 
 def about(models: Models, *, min_box_score: float) -> dict[str, Any]:
-    """Return what a file of labels says of how it came about, the models being those that labelled.
+    """Return the record of a label file's origin, given the models that labelled.
 
-    Older files have the network under `teacher`, which it always was.
+    Older files record the network under `teacher`, since it always was one.
     """
     calibrated = models.predictor.calibration is not None
     return {
@@ -61,8 +61,8 @@ def about(models: Models, *, min_box_score: float) -> dict[str, Any]:
 def document(photos: Sequence[LabelledPhoto], info: dict[str, Any]) -> dict[str, Any]:
     """The COCO keypoints document of labelled photos.
 
-    People are `pseudo`, or `box` where no keypoint is trusted. Everyone who may be a person has an
-    entry, so that the boxes of a picture are complete.
+    People are `pseudo`, or `box` if no keypoint is trusted. Doubtful detections have an entry too,
+    so that the boxes of a picture are complete.
     """
     entries = [(photo, entry) for photo in photos for entry in _entries(photo)]
     skeleton = [[start + 1, end + 1] for start, end in LIMBS]
@@ -85,15 +85,15 @@ def document(photos: Sequence[LabelledPhoto], info: dict[str, Any]) -> dict[str,
 
 
 def picture_id(file_name: str) -> int:
-    """A number below 2^48 that follows from a file name.
+    """A number below 2^48, derived from a file name.
 
-    The ids of files that were written apart differ, so that the files may lie in one folder.
+    Separately written label files have different ids, so that they may share a folder.
     """
     return int(sha256(file_name.encode()).hexdigest()[:_ID_DIGITS], 16)
 
 
 def write(path: Path, labels: dict[str, Any]) -> None:
-    """Write a document to `path`, a *.json.gz; a reader finds the old file or the new one.
+    """Write a document to `path`, a *.json.gz, atomically.
 
     Raises:
         DataError: it cannot be written.

@@ -1,4 +1,4 @@
-"""People of unlabelled photos: found and labelled by a predictor. Knows no documents."""
+"""Find and label people in unlabelled photos with a predictor. Knows no documents."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,33 +13,34 @@ from distilpose.model.runtime.detector import Detections
 from distilpose.model.train.label.trust import Labels, label
 
 DOUBTFUL_BOX_SCORE: Final = 0.2
-"""Detections below are background; from here up to the least score of people they are doubtful."""
+"""Detections with a lower score are background; between this and the minimum score of people they
+are doubtful."""
 
 
 class LabelledPhoto(NamedTuple):
-    """What was found in one photo."""
+    """The result for one photo."""
 
     file_name: str
-    """From the folder on, with slashes."""
+    """Path relative to the folder, with slashes."""
     size_wh: tuple[int, int]
     people: Detections
     labels: Labels
-    """Of the people, in their order."""
+    """Labels of the people, in their order."""
     doubtful: Detections
-    """Neither surely people nor surely background."""
+    """Detections that are neither certainly people nor certainly background."""
 
 
 class LabelledFolder(NamedTuple):
-    """What was found in the photos of a folder."""
+    """The result for the photos of a folder."""
 
     folder: Path
     photos: tuple[LabelledPhoto, ...]
     left_out: tuple[str, ...]
-    """Why each other photo could not be read, with its name."""
+    """The name of each unreadable photo, with the reason."""
 
 
 def photo_paths(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The files of a folder with a suffix of a format that is read, in the order of their names.
+    """The files of a folder with the suffix of an accepted format, sorted by name.
 
     Raises:
         DataError: there is none.
@@ -59,10 +60,10 @@ def label_photos(
     min_box_score: float,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LabelledFolder:
-    """Return what the predictor finds in the photos `paths` of `folder`.
+    """Label the people that the predictor finds in the photos `paths` of `folder`.
 
-    People are detections of at least `min_box_score`. `on_progress` gets photos done and photos in
-    all after each one.
+    People are detections with at least `min_box_score`. `on_progress` receives the number of photos
+    done and the total after each photo.
 
     Raises:
         ConfigError: the predictor has no detector.
@@ -87,7 +88,7 @@ def label_photos(
 def _detect(
     predictor: Predictor, image_HWC: ImageHWC, min_box_score: float
 ) -> tuple[Detections, Detections]:
-    """People, and who may be one."""
+    """The people, and the doubtful detections."""
     [found] = predictor.detect([image_HWC], min_box_score=min(min_box_score, DOUBTFUL_BOX_SCORE))
     sure = found.scores >= min_box_score
     people, doubtful = (

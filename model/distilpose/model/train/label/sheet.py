@@ -1,4 +1,4 @@
-"""Shows some of the people whom a network labelled."""
+"""Draw some of the people that a network labelled."""
 
 from pathlib import Path
 from typing import Final
@@ -33,7 +33,7 @@ def write_sheet(path: Path, labelled: LabelledFolder) -> bool:
 def sheet(labelled: LabelledFolder) -> ImageHWC:
     """A contact sheet of at most 30 people at random; a keypoint without a label is left out.
 
-    The number on top and in the caption is the mean weight of all 17 keypoints.
+    The number at the top and in the caption is the mean weight of all 17 keypoints.
 
     Raises:
         ArrayError: nobody was found.

@@ -1,7 +1,7 @@
-"""Labels that a network gives to people whom nobody labelled, and how far each may be trusted.
+"""Label people with a network, and weight each label by how far it can be trusted.
 
-A person is looked at twice: in the crop that the network is trained on, and in a turned and wider
-one; both times with the flip test. The first look gives the keypoints. A keypoint's weight is
+The network sees a person twice: in the crop that it is trained on, and in a rotated and wider one;
+both times with the flip test. The first look gives the keypoints. A keypoint's weight is
 
     weight = score * exp(-d^2 / (2 area k^2))
 
@@ -10,11 +10,11 @@ looks, and the second factor the OKS term of the two, for the person's area and 
 k. Below `MIN_WEIGHT`, and outside the picture, the weight is 0.
 
 The score of a calibrated student is the probability of an OKS term of 0.5 or more: of being right,
-which is the trust that a label deserves. Without a calibration it is the raw score, and a teacher's
-is its heatmap's peak, both clamped to 0..1: they fall where a network is unsure, but are no
-probabilities.
+which is the trust that a label deserves. Without a calibration it is the raw score, and for a
+teacher the heatmap's peak, both clamped to 0..1: they fall where a network is unsure, but they are
+not probabilities.
 
-Knows arrays and a network, and no files.
+Knows arrays and a network, but no files.
 """
 
 from typing import Final, NamedTuple
@@ -31,26 +31,26 @@ from distilpose.model.similarity import oks_terms
 from distilpose.model.skeleton import AREA_SHARE, KEYPOINT_COUNT
 
 MIN_WEIGHT: Final = 0.05
-"""A keypoint that is trusted less has no label."""
+"""A keypoint with less trust has no label."""
 TURN_DEGREES: Final = 20.0
-"""How far the second look's crop is turned."""
+"""Rotation of the second look's crop."""
 WIDENING: Final = 1.2
-"""How many times the first look's region the second look's is, in width and in height."""
+"""Size of the second look's region as a multiple of the first's, in width and in height."""
 
 
 class Labels(NamedTuple):
     """Keypoints of the N people of one picture."""
 
     keypoints_xy_px: FloatArray
-    """(N, 17, 2), also where the weight is 0."""
+    """(N, 17, 2), including those with weight 0."""
     weight: FloatArray
-    """(N, 17) trust in each keypoint: 0, or `MIN_WEIGHT` to 1."""
+    """Trust in each keypoint (N, 17): 0, or `MIN_WEIGHT` to 1."""
 
 
 def label(predictor: Predictor, image_HWC: ImageHWC, boxes_xyxy_px: FloatArray) -> Labels:
     """The keypoints of the person in each of N boxes (N, 4), and their weights.
 
-    The predictor's calibration makes its scores, where it has one.
+    Scores are calibrated if the predictor has a calibration.
 
     Raises:
         ArrayError: the image or the boxes have the wrong shape or type.
@@ -75,7 +75,7 @@ def label(predictor: Predictor, image_HWC: ImageHWC, boxes_xyxy_px: FloatArray) 
 
 
 def trust(score: FloatArray, distance_px: FloatArray, *, areas_px2: FloatArray) -> FloatArray:
-    """The weights (N, 17) of keypoints, but for the picture's edge, as on top of this file.
+    """The weights (N, 17) of keypoints by the formula above, ignoring the picture's edge.
 
     `score` and `distance_px` are (N, 17), the people's `areas_px2` (N,).
     """
@@ -97,7 +97,7 @@ def _look(
     rotation_degrees: float = 0,
     widening: float = 1,
 ) -> tuple[FloatArray, FloatArray]:
-    """Keypoints (N, 17, 2) in image pixels and their scores (N, 17), of one look at each box."""
+    """Keypoints (N, 17, 2) in image pixels and scores (N, 17), from one look at each box."""
     regions = geometry.crop_regions(boxes_xyxy_px)
     widths_px = regions.sizes_wh_px[:, 0] * widening
     affines = [
@@ -111,7 +111,7 @@ def _look(
 
 
 def _cut(image_HWC: ImageHWC, affines: list[npt.NDArray[np.float64]]) -> CropsBHWC:
-    """As `crop.cut` does, for regions that may be turned."""
+    """Same as `crop.cut`, for regions that may be rotated."""
     crops = [cv2.warpAffine(image_HWC, affine, (CROP_WIDTH, CROP_HEIGHT)) for affine in affines]
     return np.asarray(crops, np.uint8)
 

@@ -1,1 +1,1 @@
-"""The demo page: its routes and the files that it is made of."""
+"""The demo page: its routes and its files."""

@@ -1,25 +1,25 @@
-// The camera: opened, asked for its newest frame, closed.
+// The camera: open it, take its newest frame, close it.
 
 import { Failure } from "./service.js";
 
 const WIDTH = 1280;
 const QUALITY = 0.85;
 
-/** An open camera. `onEnded` is called if it goes away by itself. */
+/** An open camera. `onEnded` is called if it is disconnected. */
 export class Camera {
-  /** Asks for the camera and waits for its first frame. Throws a Failure. */
+  /** Opens the camera and waits for its first frame. Throws a Failure. */
   static async open(onEnded) {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Failure(
-        "No camera here",
-        "Browsers give the camera only to pages that come over https:// or from localhost.",
+        "No camera available",
+        "Browsers allow camera access only on https:// pages and on localhost.",
       );
     }
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: WIDTH } } });
     } catch (error) {
-      throw new Failure("The camera does not start", reasonOf(error));
+      throw new Failure("The camera could not be started", reasonOf(error));
     }
     const camera = new Camera(stream);
     stream.getVideoTracks()[0].addEventListener("ended", onEnded);
@@ -37,7 +37,7 @@ export class Camera {
     this.#video.srcObject = stream;
   }
 
-  /** The newest frame: {blob, picture}, one and the same image as a JPEG and to draw. */
+  /** The newest frame as {blob, picture}: the same image as a JPEG and as a bitmap to draw. */
   async frame() {
     this.#canvas.width = this.#video.videoWidth;
     this.#canvas.height = this.#video.videoHeight;
@@ -47,7 +47,7 @@ export class Camera {
     return { blob, picture: await picture };
   }
 
-  /** Turns it off, its light too. */
+  /** Turns the camera off, including its light. */
   close() {
     this.#stream.getTracks().forEach((track) => track.stop());
     this.#video.srcObject = null;
@@ -56,9 +56,9 @@ export class Camera {
 
 function reasonOf(error) {
   const known = {
-    NotAllowedError: "The browser was not allowed to use it. The address bar has the permission.",
+    NotAllowedError: "Access was denied. You can allow it in the browser's address bar.",
     NotFoundError: "No camera was found.",
-    NotReadableError: "Another program is using it.",
+    NotReadableError: "Another program is using the camera.",
   };
   return known[error.name] ?? error.message;
 }

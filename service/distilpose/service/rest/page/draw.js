@@ -1,6 +1,6 @@
 // A picture with boxes, skeletons and sigma ellipses on a canvas, as the service draws them.
-// Left parts are orange, right ones blue, those between white; a keypoint below the least score is
-// left out, and so are its limbs. Every line has a dark edge, so that it shows on light photos too.
+// Left parts are orange, right ones blue, middle ones white; keypoints below the minimum score are
+// left out, with their limbs. Lines have a dark edge, so that they stand out on light photos too.
 
 import { LIMBS, sideOf, sideOfLimb } from "./skeleton.js";
 
@@ -14,7 +14,7 @@ const NO_PICTURE = "rgb(110 116 122)";
 
 /**
  * Draws on all of the context's canvas, which shows an image of `image.width` pixels.
- * `people` are {number, pose}; `look` says what to draw: skeletons, sigmas, boxes,
+ * `people` are {number, pose}; `look` holds the options: skeletons, sigmas, boxes,
  * minKeypointScore, pixelRatio (canvas pixels that look like one) and chosen (a number, or null).
  */
 export function draw(context, image, people, look) {
@@ -34,7 +34,7 @@ export function draw(context, image, people, look) {
   if (look.boxes) figures.forEach((figure) => drawLabel(context, figure, look));
 }
 
-/** Where a place in image pixels lies on the canvas: pixel 0 has its centre at 0. */
+/** Converts image pixels to canvas pixels; the centre of image pixel 0 is at 0. */
 export function onCanvas(value, scale) {
   return (value + 0.5) * scale;
 }

@@ -1,4 +1,4 @@
-// What the page does when something happens. What is on it follows from `shown` and the controls.
+// The page's event handlers. Everything displayed follows from `shown` and the controls.
 
 import { CameraWatch } from "./watch.js";
 import { curlLine, element, PeopleList, showTimes } from "./panel.js";
@@ -16,7 +16,7 @@ const maxBytes = Number(at("files").dataset.maxBytes);
 let key = "";
 let wanted = null; // the Photo to be shown as soon as it is decoded
 let shown = null; // the Photo on the canvas
-let picture = null; // its pixels, or null where the browser cannot show the format
+let picture = null; // its pixels, or null if the browser cannot display the format
 let chosen = null; // the number of the person pointed at
 
 const view = new PictureView(at("canvas"), at("frame"), at("readout"));
@@ -43,9 +43,9 @@ function settings() {
   return { minBoxScore: Number(sliders[0].value), minKeypointScore: Number(sliders[1].value), key };
 }
 
-// ---- what is seen
+// ---- display
 
-/** Puts a photo on the canvas, and asks for it if that is due. */
+/** Puts a photo on the canvas, and requests its answer if needed. */
 async function show(photo) {
   wanted = photo;
   const pixels = await createImageBitmap(photo.blob).catch(() => null);
@@ -72,7 +72,7 @@ function replacePicture(pixels) {
   picture = pixels;
 }
 
-/** Everything that follows from the photo, its answer and the controls. */
+/** Updates everything that depends on the photo, its answer and the controls. */
 function refresh() {
   const isAsking = shown?.state === "asking" || shown?.state === "waiting";
   at("empty").hidden = Boolean(shown);
@@ -92,7 +92,7 @@ function showFailure(failure) {
   if (isNew && failure?.wantsKey) askForKey();
 }
 
-/** What the sliders and boxes change: the drawing, the list, the curl line. */
+/** Updates what the sliders and checkboxes affect: the drawing, the list, the curl line. */
 function paint() {
   const values = settings();
   const found = shown?.people(values.minBoxScore) ?? [];
@@ -115,13 +115,13 @@ function paint() {
   }
 }
 
-/** Two decimals, or all that the service's own value has. */
+/** Two decimals, or all decimals of the service's own value. */
 function readable(value) {
   const rounded = Number(value).toFixed(2);
   return Number(rounded) === Number(value) ? rounded : value;
 }
 
-/** A hand is no finer than hundredths; the service's own value, which may be, stays until it moves. */
+/** Rounds to hundredths when the slider moves; until then the service's own value is kept exactly. */
 function slide({ target }) {
   target.value = Number(target.value).toFixed(2);
   paint();
@@ -141,8 +141,8 @@ function status(count) {
   if (!shown.image) {
     return { failed: "No answer.", pausing: "Waiting." }[shown.state] ?? "Looking for people…";
   }
-  if (!count) return shown.image.poses.length ? "Nobody with this box score." : "Nobody found.";
-  const blind = picture ? "" : " This browser cannot show the picture itself.";
+  if (!count) return shown.image.poses.length ? "No people above this box score." : "No people found.";
+  const blind = picture ? "" : " This browser cannot display this image format.";
   return `${count} ${count === 1 ? "person" : "people"} found.${blind}`;
 }
 
@@ -164,12 +164,12 @@ function take(files) {
 function tooLarge({ blob }) {
   const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
   return new Failure(
-    "This is too large",
-    `The file has ${mebibytes(blob.size)}. The service takes up to ${mebibytes(maxBytes)}.`,
+    "The picture is too large",
+    `The file is ${mebibytes(blob.size)}; the service accepts up to ${mebibytes(maxBytes)}.`,
   );
 }
 
-/** A slider below what was asked for needs another answer; above it, people are only hidden. */
+/** A box score below the requested one needs another answer; a higher one only hides people. */
 function askIfDue() {
   if (!shown || watch.isOn) return;
   if (shown.state === "done" && settings().minBoxScore < shown.asked) asking.again(shown);
@@ -247,7 +247,7 @@ function cameraEnded(failure) {
   showFailure(failure);
 }
 
-// ---- what people do
+// ---- user input
 
 at("choose").addEventListener("click", () => at("files").click());
 at("files").addEventListener("change", () => {

@@ -1,8 +1,8 @@
-// What stands beside the picture: people with their keypoints, times, and the curl line.
+// The panel beside the picture: people with their keypoints, timing, and the curl line.
 
 import { mediaType, poseUrl } from "./service.js";
 
-/** A new element with a class and text, either of which may be empty. */
+/** Creates an element with a class and text, either of which may be empty. */
 export function element(tag, className = "", text = "") {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -10,7 +10,7 @@ export function element(tag, className = "", text = "") {
   return made;
 }
 
-/** The list of people. Rows are kept from answer to answer, so that an open one stays open. */
+/** The list of people. Rows are reused between answers, so that an open one stays open. */
 export class PeopleList {
   #list;
   #rows = [];
@@ -22,7 +22,7 @@ export class PeopleList {
     this.#onChosen = onChosen;
   }
 
-  /** Shows these people; keypoints below the least score are greyed. */
+  /** Shows these people; keypoints below the minimum score are greyed. */
   show(people, minKeypointScore) {
     while (this.#rows.length > people.length) this.#rows.pop().item.remove();
     people.forEach((person, index) => {
@@ -83,12 +83,12 @@ function newLine(body) {
   return line;
 }
 
-/** "left_wrist" as people write it. */
+/** A keypoint's name for display: "left_wrist" becomes "left wrist". */
 export function readable(name) {
   return name.replaceAll("_", " ");
 }
 
-/** Fills a table's body with the stages of a request, and what they are of the round trip. */
+/** Fills a table's body with the stages of a request and their shares of the round trip. */
 export function showTimes(body, image) {
   const { queue, decode, detect, pose, total } = image.timing;
   const rest = Math.max(0, total - queue - decode - detect - pose);
@@ -97,9 +97,9 @@ export function showTimes(body, image) {
     ["Decoding", decode],
     ["Finding people", detect],
     ["Finding keypoints", pose],
-    ["The rest of the service", rest],
-    ["Sending", Math.max(0, image.roundTrip - total)],
-    ["Together", image.roundTrip],
+    ["Other work in the service", rest],
+    ["Network", Math.max(0, image.roundTrip - total)],
+    ["Total", image.roundTrip],
   ];
   const end = rows.reduce((sum, [, ms]) => sum + ms, -image.roundTrip);
   let start = 0;
@@ -122,7 +122,7 @@ export function showTimes(body, image) {
   }));
 }
 
-/** The command that asks the same from a shell. A key never stands in it. */
+/** The equivalent curl command. It never contains the API key itself. */
 export function curlLine(photo, { minBoxScore, minKeypointScore, withKey }) {
   const options = { min_box_score: minBoxScore, min_keypoint_score: minKeypointScore };
   const words = [

@@ -1,13 +1,13 @@
-// The photos that were chosen: which waits for an answer, which has one, which is looked at.
+// The chosen photos, their states, and the requests for their answers.
 
 import { estimate, Failure } from "./service.js";
 
 const MOST_PAUSE_SECONDS = 10;
 
-/** One picture and what the service says of it. */
+/** One picture with its state and the service's answer. */
 export class Photo {
   image = null; // the answer: width, height, poses, timing, roundTrip
-  asked = null; // the least box score that it was asked with
+  asked = null; // the minimum box score of the request
   failure = null;
   state = "waiting"; // then "asking" or "pausing", then "done" or "failed"
 
@@ -16,7 +16,7 @@ export class Photo {
     this.name = name;
   }
 
-  /** Those of the answered people who have at least this box score, numbered. */
+  /** The answered people with at least this box score, numbered. */
   people(minBoxScore) {
     const poses = this.image?.poses ?? [];
     return poses
@@ -25,7 +25,7 @@ export class Photo {
   }
 }
 
-/** Asks for one photo after the other, and again where the service says when. */
+/** Requests answers one photo at a time, and retries when the service allows it. */
 export class Asking {
   #photos = [];
   #working = false;
@@ -33,7 +33,7 @@ export class Asking {
   #settings;
   #onChange;
 
-  /** `settings()` gives {minBoxScore, minKeypointScore, key}; `onChange(photo)` hears of each change. */
+  /** `settings()` gives {minBoxScore, minKeypointScore, key}; `onChange(photo)` is called at each change. */
   constructor(settings, onChange) {
     this.#settings = settings;
     this.#onChange = onChange;
@@ -47,19 +47,19 @@ export class Asking {
     this.#photos.push(...photos);
   }
 
-  /** Forgets all photos, and leaves off asking. */
+  /** Removes all photos and cancels the open request. */
   clear() {
     this.#stop.abort();
     this.#stop = new AbortController();
     this.#photos = [];
   }
 
-  /** Lets a photo be asked for once more. */
+  /** Marks a photo to be requested again. */
   again(photo) {
     Object.assign(photo, { state: "waiting", failure: null });
   }
 
-  /** Asks until no photo waits; `first` goes before the others. */
+  /** Requests answers until no photo waits; `first()` goes before the others. */
   async work(first) {
     if (this.#working) return;
     this.#working = true;
@@ -110,7 +110,7 @@ export class Asking {
   }
 }
 
-/** Returns after so many seconds, or at once when the signal says so. */
+/** Returns after this many seconds, or as soon as the signal aborts. */
 export function pause(seconds, signal) {
   return new Promise((done) => {
     const timer = setTimeout(done, seconds * 1000);

@@ -1,4 +1,4 @@
-"""The demo page at `/`, and the files below `/demo/` that it is made of. They need no key."""
+"""The demo page at `/` and its files below `/demo/`. They require no key."""
 
 import hashlib
 import html
@@ -42,7 +42,7 @@ HEADERS: Final = {
 
 
 def demo_routes(settings: Settings) -> APIRouter:
-    """The page and its files, read now and kept."""
+    """The page and its files, read once at start-up."""
     router = APIRouter(include_in_schema=False)
     contents = _contents(settings)
 
@@ -66,7 +66,7 @@ def _contents(settings: Settings) -> dict[str, bytes]:
         for entry in folder.iterdir()
         if entry.name.endswith(tuple(_MEDIA_TYPES))
     }
-    # A proxy may hand us `/prefix` for `/`: only with a base are the page's addresses right there.
+    # A proxy may forward `/prefix` as `/`: the page's relative URLs need a base to resolve there.
     filled = Template(contents["page.html"].decode()).substitute(
         base=html.escape(f"{settings.http.root_path.rstrip('/') or '.'}/"),
         min_box_score=settings.detector.min_box_score,
@@ -78,7 +78,7 @@ def _contents(settings: Settings) -> dict[str, bytes]:
 
 
 def _answer(request: Request, content: bytes, suffix: str) -> Response:
-    """The content, or 304 for a browser that has it: it asks each time, so that files fit."""
+    """The content, or 304 if the browser has it: it revalidates each time, so that files match."""
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {**HEADERS, "etag": etag, "cache-control": "no-cache"}
     if request.headers.get("if-none-match", "").removeprefix("W/") == etag:

@@ -1,8 +1,8 @@
-// The service as this page calls it, and its failures in words for people.
+// Calls to the service, and its failures as messages for people.
 
 /**
- * What went wrong: a title and a detail to read, and what helps: another try (`mayPass`), at a time
- * that the service says (`waitSeconds`), or a key (`wantsKey`).
+ * A failure: a title and a detail to display, and the remedy: a retry (`mayPass`), after a time set
+ * by the service (`waitSeconds`), or an API key (`wantsKey`).
  */
 export class Failure extends Error {
   constructor(title, detail, helps = {}) {
@@ -12,19 +12,19 @@ export class Failure extends Error {
   }
 }
 
-/** The media type that a file is sent with; the service itself goes by the bytes. */
+/** The media type to send a file with; the service itself detects the format from the bytes. */
 export function mediaType(blob) {
   const accepted = document.getElementById("files").accept.split(",");
   return accepted.includes(blob.type) ? blob.type : "application/octet-stream";
 }
 
-/** The address that a picture is posted to. */
+/** The URL to which a picture is posted. */
 export function poseUrl(options) {
   return new URL(`v1/pose?${new URLSearchParams(options)}`, document.baseURI).href;
 }
 
 /**
- * What the service answers to one picture, and the milliseconds until it was here.
+ * Returns the service's answer for one picture, with the round-trip time in milliseconds.
  * Throws a Failure, or the signal's AbortError.
  */
 export async function estimate(blob, { minBoxScore, minKeypointScore, key, signal }) {
@@ -44,7 +44,7 @@ export async function model(key) {
 function keyHeader(key) {
   if (!key) return {};
   if (/[^\x21-\x7e]/.test(key)) {
-    throw new Failure("This is no key", "A key has plain letters, digits and signs only.", {
+    throw new Failure("Not a valid key", "A key consists of printable ASCII characters.", {
       wantsKey: true,
     });
   }
@@ -60,18 +60,18 @@ async function call(url, options) {
     if (error.name === "AbortError") throw error;
     throw new Failure(
       "The service cannot be reached",
-      "Either it has stopped, or something is wrong with the connection to it.",
+      "It may have stopped, or the connection to it failed.",
       { mayPass: true },
     );
   }
   const failure = failureOf(response, await problemOf(response));
   if (failure.wantsKey && !options.headers["x-api-key"]) {
-    failure.detail = "Write it into the field “API key”.";
+    failure.detail = "Enter it in the “API key” field.";
   }
   throw failure;
 }
 
-/** The problem document, or an empty one where somebody else has answered. */
+/** The problem document, or an empty one if a proxy has answered instead of the service. */
 async function problemOf(response) {
   const type = response.headers.get("content-type") ?? "";
   if (!type.startsWith("application/problem+json")) return {};
@@ -79,7 +79,7 @@ async function problemOf(response) {
 }
 
 function failureOf(response, problem) {
-  const detail = problem.detail ? sentence(problem.detail) : `The answer was HTTP ${response.status}.`;
+  const detail = problem.detail ? sentence(problem.detail) : `The server answered with HTTP ${response.status}.`;
   const wait = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
   return new Failure(title(response.status, problem), detail, {
     mayPass: response.status === 429 || response.status >= 500,
@@ -91,9 +91,9 @@ function failureOf(response, problem) {
 
 function title(status, problem) {
   const known = {
-    401: "This service asks for an API key",
-    413: "This is too large",
-    415: "This kind of file is not taken",
+    401: "This service requires an API key",
+    413: "The picture is too large",
+    415: "This file type is not supported",
     429: "The service is busy",
     503: "The service is not ready",
     504: "The answer took too long",
@@ -101,7 +101,7 @@ function title(status, problem) {
   return known[status] ?? problem.title ?? "The service could not answer";
 }
 
-/** A detail such as "truncated JPEG" as a sentence. */
+/** Turns a detail such as "truncated JPEG" into a sentence. */
 function sentence(text) {
   const ended = /[.!?]$/.test(text) ? text : `${text}.`;
   return /^[a-z]+[ ,]/.test(ended) ? ended[0].toUpperCase() + ended.slice(1) : ended;

@@ -1,4 +1,4 @@
-// The row of small pictures, where several photos were chosen.
+// The row of thumbnails, if several photos were chosen.
 
 import { element } from "./panel.js";
 
@@ -27,12 +27,12 @@ export class Strip {
       this.#list.append(item);
       this.#buttons.set(photo, button);
       this.mark(photo);
-      // One after the other: decoded photos are large.
+      // Drawn one at a time, because decoded photos are large.
       this.#drawing = this.#drawing.then(() => drawSmall(photo.blob, button.firstChild));
     }
   }
 
-  /** Shows how far the photo is. */
+  /** Shows a photo's progress. */
   mark(photo) {
     const button = this.#buttons.get(photo);
     if (!button) return;

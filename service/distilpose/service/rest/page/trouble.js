@@ -1,4 +1,4 @@
-// A failure as a person wants to read it: what happened, what can be done, what happens next.
+// Displays a failure: the problem, the remedy, and what the page does next.
 
 import { element } from "./panel.js";
 
@@ -13,8 +13,8 @@ export class Trouble {
   }
 
   /**
-   * Shows a failure, or none; says whether that is new. Without `onAgain`, which is what a button
-   * for another try does, the page is taken to try again by itself.
+   * Shows a failure, or none; returns true if it is new. `onAgain` is the action of a retry button;
+   * without it, the page is assumed to retry by itself.
    */
   show(failure, onAgain = null) {
     if (failure === this.#failure) return false;
@@ -40,7 +40,7 @@ export class Trouble {
     return lines;
   }
 
-  /** Said once to who listens, counted down for who looks. */
+  /** A visible countdown that screen readers announce only once. */
   #countdown(seconds) {
     const line = element("p");
     const said = (left) => `Trying again in ${left} ${left === 1 ? "second" : "seconds"}.`;

@@ -1,4 +1,4 @@
-// The canvas: as large as fits, as sharp as the screen, and what is under the pointer.
+// The canvas, scaled to fit at the screen's resolution, and a readout of the keypoint hovered over.
 
 import { draw, onCanvas } from "./draw.js";
 import { readable } from "./panel.js";
@@ -11,7 +11,7 @@ export class PictureView {
   #canvas;
   #frame;
   #readout;
-  #image = null; // {picture, width, height}: the upright picture, or null where none can be shown
+  #image = null; // {picture, width, height}: the upright picture, or null if it cannot be displayed
   #people = [];
   #look = {};
 
@@ -25,7 +25,7 @@ export class PictureView {
     canvas.addEventListener("pointerleave", () => (readout.textContent = ""));
   }
 
-  /** Draws; `image` null empties the view. */
+  /** Draws the image with people; a null `image` clears the view. */
   show(image, people, look) {
     this.#image = image;
     this.#people = people;
@@ -35,7 +35,7 @@ export class PictureView {
     this.#draw();
   }
 
-  /** The drawn picture in the size of the image, as a PNG. */
+  /** The drawn picture at the image's full size, as a PNG. */
   async picture() {
     const full = document.createElement("canvas");
     full.width = this.#image.width;

@@ -1,5 +1,5 @@
-// Watching with the camera: a frame is sent when the answer to the last one is there, so that each
-// is the newest and none waits.
+// The live camera: each frame is sent after the previous answer has arrived, so that it is always
+// the newest and none waits in a queue.
 
 import { Camera } from "./camera.js";
 import { pause, Photo } from "./photos.js";
@@ -26,7 +26,7 @@ export class CameraWatch {
     return this.#camera !== null;
   }
 
-  /** Opens the camera and starts; false if it did not open, which `onEnd` was told of. */
+  /** Opens the camera and starts; returns false, after calling `onEnd`, if it did not open. */
   async begin() {
     if (this.#isOpening) return false;
     this.#isOpening = true;
@@ -43,7 +43,7 @@ export class CameraWatch {
     return true;
   }
 
-  /** Leaves off: no request stays open, the camera's light goes out. */
+  /** Stops: cancels the open request and turns off the camera. */
   end(failure = null) {
     if (!this.#camera) return;
     this.#stop.abort();
@@ -81,7 +81,7 @@ export class CameraWatch {
   }
 }
 
-/** Returns while somebody looks at the page; a hidden one asks for nothing. */
+/** Waits until the page is visible; a hidden page sends nothing. */
 function untilSeen(signal) {
   if (!document.hidden) return undefined;
   return new Promise((done) => {

@@ -1,0 +1,118 @@
+"""A calibration fitted on held-out people, and its effect measured on others."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from distilpose.model import calibration as calibrations
+from distilpose.model.calibration import Calibration
+from distilpose.model.card import Figure
+from distilpose.model.data.held_out import observe
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.measure import reliability
+from distilpose.model.measure.evaluate import Report
+from distilpose.model.measure.figures import CALIBRATED_CASE, RAW_CASE, reliability_figures
+from distilpose.model.measure.protocols import PLAIN, evaluate_sources
+from distilpose.model.measure.reliability import Keypoints, keypoints_by_group
+from distilpose.model.predict import Predictor
+from distilpose.model.runtime.engine import PoseEngine
+
+_DRAWS: Final = 4
+"""Boxes of each person that a calibration is fitted on."""
+
+
+class Fit(NamedTuple):
+    """A calibration, and the number of crops and people it was fitted on."""
+
+    calibration: Calibration
+    crops: int
+    people: int
+
+
+class Answers(NamedTuple):
+    """One way of scoring, measured on the evaluation folder."""
+
+    reports: list[Report]
+    """One for each source."""
+    keypoints: dict[str, Keypoints]
+    """By group of people."""
+
+
+class Comparison(NamedTuple):
+    """The same evaluation with raw scores and with calibrated ones."""
+
+    calibration: Calibration
+    before: Answers
+    after: Answers
+
+    def figures(self, people: str) -> tuple[Figure, ...]:
+        """Reliability before and after, as a card of weights measured on `people` lists it."""
+        by_case = {RAW_CASE: self.before, CALIBRATED_CASE: self.after}
+        return reliability_figures(
+            {case: answers.keypoints["all"] for case, answers in by_case.items()}, people
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write `reliability.json` and `reliability.png` into a folder, which is made if missing.
+
+        Raises:
+            OSError: it cannot be written to.
+        """
+        document = {
+            "calibration": self.calibration.model_dump(),
+            "before": _json(self.before),
+            "after": _json(self.after),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "reliability.json").write_text(json.dumps(document, indent=2) + "\n")
+        png = reliability.picture(self.before.keypoints["all"], self.after.keypoints["all"])
+        (folder / "reliability.png").write_bytes(png)
+
+
+def fit(
+    engine: PoseEngine,
+    folder: Path,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> Fit:
+    """Fit a calibration to the held-out people of a folder, each in several jittered boxes.
+
+    `on_progress` gets pictures done and pictures in all after each one.
+
+    Raises:
+        DataError: nobody is held out, or a picture cannot be read.
+    """
+    samples = observe(engine, PeopleFolder(folder), draws=_DRAWS, on_progress=on_progress)
+    crops = len(samples.raw_score)
+    return Fit(calibrations.fit(samples), crops, crops // _DRAWS)
+
+
+def compare(
+    engine: PoseEngine,
+    calibration: Calibration,
+    folder: Path,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> Comparison:
+    """Measure raw and calibrated scores on each source of a folder.
+
+    `on_progress` gets pictures done and pictures in all, of one source at a time.
+
+    Raises:
+        DataError: the folder cannot be read, or nobody with trusted keypoints was found.
+    """
+
+    def measure(calibration: Calibration | None) -> Answers:
+        predictor = Predictor(engine, calibration=calibration)
+        reports = evaluate_sources(predictor, folder, PLAIN, on_progress=on_progress)
+        return Answers(reports, keypoints_by_group(reports))
+
+    return Comparison(calibration, before=measure(None), after=measure(calibration))
+
+
+def _json(answers: Answers) -> dict[str, object]:
+    return {
+        "reports": [report.to_json() for report in answers.reports],
+        "reliability": reliability.to_json(answers.keypoints),
+    }
