@@ -111,7 +111,7 @@ def take(run: Run, batches: Iterator[StoredBatch], count: int, laps: Laps) -> Tr
                 size_hw=input_size_hw(settings.run, 0.0),
             )
         laps.end(FEEDING[1])
-        run._step(batch, learning_rate=0.0, step=0)
+        run.step(batch, learning_rate=0.0, step=0)
         laps.end(STEP)
     return batch
 
@@ -124,7 +124,7 @@ def teach(run: Run, batch: TrainBatch, count: int, laps: Laps) -> None:
     teacher = load(path).network.to(run.device)
     teacher.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     ask = torch.compile(teacher) if run.settings.run.compile else teacher
-    with torch.no_grad(), run.autocast():
+    with torch.no_grad(), run.step.autocast():
         for _ in range(WARM_UP):
             ask(batch.crops_BCHW)
         laps.end("warm-up")

@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 import pytest
 
-from distilpose.cli.options import SHARE, refuse_sigma_without, reported_errors
+from distilpose.cli.options import (
+    SHARE,
+    progress,
+    refuse_sigma_without,
+    reported_errors,
+    together,
+)
 from distilpose.model.errors import WeightsError
 
 
@@ -55,3 +61,28 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_a_reader_that_has_gone_is_left_to_click() -> None:
     with pytest.raises(BrokenPipeError), reported_errors():
         raise BrokenPipeError
+
+
+def test_options_together_are_shown_in_their_order() -> None:
+    @click.command()
+    @together(click.option("--first"), together(click.option("--second"), click.option("--third")))
+    def command(**_: object) -> None: ...
+
+    assert [option.name for option in command.params] == ["first", "second", "third"]
+
+
+def test_what_a_command_expects_besides_is_one_line_too() -> None:
+    with pytest.raises(KeyError), reported_errors():
+        raise KeyError("x")
+    with pytest.raises(click.ClickException, match="x"), reported_errors(KeyError):
+        raise KeyError("x")
+
+
+def test_a_bar_writes_nothing_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for hidden in (False, True):
+        with progress("photos", hidden=hidden) as on_progress:
+            on_progress(1, None)
+            on_progress(2, 2)
+    assert capsys.readouterr() == ("", "")

@@ -41,30 +41,10 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, file: Path, nam
         OUT_FOLDER.convert(tmp_path / name, None, None)
 
 
-def test_an_output_may_be_a_new_file_in_an_input_folder_or_replace_another(
-    tmp_path: Path, file: Path
-) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    refuse_replacing({"--a": folder / "new", "--b": file, "--c": None}, [folder, None])
-    devices = {"--a": Path("/dev/null"), "--b": Path("/dev/null")}
-    refuse_replacing(devices, [Path("/dev/null")])
+def test_an_output_may_be_a_new_file_in_an_input_folder(tmp_path: Path) -> None:
+    refuse_replacing({"--a": tmp_path / "new", "--b": None}, [tmp_path, None])
 
 
-def test_an_output_that_is_an_input_is_refused_under_any_name(tmp_path: Path, file: Path) -> None:
-    (tmp_path / "link").symlink_to(file)
-    (tmp_path / "same").hardlink_to(file)
-    for name in ("file", "link", "same"):
-        with pytest.raises(click.UsageError, match=f"--out .*{name}: would replace .*file"):
-            refuse_replacing({"--out": tmp_path / name}, [file])
-
-
-def test_a_file_of_an_input_folder_is_not_replaced(tmp_path: Path, file: Path) -> None:
-    with pytest.raises(click.UsageError, match="would replace what is read"):
-        refuse_replacing({"--json": file}, [tmp_path])
-
-
-def test_two_outputs_are_two_files(tmp_path: Path) -> None:
-    outputs = {"--json": tmp_path / "x", "--sheet": tmp_path / "." / "x"}
-    with pytest.raises(click.UsageError, match=r"--sheet .* is the file of --json too"):
-        refuse_replacing(outputs, [])
+def test_an_output_that_is_an_input_is_a_usage_error(file: Path) -> None:
+    with pytest.raises(click.UsageError, match=f"--out {file}: would replace what is read"):
+        refuse_replacing({"--out": file}, [file])

@@ -9,6 +9,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from distilpose.cli import main
+from distilpose.cli.train.options import overrides_of
 from distilpose.model.weights import load
 from tiny_people import write_people
 
@@ -165,3 +166,17 @@ def test_a_config_of_the_other_role_is_refused(config: Path, tmp_path: Path) -> 
     result = train("student", "--config", config, "--out", tmp_path)
     assert result.exit_code == 1
     assert "tokenpose-n is not a student" in result.stderr
+
+
+def test_overrides_are_those_of_all_options_together() -> None:
+    given = ("data.limit=5", "loss.dense=0")
+    values = overrides_of(given, budget="2m", teacher=Path("t.safetensors"), runs=4)
+    assert values == {
+        "data.limit": 5,
+        "loss.dense": 0,
+        "run.steps": None,
+        "run.epochs": None,
+        "run.crops": None,
+        "run.budget_seconds": 30,
+        "teacher": "t.safetensors",
+    }

@@ -120,3 +120,13 @@ def test_a_teachers_flip_test_gives_the_published_heatmaps() -> None:
 
 def _maps(array: np.ndarray[tuple[int, ...], np.dtype[np.float16]]) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
+
+
+def test_shares_of_a_coarser_grid_are_the_means_of_its_cells() -> None:
+    target = heatmaps.heatmap_target(torch.tensor([[[96.0, 128.0]]]), torch.ones(1, 1))
+    maps = target.heatmaps_BKHW
+    shares = heatmaps.cell_shares(maps, (32, 24))
+    assert shares.shape == (1, 1, 32, 24)
+    expected = maps.view(1, 1, 32, 2, 24, 2).sum(dim=(3, 5)) / maps.sum()
+    assert torch.allclose(shares, expected, atol=1e-6)
+    assert heatmaps.cell_shares(torch.zeros(1, 1, 64, 48), (32, 24)).sum() == 0

@@ -12,9 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.imports import import_published, import_trunk
+from distilpose.model.imports import (
+    import_file,
+    import_published,
+    import_trunk,
+    published_card,
+    trunk_card,
+)
 from distilpose.model.networks.offline import import_ultralytics
 from distilpose.model.networks.trunk import Trunk, TrunkOut, yolo26n_pose
+from distilpose.model.weights import load
 from golden_rules import filled_state
 
 
@@ -283,3 +290,23 @@ def test_importing_a_trunk_leaves_the_random_numbers_of_the_process_alone(
     torch.manual_seed(7)
     import_trunk(path)
     assert torch.equal(torch.rand(3), want)
+
+
+def test_a_file_is_imported_with_a_card_that_names_it(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    path, out = _checkpoint(tmp_path / "s.pth", state), tmp_path / "s.safetensors"
+    assert import_file(path, out, "distilpose-s", version="3", licences=["MIT"]) == len(state)
+    loaded = load(out)
+    for key, tensor in loaded.network.state_dict().items():
+        torch.testing.assert_close(tensor, state[key], rtol=1e-3, atol=1e-5)  # float16 in the file
+    card = loaded.card
+    assert (card.architecture, card.version, card.licences) == ("distilpose-s", "3", ("MIT",))
+    assert "s.pth" in card.source
+
+
+def test_a_card_says_which_licences_are_known() -> None:
+    published, trunk = published_card("distilpose-s", "s.pth", "1"), trunk_card("y.pt", "1")
+    assert "ask its authors" in published.licences[0]
+    assert "AGPL-3.0" in trunk.licences[0]
+    assert trunk.crops_seen == 0

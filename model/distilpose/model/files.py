@@ -1,7 +1,8 @@
-"""Replace files atomically: a reader finds the old file or the new one, never a part."""
+"""Check files before they are written, and replace them atomically, never an input."""
 
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,3 +19,72 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def trouble_of_file(path: Path) -> str | None:
+    """The reason why `path` cannot be written as a file, found by trying; None if it can be."""
+    if path.is_dir():
+        return f"{path} is a folder"
+    if not path.exists():
+        return _trouble_in(path.parent)
+    if not path.is_file():  # a pipe or a device: opening it may wait for whoever reads it
+        return None
+    try:
+        path.open("r+b").close()
+    except OSError as err:
+        return f"{path} cannot be written to: {err.strerror}"
+    return None
+
+
+def _trouble_in(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder):  # permissions say little: /proc has root's
+            return None
+    except OSError as err:
+        return f"{folder} cannot be written to: {err.strerror}"
+
+
+def trouble_of_folder(folder: Path) -> str | None:
+    """The reason why nothing can be written into `folder`, which is made if it is missing."""
+    nearest = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+    return _trouble_in(nearest)
+
+
+def replaced_by(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> str | None:
+    """A complaint of an output that is an input, a file in an input folder, or another output.
+
+    None if there is no such output.
+
+    Args:
+        outputs: files to write by what the user calls them; None is not written.
+        inputs: files and folders that are read. New files may be written into these folders.
+    """
+    sources = [path for path in inputs if path is not None]
+    seen: dict[object, str] = {}
+    for name, output in outputs.items():
+        if output is None or (output.exists() and not output.is_file()):
+            continue
+        for source in sources:
+            if _replaces(output, source):
+                return f"{name} {output}: would replace what is read, {source}"
+        other = seen.setdefault(identity(output), name)
+        if other != name:
+            return f"{name} {output}: is the file of {other} too"
+    return None
+
+
+def _replaces(output: Path, source: Path) -> bool:
+    if source.is_dir():
+        return output.exists() and source.resolve() in output.resolve().parents
+    return identity(output) == identity(source)
+
+
+def identity(path: Path) -> object:
+    """A key that two paths share if they lead to the same file, by links too."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.resolve()
+    return status.st_dev, status.st_ino

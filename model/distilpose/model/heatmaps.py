@@ -19,6 +19,7 @@ TARGET_SIGMA_CELL: Final = 2.0
 """Width of the Gaussian in a teacher's training targets."""
 
 _CELL_CROP_PX: Final = CROP_WIDTH // HEATMAP_WIDTH
+_TINY: Final = 1e-6
 _BLUR_CELLS: Final = 11
 _BLUR_SIGMA_CELL: Final = 2.0
 
@@ -67,6 +68,15 @@ def heatmap_target(xy_crop_px: Tensor, weight: Tensor) -> HeatmapTarget:
     weight = weight * _reaches_map(xy_cell, sigma_cell)
     heatmaps_BKHW = _gaussians(xy_cell, sigma_cell.square())
     return HeatmapTarget(heatmaps_BKHW * (weight > 0)[..., None, None], weight)
+
+
+def cell_shares(heatmaps_BKHW: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """Return heatmaps as distributions over the cells of a grid (B, K, *grid_hw), averaged down.
+
+    Each keypoint's shares sum to 1, or to 0 where its heatmap is empty.
+    """
+    shares = functional.adaptive_avg_pool2d(heatmaps_BKHW, grid_hw)
+    return shares / shares.sum(dim=(2, 3), keepdim=True).clamp(min=_TINY)
 
 
 def simulated_heatmaps(xy_crop: Tensor, sigma_cell: Tensor) -> tuple[Tensor, Tensor]:

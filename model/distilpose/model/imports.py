@@ -1,14 +1,14 @@
 """Convert weights published by others to states of our networks.
 
 The DistilPose authors publish mmcv checkpoints of whole networks. Ultralytics publishes
-YOLO26n-pose, of which the trunk of the `-n` networks is a part. Knows no cards, and writes no
-files.
+YOLO26n-pose, of which the trunk of the `-n` networks is a part.
 """
 
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +18,69 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from distilpose.model.card import Card
+from distilpose.model.configs import TRUNK
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks.offline import load_checkpoint
 from distilpose.model.networks.trunk import yolo26n_pose
-from distilpose.model.weights import check_fit, constructed
+from distilpose.model.weights import check_fit, constructed, save, write_halved
 
 _LAYER: Final = re.compile(r"model\.(1?\d|2[0-2])\.")
 _POINTS: Final = "model.23.cv4."
 _COUNTER: Final = "num_batches_tracked"
+
+
+def import_file(
+    checkpoint: Path, out: Path, architecture: str, *, version: str, licences: Sequence[str] = ()
+) -> int:
+    """Write the weights in a published file to `out` with a card; how many tensors they are.
+
+    With `licences` empty, the card has what is known of them. `architecture` is a network's name or
+    `configs.TRUNK`.
+
+    Raises:
+        WeightsError: the file is missing, unreadable or refused, or is not of `architecture`.
+    """
+    if architecture == TRUNK:
+        state, sha256 = import_trunk(checkpoint)
+        source = f"{checkpoint.name}, sha256 {sha256}"
+        write_halved(out, state, trunk_card(source, version, licences))
+    else:
+        state = import_published(checkpoint, architecture)
+        save(out, state, published_card(architecture, checkpoint.name, version, licences))
+    return len(state)
+
+
+def published_card(
+    architecture: str, checkpoint: str, version: str, licences: Sequence[str] = ()
+) -> Card:
+    """A card for a whole network from the published file of the name `checkpoint`."""
+    return Card(
+        architecture=architecture,
+        version=version,
+        created=datetime.now(UTC).date(),
+        source=f"Imported from the checkpoint {checkpoint}.",
+        training_data="Not stated by the checkpoint.",
+        licences=tuple(licences) or ("Not stated by the checkpoint: ask its authors.",),
+        calibrated=False,
+        limitations=("Not measured here yet: run `distilpose evaluate`.",),
+    )
+
+
+def trunk_card(file: str, version: str, licences: Sequence[str] = ()) -> Card:
+    """A card for the bare trunk from a file of Ultralytics' that is named so."""
+    return Card(
+        architecture=TRUNK,
+        version=version,
+        created=datetime.now(UTC).date(),
+        source=f"The trunk of YOLO26n-pose by Ultralytics, imported from {file}.",
+        training_data="Not stated by the file. Ultralytics trains YOLO26n-pose on COCO.",
+        licences=tuple(licences) or ("AGPL-3.0: weights of Ultralytics' YOLO26n-pose.",),
+        intended_use="Training of `distilpose-n` and `tokenpose-n` starts from it.",
+        limitations=("It has features and no keypoints: nothing serves or measures it.",),
+        crops_seen=0,
+        calibrated=False,
+    )
 
 
 def import_published(path: Path, name: str) -> dict[str, Tensor]:

@@ -1,26 +1,30 @@
 """`distilpose data`: what is wrong with a data set, its people as a cache, labels by a network."""
 
-import json
 import sys
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilpose.cli.options import SHARE, device_options, picture_progress, reported_errors
+from distilpose.cli.options import (
+    IN_FILE,
+    IN_FOLDER,
+    SHARE,
+    device_options,
+    picture_progress,
+    reported_errors,
+)
 from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from distilpose.model.data.check import Report
-    from distilpose.model.load import Models
-    from distilpose.model.train.label.photos import LabelledFolder
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_WEIGHTS = click.Path(exists=True, dir_okay=False, path_type=Path)
 _EXAMPLES = 3
+_WORDS = {"source", "rule", "of"}
+"""Columns that hold no numbers."""
 
 
 @click.group()
@@ -28,15 +32,15 @@ def command() -> None:
     """Check a data set, cut its people into a cache, or label photos."""
 
 
-@command.command()
-@click.argument("folder", type=_FOLDER)
-@click.option("--against", type=_FOLDER, help="Folder that must share no picture with FOLDER.")
+@command.command("check")
+@click.argument("folder", type=IN_FOLDER)
+@click.option("--against", type=IN_FOLDER, help="Folder that must share no picture with FOLDER.")
 @click.option(
     "--decode", is_flag=True, help="Decode every picture: finds broken ones and scaled copies."
 )
 @click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
 @click.option("--json", "json_path", type=OUT_FILE, help="Write everything that was found here.")
-def check(
+def check_(
     folder: Path,
     against: Path | None,
     decode: bool,
@@ -48,26 +52,25 @@ def check(
     Exit code 1 where more breaks a rule than the rule tolerates.
     """
     refuse_replacing({"--json": json_path, "--sheet": sheet_path}, [folder, against])
-    from distilpose.model.data import check, sheet
+    from distilpose.model.data.check import check
     from distilpose.model.data.people import PeopleFolder
-    from distilpose.model.drawing.encode import encode
+    from distilpose.model.data.sheet import write_sheet
 
     with reported_errors():
         people = PeopleFolder(folder)
         other = PeopleFolder(against) if against else None
         with picture_progress() as on_progress:
-            report = check.check(people, against=other, decode=decode, on_progress=on_progress)
+            report = check(people, against=other, decode=decode, on_progress=on_progress)
         _print(report, decode=decode, against=against)
         if json_path:
-            findings = [finding.to_json() for finding in report.findings]
-            json_path.write_text(json.dumps(findings, indent=2) + "\n")
+            report.write_json(json_path)
         if sheet_path:
-            sheet_path.write_bytes(encode(sheet.sheet(people, report, against=other), "png"))
+            write_sheet(sheet_path, people, report, against=other)
     sys.exit(0 if report.is_usable else 1)
 
 
 @command.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=IN_FOLDER)
 @click.argument("out", type=OUT_FOLDER)
 @click.option(
     "--source", multiple=True, help="Only annotation files of this stem; repeatable. Default: all."
@@ -103,18 +106,18 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
 
 
 @command.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=IN_FOLDER)
 @click.option(
     "--teacher",
-    "teacher_path",
-    type=_WEIGHTS,
+    "weights",
+    type=IN_FILE,
     help="Weights of the network that labels, a teacher or a student; the packaged student by "
     "default.",
 )
 @click.option(
     "--out", type=OUT_FILE, required=True, callback=_labels_path, help="Labels, a new *.json.gz."
 )
-@click.option("--detector", type=_WEIGHTS, help="Detection weights; packaged by default.")
+@click.option("--detector", type=IN_FILE, help="Detection weights; packaged by default.")
 @click.option(
     "--min-box-score",
     type=SHARE,
@@ -127,15 +130,7 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
 @click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
 @device_options
 def label(
-    folder: Path,
-    teacher_path: Path | None,
-    out: Path,
-    detector: Path | None,
-    min_box_score: float,
-    recursive: bool,
-    limit: int | None,
-    sheet_path: Path | None,
-    **device: str,
+    folder: Path, out: Path, detector: Path | None, sheet_path: Path | None, **options: Any
 ) -> None:
     """Label the people in the photos of FOLDER, which have no labels yet, by a network.
 
@@ -143,68 +138,34 @@ def label(
     agreement of two views. Training finds the photos where OUT lies in FOLDER. A photo that cannot
     be read is named and left out.
     """
-    refuse_replacing({"--out": out, "--sheet": sheet_path}, [folder, teacher_path, detector])
-    from distilpose.model.train.label import file
-    from distilpose.model.train.label.photos import label_photos, photo_paths
+    read = [folder, options["weights"], detector]
+    refuse_replacing({"--out": out, "--sheet": sheet_path}, read)
+    from distilpose.model.train.label.folder import label_folder
+    from distilpose.model.train.label.sheet import write_sheet
 
     with reported_errors():
-        paths = photo_paths(folder, recursive=recursive)[:limit]
-        models = _labelling_models(teacher_path, detector, **device)
         with picture_progress() as on_progress:
-            labelled = label_photos(
-                models.predictor,
-                folder,
-                paths,
-                min_box_score=min_box_score,
-                on_progress=on_progress,
+            written = label_folder(
+                folder, out, detector=detector, on_progress=on_progress, **options
             )
-        info = file.about(models, min_box_score=min_box_score)
-        document = file.document(labelled.photos, info)
-        file.write(out, document)
-        _print_labels(out, labelled, Counter(a["label"] for a in document["annotations"]))
-        if sheet_path:
-            _write_sheet(sheet_path, labelled)
-
-
-def _labelling_models(
-    weights: Path | None, detector: Path | None, *, device: str, dtype: str
-) -> "Models":
-    from distilpose.model.container import usable_cpus
-    from distilpose.model.load import load_models
-    from distilpose.model.runtime.devices import use_threads
-
-    use_threads(usable_cpus())
-    return load_models(
-        weights=weights, detector=detector, device=device, dtype=dtype, allow_teacher=True
-    )
-
-
-def _print_labels(out: Path, labelled: "LabelledFolder", people: Counter[str]) -> None:
-    for reason in labelled.left_out:
-        click.echo(f"left out: {reason}", err=True)
-    click.echo(
-        f"{out}: {len(labelled.photos)} photos, {len(labelled.left_out)} left out; "
-        f"{people['pseudo']} people with keypoints, {people['box']} without, "
-        f"{people['doubtful']} doubtful"
-    )
-
-
-def _write_sheet(path: Path, labelled: "LabelledFolder") -> None:
-    from distilpose.model.drawing.encode import encode
-    from distilpose.model.train.label.sheet import sheet
-
-    if any(len(photo.people.scores) for photo in labelled.photos):
-        path.write_bytes(encode(sheet(labelled), "png"))
-    else:
-        click.echo("nobody was found: there is no sheet")
+        left_out = written.labelled.left_out
+        for reason in left_out:
+            click.echo(f"left out: {reason}", err=True)
+        click.echo(
+            f"{out}: {len(written.labelled.photos)} photos, {len(left_out)} left out; "
+            f"{written.with_keypoints} people with keypoints, {written.without_keypoints} without, "
+            f"{written.doubtful} doubtful"
+        )
+        if sheet_path and not write_sheet(sheet_path, written.labelled):
+            click.echo("nobody was found: there is no sheet")
 
 
 def _print(report: "Report", *, decode: bool, against: Path | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(_people_table(report))
-    console.print(_rules_table(report))
+    console.print(_table("People", report.people_table()))
+    console.print(_table("Findings", report.rules_table()))
     for result in report.results:
         if result.breaches:
             console.print(f"{result.rule.name}: {result.rule.meaning}", soft_wrap=True)
@@ -217,38 +178,12 @@ def _print(report: "Report", *, decode: bool, against: Path | None) -> None:
         console.print("Duplicates were not looked for: --against finds them.")
 
 
-def _people_table(report: "Report") -> "Table":
+def _table(title: str, cells: Sequence[Sequence[str]]) -> "Table":
     from rich.table import Table
 
-    counts = report.people_by_label()
-    labels = sorted({label for _, label in counts})
-    table = Table(title="People", title_justify="left")
-    table.add_column("source")
-    for column in ("pictures", *labels):
-        table.add_column(column, justify="right")
-    for source in sorted({picture.source for picture in report.pictures}):
-        pictures = sum(picture.source == source for picture in report.pictures)
-        of_label = [counts[source, label] for label in labels]
-        table.add_row(source, f"{pictures}", *(f"{count}" if count else "-" for count in of_label))
-    return table
-
-
-def _rules_table(report: "Report") -> "Table":
-    from rich.table import Table
-
-    table = Table(title="Findings", title_justify="left")
-    table.add_column("rule")
-    table.add_column("broken", justify="right")
-    table.add_column("of")
-    for column in ("share", "tolerated", ""):
-        table.add_column(column, justify="right")
-    for result in report.results:
-        table.add_row(
-            result.rule.name,
-            f"{result.breaches}",
-            f"{result.total} {result.rule.of}",
-            f"{result.share:.2%}",
-            f"{result.rule.tolerated_share:.1%}",
-            "ok" if result.is_tolerated else "[bold red]WRONG[/]",
-        )
+    table = Table(title=title, title_justify="left")
+    for name in cells[0]:
+        table.add_column(name, justify="left" if name in _WORDS else "right")
+    for row in cells[1:]:
+        table.add_row(*(cell.replace("WRONG", "[bold red]WRONG[/]") for cell in row))
     return table

@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias
 
 import click
 
-TRAIN_EXTRA: Final = {"faster_coco_eval", "matplotlib", "tensorboard"}
-"""Packages that only training and measuring need."""
+EXTRAS: Final = {
+    "av": "video",
+    "faster_coco_eval": "train",
+    "matplotlib": "train",
+    "tensorboard": "train",
+}
+"""Packages that not every installation has, and the extra that brings each."""
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -27,8 +32,24 @@ class _Share(click.FloatRange):
 
 SHARE: Final = _Share(0, 1)
 """The type of options that are a score or a share."""
+IN_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""The type of options and arguments that are a file to read."""
+IN_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+"""The type of options and arguments that are a folder to read."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def together(*options: Decorator) -> Decorator:
+    """One decorator for several options, which help shows in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
 
 sigma_option = click.option(
     "--sigma",
@@ -38,21 +59,25 @@ sigma_option = click.option(
 
 config_option = click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=IN_FILE,
     help="YAML file of settings; DISTILPOSE_* variables outrank it.",
 )
 
 
 @contextmanager
-def reported_errors() -> Iterator[None]:
-    """What goes wrong on purpose becomes one line on standard error and exit code 1."""
+def reported_errors(*others: type[Exception]) -> Iterator[None]:
+    """What goes wrong on purpose becomes one line on standard error and exit code 1.
+
+    So do the `others`, which a command expects besides.
+    """
     from distilpose.model.errors import ModelError
     from distilpose.service.errors import ServiceError
     from distilpose.service.settings import SettingsError
 
+    expected: tuple[type[Exception], ...] = (ModelError, ServiceError, SettingsError, *others)
     try:
         yield
-    except (ModelError, ServiceError, SettingsError) as err:
+    except expected as err:
         raise click.ClickException(str(err)) from err
     except BrokenPipeError:
         raise  # click ends quietly where nobody reads on
@@ -60,9 +85,10 @@ def reported_errors() -> Iterator[None]:
         where = f"{err.filename}: " if err.filename is not None else ""
         raise click.ClickException(f"{where}{err.strerror or err}") from err
     except ModuleNotFoundError as err:
-        if (err.name or "").partition(".")[0] not in TRAIN_EXTRA:
+        extra = EXTRAS.get((err.name or "").partition(".")[0])
+        if extra is None:
             raise
-        text = f"this command needs {err.name}: pip install 'distilpose[train]'"
+        text = f"this command needs {err.name}: pip install 'distilpose[{extra}]'"
         raise click.ClickException(text) from err
 
 
@@ -91,41 +117,43 @@ def seconds(text: str) -> float:
 
 
 @contextmanager
-def picture_progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, which gets what is done and what there is."""
+def progress(things: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on standard error, which gets how many things are done, and how many there are.
+
+    Nothing is written where standard error is no terminal, or the bar is hidden.
+    """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("pictures", total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
-
-
-def device_options(function: Function) -> Function:
-    """Options of the commands that run a network: on what."""
-    for option in (
-        click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."),
-        click.option(
-            "--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."
-        ),
-    ):
-        function = option(function)
-    return function
+    console = Console(stderr=True)
+    hidden = hidden or not console.is_terminal
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=hidden) as shown:
+        bar = shown.add_task(things, total=None)
+        yield lambda done, total: shown.update(bar, completed=done, total=total)
 
 
-def model_options(function: Function) -> Function:
-    """Options of the commands that load models: which weights, on what."""
-    path = click.Path(exists=True, dir_okay=False, path_type=Path)
-    for option in (
-        click.option("--weights", type=path, help="Student weights; packaged by default."),
-        click.option("--detector", type=path, help="Detection weights; packaged by default."),
-        click.option(
-            "--engine",
-            type=click.Choice(["auto", "torch", "openvino"]),
-            default="auto",
-            show_default=True,
-            help="auto: openvino in float32 on an x86 CPU.",
-        ),
-    ):
-        function = option(function)
-    return device_options(function)
+def picture_progress() -> AbstractContextManager[Callable[[int, int], None]]:
+    """The bar of what goes through pictures."""
+    return progress("pictures")
+
+
+device_options = together(
+    click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."),
+    click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."),
+)
+"""Options of the commands that run a network: on what."""
+
+model_options = together(
+    click.option("--weights", type=IN_FILE, help="Student weights; packaged by default."),
+    click.option("--detector", type=IN_FILE, help="Detection weights; packaged by default."),
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "torch", "openvino"]),
+        default="auto",
+        show_default=True,
+        help="auto: openvino in float32 on an x86 CPU.",
+    ),
+    device_options,
+)
+"""Options of the commands that load models: which weights, on what."""

@@ -1,26 +1,23 @@
 """`distilpose stream`: poses of a video or a camera, from a running server."""
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import click
 
-from distilpose.cli.options import SHARE, refuse_sigma_without, reported_errors, sigma_option
+from distilpose.cli.options import (
+    IN_FILE,
+    SHARE,
+    progress,
+    refuse_sigma_without,
+    reported_errors,
+    sigma_option,
+)
 from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
 
-if TYPE_CHECKING:
-    from distilpose.client import Client, Frame, FrameAnswer
-    from distilpose.client.video import Shot, VideoReader, VideoWriter
-    from distilpose.model.arrays import ImageHWC
-
 _STANDARD_OUTPUT: Final = ("-", "<stdout>")
-_KEPT_FRAMES: Final = 64
-"""Pictures that wait to be drawn; more would be too late to be looked at."""
 
 
 def _writable(_: click.Context, __: click.Parameter, file: IO[str] | None) -> IO[str] | None:
@@ -41,12 +38,12 @@ def _path_of(file: IO[str] | None) -> Path | None:
 @click.option("--server", default="grpc://localhost:9000", show_default=True)
 @click.option(
     "--api-key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=IN_FILE,
     help="File with the key, where the server asks for one.",
 )
 @click.option(
     "--ca",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=IN_FILE,
     help="Certificates that a grpcs:// server's must lead to.",
 )
 @click.option(
@@ -98,8 +95,6 @@ def command(
     sigma: bool,
     lines: IO[str],
     coco: IO[str] | None,
-    mode: str | None,
-    jpeg: bool,
     **options: Any,
 ) -> None:
     """Find the people of VIDEO: a file, an address that FFmpeg reads, or a camera by its number.
@@ -110,142 +105,18 @@ def command(
     refuse_sigma_without(out, sigma=sigma)
     texts = {"--lines": _path_of(lines), "--coco": _path_of(coco)}
     refuse_replacing({"--out": out, **texts}, [Path(video), api_key_file, ca])
-    with _explained(), ExitStack() as opened:
-        from distilpose.client import Client, Tls
+    from distilpose.client import Client, PoseError, Tls
+
+    with reported_errors(PoseError), ExitStack() as opened:
+        from distilpose.client.recording import Recorder
         from distilpose.client.video import VideoReader, VideoWriter
 
         reader = opened.enter_context(VideoReader(video))
-        writer = VideoWriter(out, reader.frames_a_second) if out else None
-        if writer:
-            opened.enter_context(closing(writer))
+        drawn = opened.enter_context(VideoWriter(out, reader.frames_a_second)) if out else None
         key = api_key_file.read_text().strip() if api_key_file else None
         client = opened.enter_context(Client(server, api_key=key, tls=Tls(ca=ca)))
-        options["mode"] = mode or ("latest" if reader.live else "ordered")
-        outputs = _Outputs(writer, lines, coco, draw_sigma=sigma)
-        with suppress(KeyboardInterrupt):
-            _stream(client, reader, outputs, options=options, jpeg=jpeg)
-        outputs.finish()
-    sys.exit(1 if outputs.failed else 0)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """What goes wrong on purpose becomes one line on standard error and exit code 1."""
-    from distilpose.client.errors import PoseError
-
-    try:
-        with reported_errors():
-            yield
-    except PoseError as err:
-        raise click.ClickException(str(err)) from err
-    except ModuleNotFoundError as err:
-        if err.name != "av":
-            raise
-        text = "this command needs av: pip install 'distilpose[video]'"
-        raise click.ClickException(text) from err
-
-
-def _stream(
-    client: "Client",
-    reader: "VideoReader",
-    outputs: "_Outputs",
-    *,
-    options: dict[str, Any],
-    jpeg: bool,
-) -> None:
-    plays = options["mode"] == "latest" and not reader.live
-    shots = outputs.watched(reader.shots(in_real_time=plays))
-    with (
-        _progress(reader.frame_count) as done,
-        closing(
-            client.stream((_to_frame(shot, jpeg=jpeg) for shot in shots), **options)
-        ) as answers,
-    ):
-        for answer in answers:
-            outputs.take(answer)
-            done(1 + len(answer.dropped_frame_ids))
-
-
-def _to_frame(shot: "Shot", *, jpeg: bool) -> "Frame":
-    from distilpose.client import Frame
-    from distilpose.model.drawing.encode import encode
-
-    picture = encode(shot.image, "jpeg") if jpeg else shot.image
-    return Frame(picture, shot.timestamp_ms)
-
-
-@contextmanager
-def _progress(total: int | None) -> Iterator[Any]:
-    """A bar on standard error, which gets how many more frames are done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("frames", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("frames", total=total)
-        yield lambda count: progress.advance(bar, count)
-
-
-@dataclass
-class _Outputs:
-    """Where answers go."""
-
-    video: "VideoWriter | None"
-    lines: IO[str]
-    coco: IO[str] | None
-    draw_sigma: bool
-    failed: int = 0
-    _coco_entries: list[dict[str, Any]] = field(default_factory=list)
-    _images: "dict[int, ImageHWC]" = field(default_factory=dict)
-
-    def watched(self, shots: "Iterator[Shot]") -> "Iterator[Shot]":
-        """The same, kept until they are drawn."""
-        for frame_id, shot in enumerate(shots):
-            if self.video:
-                self._images[frame_id] = shot.image
-                self._images.pop(frame_id - _KEPT_FRAMES, None)
-            yield shot
-
-    def take(self, answer: "FrameAnswer") -> None:
-        """Write one answer down."""
-        from distilpose.client.adapters import coco_results
-        from distilpose.client.results import to_fields
-
-        head: dict[str, Any] = {
-            "frame_id": answer.frame_id,
-            "timestamp_ms": round(answer.timestamp_ms, 3),
-        }
-        if answer.dropped_frame_ids:
-            head["dropped_frame_ids"] = answer.dropped_frame_ids
-        click.echo(json.dumps(head | to_fields(answer)), file=self.lines)
-        self.failed += answer.error is not None
-        if self.coco:
-            self._coco_entries += coco_results([(answer.frame_id, answer)])
-        if self.video:
-            self._draw(self.video, answer)
-
-    def _draw(self, video: "VideoWriter", answer: "FrameAnswer") -> None:
-        from distilpose.model.drawing.skeletons import draw_poses
-
-        image = self._images.pop(answer.frame_id, None)
-        for dropped in answer.dropped_frame_ids:
-            self._images.pop(dropped, None)
-        if image is None:
-            return
-        labels = [
-            f"{pose.score:.2f}" if pose.track_id is None else f"{pose.track_id}: {pose.score:.2f}"
-            for pose in answer.poses
-        ]
-        drawn = draw_poses(
-            image,
-            answer.poses,
-            visible=[pose.visible for pose in answer.poses],
-            draw_sigma=self.draw_sigma,
-            labels=labels,
-        )
-        video.write(drawn, answer.timestamp_ms)
-
-    def finish(self) -> None:
-        """Write what can only be written as a whole."""
-        if self.coco:
-            json.dump(self._coco_entries, self.coco)
+        recorder = Recorder(lines, coco, drawn, draw_sigma=sigma)
+        with suppress(KeyboardInterrupt), progress("frames") as on_progress:
+            recorder.follow(client, reader, on_progress=on_progress, **options)
+        recorder.finish()
+    sys.exit(1 if recorder.failed else 0)

@@ -103,6 +103,12 @@ class VideoWriter:
         self._stream: Any = None
         self._first_ms = 0.0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def write(self, image: ImageHWC, timestamp_ms: float) -> None:
         """Add a picture.
 

@@ -129,3 +129,27 @@ def test_a_finding_names_picture_and_person_as_json(tmp_path: Path) -> None:
         "person": 1,
         "detail": "shoulders against hips",
     }
+
+
+def test_the_tables_have_a_row_for_each_source_and_each_rule(tmp_path: Path) -> None:
+    write_folder(tmp_path, [picture(1)], [person(1, SWAPPED), person(1)])
+    people_folder = write_folder(tmp_path, [picture(2)], [], source="empty")
+    report = check(PeopleFolder(people_folder.folder))
+    assert report.people_table() == [
+        ["source", "pictures", "box", "human"],
+        ["coco", "1", "1", "1"],
+        ["empty", "1", "-", "-"],
+    ]
+    head, *rows = report.rules_table()
+    assert head == ["rule", "broken", "of", "share", "tolerated", ""]
+    assert [row[0] for row in rows] == [rule.name for rule in report.rules]
+    [swaps] = [row for row in rows if row[0] == "left/right swap"]
+    assert swaps[1:4] == ["1", "1 people with keypoints", "100.00%"]
+    assert swaps[5] == "WRONG"
+
+
+def test_findings_are_written_as_a_list(tmp_path: Path) -> None:
+    report = check(write_folder(tmp_path, [picture(1)], [person(1, SWAPPED)]))
+    report.write_json(tmp_path / "findings")
+    [finding] = json.loads((tmp_path / "findings").read_text())
+    assert (finding["rule"], finding["picture"], finding["person"]) == ("left/right swap", 1, 0)

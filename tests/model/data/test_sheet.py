@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.data import sheet
@@ -81,3 +82,11 @@ def test_the_same_sheet_is_drawn_again(tmp_path: Path) -> None:
     people_folder = write_folder(tmp_path, [picture(i) for i in range(1, 13)], people)
     one, two = (sheet.sheet(people_folder, check(people_folder)) for _ in range(2))
     assert np.array_equal(one, two)
+
+
+def test_a_sheet_is_written_as_a_png(tmp_path: Path) -> None:
+    people_folder = write_folder(tmp_path, [picture(1)], [person(1, FRONTAL)])
+    report, path = check(people_folder), tmp_path / "sheet.png"
+    sheet.write_sheet(path, people_folder, report)
+    with Image.open(path) as drawn:
+        assert np.array_equal(np.asarray(drawn), sheet.sheet(people_folder, report))

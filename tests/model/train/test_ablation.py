@@ -164,3 +164,21 @@ def test_a_file_that_holds_no_rows_is_refused(tmp_path: Path, text: str) -> None
     path.write_text(text)
     with pytest.raises(ConfigError, match="expected rows"):
         read_rows(path)
+
+
+def test_the_papers_rows_need_a_teacher() -> None:
+    with pytest.raises(ConfigError, match="--teacher: the row of distillation needs one"):
+        paper_rows(None)
+
+
+def test_a_table_has_means_with_their_spreads_and_says_of_which_runs(tmp_path: Path) -> None:
+    ablation = Ablation(config(tmp_path), tmp_path, {}, {"all": {}}, 2)
+    figures(ablation, "all", 0, 0.1)
+    figures(ablation, "all", 1, 0.3)
+    table = ablation.write_table()
+    assert (tmp_path / "ablation.md").read_text() == table
+    head, _, row, *notes = table.splitlines()
+    assert head == "| row | ranked by | AP | AP50 | mean OKS | PCK@0.2 |"
+    assert row.startswith("| all | score | 0.200 ± 0.141 | 0.500 ± 0.000 |")
+    assert "over 2 seeds" in notes[1]
+    assert "4 steps, from trunk.safetensors" in notes[2]

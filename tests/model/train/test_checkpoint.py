@@ -1,13 +1,17 @@
 """Checkpoints that cannot be gone on from, and what a killed writer leaves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from distilpose.model.errors import WeightsError
+from distilpose.model.networks import build
 from distilpose.model.train import checkpoint
+from distilpose.model.train.helpers import Helped
 from distilpose.model.train.settings import TrainSettings
+from distilpose.model.train.step import make_optimiser
 
 CPU = torch.device("cpu")
 
@@ -87,3 +91,42 @@ def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "checkpoint.pt", state)
     assert checkpoint.load(tmp_path / "checkpoint.pt", CPU).step == 3
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_run_goes_on_from_the_checkpoint_in_its_folder_if_there_is_one(tmp_path: Path) -> None:
+    settings = run_of()
+    assert checkpoint.load_own(tmp_path, settings, "digest", CPU) is None
+    checkpoint.save(tmp_path / checkpoint.NAME, of_a_run(settings))
+    found = checkpoint.load_own(tmp_path, settings, "digest", CPU)
+    assert found is not None
+    assert found.step == 3
+    with pytest.raises(WeightsError, match="was trained on other data"):
+        checkpoint.load_own(tmp_path, settings, "another", CPU)
+
+
+def test_crops_before_a_run_are_those_that_its_steps_did_not_see() -> None:
+    state = of_a_run(run_of())
+    assert state.crops_before(2) is None
+    assert replace(state, crops_seen=10).crops_before(2) == 4
+
+
+def test_a_checkpoint_gives_back_weights_helpers_and_optimiser() -> None:
+    torch.manual_seed(0)
+    settings = run_of()
+    helped, other = (Helped(build("distilpose-n"), settings.loss) for _ in range(2))
+    optimiser, fresh = (make_optimiser(each, settings.optimiser) for each in (helped, other))
+    helped(torch.rand(1, 3, 256, 192))[0].xy_crop.sum().backward()
+    optimiser.step()
+    state = replace(
+        of_a_run(settings),
+        network=helped.network.state_dict(),
+        averaged=helped.network.state_dict(),
+        optimiser=optimiser.state_dict(),
+        helpers=helped.own_state(),
+    )
+    averaged = build("distilpose-n")
+    state.restore(helped=other, averaged=averaged, optimiser=fresh)
+    for mine, theirs in ((other, helped), (averaged, helped.network)):
+        expected = theirs.state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in mine.state_dict().items())
+    assert fresh.state_dict()["state"].keys() == optimiser.state_dict()["state"].keys() != set()

@@ -37,9 +37,9 @@ of = student_objective if name == "distilpose-n" else teacher_objective
 objective = of(shared, loss)
 if frozen:  # and a step later it thaws
     helped.freeze_trunk(True)
-    sum(objective(batch, 1.0).values()).backward()
+    sum(objective(batch.crops_BCHW, batch.targets(), 1.0).values()).backward()
     helped.freeze_trunk(False)
-sum(objective(batch, 1.0).values()).backward()
+sum(objective(batch.crops_BCHW, batch.targets(), 1.0).values()).backward()
 agreed = distributed.agreed(float(rank + 1), torch.device("cpu"))
 if rank == 0:
     gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
@@ -66,6 +66,12 @@ def run(folder: Path, processes: int, *arguments: str) -> dict[str, object]:
 def test_alone_there_is_one_process_and_nothing_to_agree_on() -> None:
     assert distributed.join() == (0, 1)
     assert distributed.agreed(0.25, torch.device("cpu")) == 0.25
+
+
+def test_a_process_alone_joins_and_leaves_nobody() -> None:
+    with distributed.joined() as (rank, world_size):
+        assert (rank, world_size) == (0, 1)
+        assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.slow

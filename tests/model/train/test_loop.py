@@ -1,6 +1,7 @@
 """Short real runs on six people: stopping, resuming, failing."""
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,6 +103,19 @@ def test_a_run_logs_saves_and_writes_weights(people: Path, tmp_path: Path) -> No
     assert [line["kind"] for line in lines] == ["train"] * 2 + ["figures"]
     for picture in ("curves.png", "predictions.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_only_stores_what_it_is_made_of(people: Path, tmp_path: Path) -> None:
+    run, listener = make(people, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    generator = torch.get_rng_state()
+    again = replace(run, stopping=True)
+    for field in fields(Run):
+        if field.init and field.name != "stopping":
+            assert getattr(again, field.name) is getattr(run, field.name)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert (listener.notes, listener.entries) == ([], [])
 
 
 def test_a_resumed_run_is_bit_equal_to_one_that_went_through(people: Path, tmp_path: Path) -> None:
@@ -223,7 +237,7 @@ def test_a_student_on_the_trunk_goes_on_bit_for_bit_while_its_trunk_thaws(
     assert second.progress.step == 2
     second.fit()
     assert not torch.equal(second.network.state_dict()[trunk], before)
-    for kind in ("network", "averaged", "_helped"):
+    for kind in ("network", "averaged", "helped"):
         expected, got = (getattr(run, kind).state_dict() for run in (whole, second))
         assert all(torch.equal(expected[name], got[name]) for name in expected)
 
@@ -247,7 +261,7 @@ def test_crops_seen_are_counted_on_from_file_to_file(people: Path, tmp_path: Pat
     fourth, _ = make(people, tmp_path / "fourth", **ON_TRUNK, start_from=str(third.checkpoint_path))
     assert fourth.crops_seen == 8 + 3 * 2
     assert torch.equal(
-        fourth._helped.own_state()["dense.weight"], third._helped.own_state()["dense.weight"]
+        fourth.helped.own_state()["dense.weight"], third.helped.own_state()["dense.weight"]
     )
 
 

@@ -15,6 +15,7 @@ from distilpose.model.train import losses
 from distilpose.model.train.feed.batch import TrainBatch
 from distilpose.model.train.helpers import Helped
 from distilpose.model.train.objectives import (
+    Objective,
     Terms,
     published_objective,
     student_objective,
@@ -72,6 +73,10 @@ def taught(crops_BCHW: torch.Tensor) -> TeacherOut:
     )
 
 
+def terms_of(objective: Objective, people: TrainBatch, *, fade: float = 1.0) -> Terms:
+    return objective(people.crops_BCHW, people.targets(), fade)
+
+
 def values(terms: Terms) -> dict[str, float]:
     return {name: term.item() for name, term in terms.items()}
 
@@ -79,7 +84,7 @@ def values(terms: Terms) -> dict[str, float]:
 def test_losses_and_gradients_are_the_prototypes() -> None:
     loss = LossSettings()
     network = helped(loss)
-    terms = student_objective(network, loss)(batch(), 1.0)
+    terms = terms_of(student_objective(network, loss), batch())
     assert values(terms) == pytest.approx(PROTOTYPE_LOSS, rel=1e-5)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
     norms = {
@@ -91,14 +96,14 @@ def test_losses_and_gradients_are_the_prototypes() -> None:
 
 def test_a_term_of_no_weight_is_not_computed() -> None:
     loss = LossSettings(reg2hm=0, score=0, map=0, dense=0, attention=0)
-    assert set(student_objective(helped(loss), loss)(batch(), 1.0)) == {"reg"}
+    assert set(terms_of(student_objective(helped(loss), loss), batch())) == {"reg"}
 
 
 def test_a_teacher_adds_its_heatmaps_and_tokens_to_the_labels_terms() -> None:
     loss = LossSettings(heatmap_dist=0.5, vis_dist=0.25)
     network = helped(loss)
-    alone = values(student_objective(network, loss)(batch(), 1.0))
-    both = values(student_objective(network, loss, taught)(batch(), 1.0))
+    alone = values(terms_of(student_objective(network, loss), batch()))
+    both = values(terms_of(student_objective(network, loss, taught), batch()))
     assert {name: both[name] for name in alone} == pytest.approx(alone)
     assert set(both) - set(alone) == DISTILLED
     out, _ = network(batch().crops_BCHW)
@@ -111,7 +116,7 @@ def test_a_teacher_adds_its_heatmaps_and_tokens_to_the_labels_terms() -> None:
 
 def test_a_term_of_a_teacher_that_has_no_weight_is_not_computed() -> None:
     loss = LossSettings(heatmap_dist=0, kpt_dist=0)
-    terms = student_objective(helped(loss), loss, taught)(batch(), 1.0)
+    terms = terms_of(student_objective(helped(loss), loss, taught), batch())
     assert DISTILLED & set(terms) == {"vis_dist"}
 
 
@@ -120,14 +125,14 @@ def test_a_teacher_of_whom_nothing_is_wanted_is_not_asked() -> None:
         raise AssertionError("asked")
 
     loss = LossSettings(heatmap_dist=0, vis_dist=0, kpt_dist=0)
-    terms = student_objective(helped(loss), loss, never)(batch(), 1.0)
+    terms = terms_of(student_objective(helped(loss), loss, never), batch())
     assert set(terms) == set(PROTOTYPE_LOSS)
 
 
 def test_the_published_losses_compare_with_the_teachers_heatmaps() -> None:
     loss = LossSettings(heatmaps_of="teacher", map=0, dense=0, attention=0, reg2hm=2.0)
     network = helped(loss)
-    terms = published_objective(network, loss, taught)(batch(), 1.0)
+    terms = terms_of(published_objective(network, loss, taught), batch())
     assert set(terms) == {"reg", "vis_dist", "kpt_dist", "score", "reg2hm"}
     out, _ = network(batch().crops_BCHW)
     empty = torch.zeros(2, 17, 64, 48)
@@ -142,7 +147,7 @@ def test_a_published_term_of_no_weight_is_not_computed() -> None:
 
     off = {"map": 0, "dense": 0, "attention": 0, "vis_dist": 0, "kpt_dist": 0}
     loss = LossSettings.model_validate({"heatmaps_of": "teacher", **off})
-    terms = published_objective(helped(loss), loss, of_other_tokens)(batch(), 1.0)
+    terms = terms_of(published_objective(helped(loss), loss, of_other_tokens), batch())
     assert set(terms) == {"reg", "score", "reg2hm"}
 
 
@@ -151,7 +156,7 @@ def test_unlabelled_people_teach_nothing() -> None:
     nothing = batch()._replace(
         weight=torch.zeros(2, 17), outside=torch.zeros(2, 17, dtype=torch.bool)
     )
-    terms = values(student_objective(helped(loss), loss)(nothing, 1.0))
+    terms = values(terms_of(student_objective(helped(loss), loss), nothing))
     assert terms == dict.fromkeys(PROTOTYPE_LOSS, 0)
 
 
@@ -161,7 +166,7 @@ def test_scores_of_points_known_to_lie_outside_are_drawn_to_nothing() -> None:
         weight=torch.zeros(2, 17), outside=torch.ones(2, 17, dtype=torch.bool)
     )
     network = helped(loss)
-    terms = student_objective(network, loss)(outside, 1.0)
+    terms = terms_of(student_objective(network, loss), outside)
     out, _ = network(outside.crops_BCHW)
     assert terms["score"].item() == pytest.approx(out.raw_score.abs().mean().item(), rel=1e-5)
 
@@ -171,7 +176,7 @@ def test_a_teacher_learns_heatmaps_and_where_asked_for_their_cross_entropy() -> 
     loss = LossSettings(cross_entropy=0.5)
     network = Helped(networks.build("tokenpose-n"), loss)
     objective = teacher_objective(network, loss)
-    terms, faded = values(objective(batch(), 1.0)), values(objective(batch(), 0.25))
+    terms, faded = (values(terms_of(objective, batch(), fade=fade)) for fade in (1.0, 0.25))
     assert set(terms) == {"heatmap", "cross_entropy"}
     assert terms["heatmap"] > 0
     assert terms["cross_entropy"] > 0

@@ -156,3 +156,10 @@ def described() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "text"), list(described()))
 def test_a_description_is_a_sentence_that_stands_alone(name: str, text: str) -> None:
     assert re.fullmatch(r"[A-Z].{15,}\.", text), name
+
+
+def test_a_network_of_another_role_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, TEACHER)
+    assert load_run(path, role="teacher").network == "tokenpose-s"
+    with pytest.raises(ConfigError, match=r"run\.yaml: tokenpose-s is not a student"):
+        load_run(path, role="student")

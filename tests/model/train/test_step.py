@@ -26,7 +26,7 @@ def line() -> nn.Linear:
 def step_of(network: nn.Linear, settings: OptimiserSettings) -> Step:
     averaged = line().requires_grad_(False)
 
-    def objective(_: TrainBatch, fade: float) -> dict[str, torch.Tensor]:
+    def objective(*_: object) -> dict[str, torch.Tensor]:
         out = network(torch.ones(1, 1)).squeeze()
         return {"first": 3 * out, "second": out}
 
@@ -64,7 +64,7 @@ def test_a_trunk_learns_at_its_share_of_the_rate_and_decays_like_the_rest() -> N
     network = OnTrunk()
     settings = OptimiserSettings(trunk_rate=0.25, weight_decay=0, clip_norm=100)
 
-    def objective(_: TrainBatch, fade: float) -> dict[str, torch.Tensor]:
+    def objective(*_: object) -> dict[str, torch.Tensor]:
         return {"sum": network.rest(network.trunk(torch.ones(1, 1))).squeeze()}
 
     optimiser = make_optimiser(network, settings)

@@ -1,10 +1,12 @@
 """Check a data set; the rules are in `rules`, the pictures in `sheet`."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from distilpose.model.data.duplicates import Fingerprint, Twin, content_of, look_of, twins
@@ -94,6 +96,41 @@ class Report:
     def of(self, rule: Rule) -> list[Finding]:
         """Everything that breaks one rule."""
         return [finding for finding in self.findings if finding.breach.rule is rule]
+
+    def people_table(self) -> list[list[str]]:
+        """A row for each source with its pictures and its people by label, below the names."""
+        pictures = Counter(picture.source for picture in self.pictures)
+        people = self.people_by_label()
+        labels = sorted({label for _, label in people})
+        rows = [
+            [
+                source,
+                str(pictures[source]),
+                *(str(people[source, label] or "-") for label in labels),
+            ]
+            for source in sorted(pictures)
+        ]
+        return [["source", "pictures", *labels], *rows]
+
+    def rules_table(self) -> list[list[str]]:
+        """A row for each rule that was looked at and how often it is broken, below the names."""
+        rows = [
+            [
+                result.rule.name,
+                str(result.breaches),
+                f"{result.total} {result.rule.of}",
+                f"{result.share:.2%}",
+                f"{result.rule.tolerated_share:.1%}",
+                "ok" if result.is_tolerated else "WRONG",
+            ]
+            for result in self.results
+        ]
+        return [["rule", "broken", "of", "share", "tolerated", ""], *rows]
+
+    def write_json(self, path: Path) -> None:
+        """Write all findings as a list of objects."""
+        findings = [finding.to_json() for finding in self.findings]
+        path.write_text(json.dumps(findings, indent=2) + "\n")
 
     def people_by_label(self) -> Counter[tuple[str, str]]:
         """People counted by source and label; crowds are their own label."""

@@ -1,6 +1,7 @@
 """Draw the findings of `check`, and randomly chosen people, on one sheet."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, TypeVar
 
 import cv2
@@ -11,6 +12,7 @@ from distilpose.model.configs import CROP_WIDTH
 from distilpose.model.data.check import Finding, Report
 from distilpose.model.data.people import PeopleFolder, Person, Picture
 from distilpose.model.drawing import skeletons
+from distilpose.model.drawing.encode import encode
 from distilpose.model.drawing.skeletons import Tile
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import crop_regions, image_to_crop_affine
@@ -25,6 +27,19 @@ _THUMBNAIL_PX: Final = 120
 _MARK_RADIUS_PX: Final = 4
 
 _Any = TypeVar("_Any")
+
+
+def write_sheet(
+    path: Path, people_folder: PeopleFolder, report: Report, *, against: PeopleFolder | None = None
+) -> None:
+    """Write the contact sheet to `path` (PNG).
+
+    Raises:
+        ArrayError: if there is nothing to show.
+        OSError: the file cannot be written.
+
+    """
+    path.write_bytes(encode(sheet(people_folder, report, against=against), "png"))
 
 
 def sheet(

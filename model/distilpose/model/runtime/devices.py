@@ -129,6 +129,11 @@ def memory_bytes(device: torch.device) -> dict[str, int]:
     return {}
 
 
+def torch_build() -> str:
+    """Torch's version, and the CUDA that it was built for."""
+    return f"{torch.__version__}, built for CUDA {torch.version.cuda or 'none'}"
+
+
 def describe(device: torch.device) -> str:
     """The device in words: its name and, for a GPU, its CUDA version and memory."""
     if device.type != "cuda":

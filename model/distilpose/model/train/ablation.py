@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -36,13 +36,22 @@ _TOKENS_ALONE: Final[Changes] = MappingProxyType(
 )
 
 
-def paper_rows(teacher: Path) -> dict[str, Changes]:
+_FIGURES: Final = {"ap": "AP", "ap50": "AP50", "mean_oks": "mean OKS", "pck": "PCK@0.2"}
+"""Columns of the table, by the fields of `EarlyFigures`."""
+
+
+def paper_rows(teacher: Path | None) -> dict[str, Changes]:
     """The paper's claims on a pretrained trunk: each row adds one to the row before.
 
     The last row is the fourth one with an untrained trunk.
 
+    Raises:
+        ConfigError: there is no teacher.
+
     *Source:* the ablation of DistilPose, arXiv 2303.02455.
     """
+    if teacher is None:
+        raise ConfigError("--teacher: the row of distillation needs one")
     return {
         "coordinates from the tokens": _TOKENS_ALONE,
         "+ where they look": _WITHOUT_HEATMAP,
@@ -169,6 +178,47 @@ class Ablation(NamedTuple):
                 before = found.get(row, Outcome(row, ranked_by, ()))
                 found[row] = before._replace(figures=(*before.figures, figures))
         return list(found.values())
+
+    def write_table(self) -> str:
+        """Write what is there so far into `ablation.md`, and return it.
+
+        Raises:
+            ConfigError: figures are of other settings.
+        """
+        table = markdown(self.outcomes(), self.runs()[0][2])
+        (self.out / "ablation.md").write_text(table)
+        return table
+
+
+def markdown(outcomes: Sequence[Outcome], settings: TrainSettings) -> str:
+    """The table, a line a row, with the length and the start in a run's `settings` below it."""
+    lines = [
+        f"| row | ranked by | {' | '.join(_FIGURES.values())} |",
+        f"| --- | --- |{' --- |' * len(_FIGURES)}",
+    ]
+    for outcome in outcomes:
+        cells = [_cell(outcome, figure) for figure in _FIGURES]
+        lines.append(f"| {outcome.row} | {outcome.ranked_by} | {' | '.join(cells)} |")
+    seeds = max((len(outcome.figures) for outcome in outcomes), default=0)
+    over = f"Mean and standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    note = f"{over}; people of `data.evaluate_on` with keypoints, ground-truth boxes, no flip test."
+    run = settings.run
+    lengths = {
+        "steps": run.steps,
+        "crops": run.crops,
+        "epochs": run.epochs,
+        "seconds": run.budget_seconds,
+    }
+    length = ", ".join(f"{value:,} {unit}" for unit, value in lengths.items() if value)
+    start = settings.start_from or settings.teacher or "nothing"
+    how = f"Each run: {length}, from {start}, where its row does not say otherwise."
+    return "\n".join([*lines, "", note, how]) + "\n"
+
+
+def _cell(outcome: Outcome, figure: str) -> str:
+    """The mean, and its spread if there is any to know."""
+    mean = f"{outcome.mean(figure):.3f}"
+    return f"{mean} ± {outcome.spread(figure):.3f}" if len(outcome.figures) > 1 else mean
 
 
 def _check_same(before: Any, settings: TrainSettings, row: str, folder: Path) -> None:

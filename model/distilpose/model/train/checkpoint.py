@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.train.helpers import Helped
 from distilpose.model.train.precision import Precision
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.train.validate import EarlyFigures
@@ -125,6 +126,19 @@ class Checkpoint:
             figures=figures._asdict() if figures else None,
         )
 
+    def crops_before(self, crops_per_step: int) -> int | None:
+        """Crops that the weights had seen before this run; None if unknown."""
+        return None if self.crops_seen is None else self.crops_seen - self.step * crops_per_step
+
+    def restore(
+        self, *, helped: Helped, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer
+    ) -> None:
+        """Give back the weights and the optimiser's state; `helped` has the network in it."""
+        helped.network.load_state_dict(self.network)
+        helped.load_state_dict(self.helpers, strict=False)
+        averaged.load_state_dict(self.averaged)
+        optimiser.load_state_dict(self.optimiser)
+
     def check_belongs_to(self, settings: TrainSettings, data_digest: str, path: Path) -> None:
         """Check that the run of `settings` on this data can continue from here.
 
@@ -178,6 +192,22 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def load_own(
+    folder: Path, settings: TrainSettings, data_digest: str, device: torch.device
+) -> Checkpoint | None:
+    """The checkpoint that the run of `settings` in `folder` goes on from; None if there is none.
+
+    Raises:
+        WeightsError: the file is no checkpoint, or another run's.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    state = load(path, device)
+    state.check_belongs_to(settings, data_digest, path)
+    return state
 
 
 def load(path: Path, device: torch.device) -> Checkpoint:

@@ -1,6 +1,8 @@
 """The same entry for one process and for many: all the code that `torchrun` makes different."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import distributed, nn
@@ -17,6 +19,15 @@ def join() -> tuple[int, int]:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group(backend)
     return distributed.get_rank(), distributed.get_world_size()
+
+
+@contextmanager
+def joined() -> Iterator[tuple[int, int]]:
+    """As `join`, for as long as the context lasts."""
+    try:
+        yield join()
+    finally:
+        leave()
 
 
 def leave() -> None:

@@ -1,10 +1,25 @@
-"""Order only: step, schedule, measure, save, stop. Knows no progress bars and no arguments."""
+"""A run from its first step to its last. Knows no progress bars, no arguments and no building.
+
+A step, in order:
+
+1. The processes agree on the share of the run that is done, and end where that is all of it.
+2. The loader gives a batch of stored crops.
+3. The trunk is frozen or thaws, and the schedule gives the strength of the augmentation, the size
+   of the input, the learning rate and how much of a fading helper is left.
+4. The batch is augmented, by random numbers that follow from seed, step and process.
+5. The targets of all losses are made (from here on in `step`).
+6. Forward: the network, its helpers and a frozen teacher answer, in the run's precision.
+7. The losses compare the answers with the targets, and are summed.
+8. Backward, gradients being averaged over the processes.
+9. The gradients are clipped, and the optimiser takes its step.
+10. The averaged weights follow.
+
+Now and then the run logs, which is where losses that are not finite end it, saves and measures.
+"""
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +27,12 @@ import numpy as np
 import torch
 
 from distilpose.model.errors import ModelError
-from distilpose.model.networks import Student, Teacher, build
-from distilpose.model.runtime import devices
-from distilpose.model.train import checkpoint, examples, objectives, precision, validate
+from distilpose.model.networks import Student, Teacher
+from distilpose.model.train import checkpoint, examples, validate
 from distilpose.model.train.distributed import agreed
 from distilpose.model.train.export import write_weights
 from distilpose.model.train.feed import augment, augment_cpu
-from distilpose.model.train.feed.batch import StoredBatch
+from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
 from distilpose.model.train.feed.loader import Loader
 from distilpose.model.train.helpers import Helped, as_trained
 from distilpose.model.train.observers import Observer
@@ -31,8 +45,7 @@ from distilpose.model.train.schedule import (
     learning_rate,
 )
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.start import FROM_NOTHING, start_weights
-from distilpose.model.train.step import Step, StepReport, frozen, make_optimiser
+from distilpose.model.train.step import Step, StepReport
 
 
 class TrainingFailed(ModelError):
@@ -41,14 +54,7 @@ class TrainingFailed(ModelError):
 
 @dataclass
 class Run:
-    """A run that is set up: `fit()` takes it to its end, or to where `stopping` is set.
-
-    It begins anew, or where it `resumes` goes on from the checkpoint in `out`, if there is one.
-
-    Raises:
-        ConfigError: `out` has a checkpoint, and the run is not to go on from it.
-        WeightsError: what it starts from is missing or damaged, or the checkpoint is another run's.
-    """
+    """A run as `prepare` builds it: `fit()` takes it to its end, or to where `stopping` is set."""
 
     settings: TrainSettings
     out: Path
@@ -56,50 +62,36 @@ class Run:
     data_digest: str
     held_out: validate.HeldOut | None
     observer: Observer
-    clock: Callable[[], float] = time.monotonic
+    helped: Helped
+    """The network that is trained, with its helpers."""
+    averaged: Student | Teacher
+    optimiser: torch.optim.Optimizer
+    step: Step
+    progress: Progress
+    precision: Precision
+    """In which `step` computes."""
+    origin: checkpoint.Origin | None
+    """What the run began with; None for nothing."""
+    crops_before: int | None
+    """Crops that its weights had learned from then; None if unknown."""
+    figures: validate.EarlyFigures | None = None
+    """The latest early figures."""
     rank: int = 0
-    resumes: bool = False
+    clock: Callable[[], float] = time.monotonic
     stopping: bool = False
-    network: Student | Teacher = field(init=False)
-    averaged: Student | Teacher = field(init=False)
-    progress: Progress = field(init=False)
-    figures: validate.EarlyFigures | None = field(init=False, default=None)
+    _window: list[StepReport] = field(default_factory=list, init=False)
+    _people_in_window: int = field(default=0, init=False)
+    _last: dict[str, float] = field(default_factory=dict, init=False)
 
-    def __post_init__(self) -> None:
-        run = self.settings.run
-        self.device = devices.choose_device(run.device)
-        torch.manual_seed(run.seed)
-        before = self._before()
-        self.network = build(self.settings.network).to(self.device)
-        # What a run began with need not be there any more when it goes on.
-        start = FROM_NOTHING if before else start_weights(self.network, self.settings)
-        self._crops_before, self._origin = start.crops_seen, start.origin
-        self.averaged = frozen(deepcopy(self.network))
-        self._helped = Helped(self.network, self.settings.loss).to(self.device)
-        self._helped.take(start.helpers)
-        self.progress = Progress(
-            run,
-            self.loader.steps_per_epoch,
-            self.clock,
-            crops_per_step=self.loader.crops_per_step,
-        )
-        on_cpu = self.device.type == "cpu"
-        self._augment = augment_cpu.augment if on_cpu else augment.augment
-        self._precision: Precision | None = None if run.precision == "auto" else run.precision
-        self._optimiser = make_optimiser(self._helped, self.settings.optimiser)
-        self._step = Step(
-            self.network,
-            self.averaged,
-            objectives.objective(self._helped, self.settings, self.device),
-            self._optimiser,
-            self.settings.optimiser,
-            self.autocast,
-        )
-        self._window: list[StepReport] = []
-        self._people_in_window = 0
-        self._last = dict.fromkeys(("log", "save", "figures"), self.clock())
-        if before:
-            self._go_on_from(before)
+    @property
+    def network(self) -> Student | Teacher:
+        """The network that is trained."""
+        return self.helped.network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the run computes."""
+        return self.loader.device
 
     @property
     def checkpoint_path(self) -> Path:
@@ -109,52 +101,9 @@ class Run:
     @property
     def crops_seen(self) -> int | None:
         """Crops that the weights have learned from, earlier runs included; None if unknown."""
-        if self._crops_before is None:
+        if self.crops_before is None:
             return None
-        return self._crops_before + self.progress.step * self.loader.crops_per_step
-
-    @property
-    def precision(self) -> Precision:
-        """What the networks compute in; the first process chooses, where that is left to us."""
-        if self._precision is None:
-            chosen, why = precision.choose(self.device, self._trial_seconds)
-            is_narrow = agreed(float(chosen == "bfloat16"), self.device)
-            self._precision = "bfloat16" if is_narrow else "float32"
-            self.observer.on_note(f"precision {why}")
-        return self._precision
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """The precision that the networks compute in."""
-        return precision.autocast(self.precision, self.device)
-
-    def _trial_seconds(self, of: Precision) -> float:
-        batch_size = self.settings.run.batch_size
-        return precision.trial_seconds(self.network, of, batch_size=batch_size)
-
-    def _before(self) -> checkpoint.Checkpoint | None:
-        """The checkpoint to go on from; None where the run begins."""
-        if not self.resumes:
-            checkpoint.refuse_any(self.out)
-        if not self.checkpoint_path.exists():
-            return None
-        state = checkpoint.load(self.checkpoint_path, self.device)
-        state.check_belongs_to(self.settings, self.data_digest, self.checkpoint_path)
-        return state
-
-    def _go_on_from(self, state: checkpoint.Checkpoint) -> None:
-        self.network.load_state_dict(state.network)
-        self._helped.load_state_dict(state.helpers, strict=False)
-        self._precision = self._precision or state.precision
-        self.averaged.load_state_dict(state.averaged)
-        self._optimiser.load_state_dict(state.optimiser)
-        self.progress.step = state.step
-        self.progress.spent_seconds = state.spent_seconds
-        self._origin = state.began_with
-        self._crops_before = None
-        if state.crops_seen is not None:
-            self._crops_before = state.crops_seen - state.step * self.loader.crops_per_step
-        if state.figures:
-            self.figures = validate.EarlyFigures(**state.figures)
+        return self.crops_before + self.progress.step * self.loader.crops_per_step
 
     def fit(self) -> None:
         """Train to the end of the schedule, saving and measuring on the way.
@@ -162,8 +111,8 @@ class Run:
         Raises:
             TrainingFailed: a loss was not a number.
         """
+        self._last = dict.fromkeys(("log", "save", "figures"), self.clock())
         try:
-            _ = self.precision  # settled here, where all processes are
             for batch in self._batches():
                 share = agreed(1.0 if self.stopping else self.progress.share, self.device)
                 if share >= 1:
@@ -185,20 +134,24 @@ class Run:
 
     def _take(self, stored: StoredBatch, share: float) -> None:
         step = self.progress.step
-        self._helped.freeze_trunk(share < self.settings.optimiser.trunk_frozen)
-        with torch.no_grad():
-            batch = self._augment(
-                stored,
-                self.settings.augment.scaled(augment_strength(self.settings, share)),
-                generator=self._generator(step),
-                normalisation=self.network.config.normalisation,
-                size_hw=input_size_hw(self.settings.run, share),
-            )
+        self.helped.freeze_trunk(share < self.settings.optimiser.trunk_frozen)
+        batch = self._augmented(stored, share)
         rate = learning_rate(self.settings.optimiser, share, step)
         fade = helper_fade(self.settings.loss, share)
-        self._window.append(self._step(batch, learning_rate=rate, step=step, fade=fade))
+        self._window.append(self.step(batch, learning_rate=rate, step=step, fade=fade))
         self._people_in_window += len(batch.weight)
         self.progress.step += 1
+
+    @torch.no_grad()
+    def _augmented(self, stored: StoredBatch, share: float) -> TrainBatch:
+        on_cpu = self.device.type == "cpu"
+        return (augment_cpu.augment if on_cpu else augment.augment)(
+            stored,
+            self.settings.augment.scaled(augment_strength(self.settings, share)),
+            generator=self._generator(self.progress.step),
+            normalisation=self.network.config.normalisation,
+            size_hw=input_size_hw(self.settings.run, share),
+        )
 
     def _generator(self, step: int) -> torch.Generator:
         """Of seed, step and rank alone, so that a resumed run draws the same again."""
@@ -229,7 +182,7 @@ class Run:
         entry |= {
             "step": step,
             "share": self.progress.share,
-            "learning_rate": self._optimiser.param_groups[0]["lr"],
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
             "crops_per_second": self._people_in_window / max(seconds, 1e-9),
         }
         self._window, self._people_in_window = [], 0
@@ -244,14 +197,14 @@ class Run:
                 step=self.progress.step,
                 spent_seconds=self.progress.seconds,
                 network=self.network,
-                helpers=self._helped.own_state(),
+                helpers=self.helped.own_state(),
                 averaged=self.averaged,
-                optimiser=self._optimiser,
+                optimiser=self.optimiser,
                 settings=self.settings,
                 data_digest=self.data_digest,
                 crops_seen=self.crops_seen,
                 precision=self.precision,
-                origin=self._origin,
+                origin=self.origin,
                 figures=self.figures,
             )
             checkpoint.save(self.checkpoint_path, state)
@@ -269,7 +222,7 @@ class Run:
             crops_seen=self.crops_seen,
             data_digest=self.data_digest,
             figures=self.figures,
-            origin=self._origin,
+            origin=self.origin,
         )
 
     def measure(self, share: float = 1.0) -> None:
@@ -280,7 +233,7 @@ class Run:
                 as_trained(self.averaged, self.settings.loss),
                 self.held_out.people.in_order(),
                 size_hw=input_size_hw(self.settings.run, share),
-                autocast=self.autocast,
+                autocast=self.step.autocast,
             )
             self.figures = validate.figures(
                 xy_crop, raw_score, self.held_out.table, scores_trained=self.settings.trains_scores

@@ -199,25 +199,22 @@ def teacher_loss(heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor) -> 
 
 
 def spatial_cross_entropy(
-    heatmaps_BKHW: Tensor, target_BKHW: Tensor, weight: Tensor, *, sharpness: float = 10.0
+    heatmaps_BKHW: Tensor, shares_BKHW: Tensor, weight: Tensor, *, sharpness: float = 10.0
 ) -> Tensor:
-    """Return the cross-entropy of heatmaps, as distributions over their cells, with the target's.
+    """Return the cross-entropy of heatmaps, as distributions over their cells, with shares of 1.
 
     Our addition: with a mean squared error the map stays blank for tens of thousands of people,
-    while this has a gradient everywhere. Keypoints outside the map must have weight 0. The target
-    may have more cells than the heatmaps; it is downsampled by averaging.
+    while this has a gradient everywhere. Keypoints outside the map must have weight 0.
     """
-    log_share = functional.log_softmax(sharpness * heatmaps_BKHW.flatten(2), dim=2)
-    return _cross_entropy(log_share.view_as(heatmaps_BKHW), target_BKHW, weight)
+    log_shares = functional.log_softmax(sharpness * heatmaps_BKHW.flatten(2), dim=2)
+    return _cross_entropy(log_shares.view_as(heatmaps_BKHW), shares_BKHW, weight)
 
 
-def attention_cross_entropy(attention_BKRC: Tensor, target_BKHW: Tensor, weight: Tensor) -> Tensor:
+def attention_cross_entropy(attention_BKRC: Tensor, shares_BKRC: Tensor, weight: Tensor) -> Tensor:
     """Return the same for attention, as shares of 1 over R rows and C columns of visual tokens."""
-    return _cross_entropy((attention_BKRC + _TINY).log(), target_BKHW, weight)
+    return _cross_entropy((attention_BKRC + _TINY).log(), shares_BKRC, weight)
 
 
-def _cross_entropy(log_share_BKRC: Tensor, target_BKHW: Tensor, weight: Tensor) -> Tensor:
-    goal_BKRC = functional.adaptive_avg_pool2d(target_BKHW, (*log_share_BKRC.shape[2:],))
-    goal_BKRC = goal_BKRC / goal_BKRC.sum(dim=(2, 3), keepdim=True).clamp(min=_TINY)
-    entropy = -(goal_BKRC * log_share_BKRC).sum(dim=(2, 3))  # (B, K)
+def _cross_entropy(log_shares_BKRC: Tensor, shares_BKRC: Tensor, weight: Tensor) -> Tensor:
+    entropy = -(shares_BKRC * log_shares_BKRC).sum(dim=(2, 3))  # (B, K)
     return (weight * entropy).sum() / weight.sum().clamp(min=1)

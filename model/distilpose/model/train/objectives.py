@@ -6,11 +6,10 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from distilpose.model.heatmaps import heatmap_target, regression_target
 from distilpose.model.networks import Student, StudentOut, Teacher, TeacherOut
 from distilpose.model.train import losses
 from distilpose.model.train.distributed import shared_gradients
-from distilpose.model.train.feed.batch import TrainBatch
+from distilpose.model.train.feed.batch import Targets
 from distilpose.model.train.helpers import Aids, Helped
 from distilpose.model.train.settings import LossSettings, TrainSettings
 from distilpose.model.train.start import frozen_teacher
@@ -18,8 +17,9 @@ from distilpose.model.train.start import frozen_teacher
 Terms: TypeAlias = dict[str, Tensor]
 """Each loss by name, weighted."""
 
-Objective: TypeAlias = Callable[[TrainBatch, float], Terms]
-"""A batch, and how much of a helper that fades out is left (1 to 0) -> the losses to sum."""
+Objective: TypeAlias = Callable[[Tensor, Targets, float], Terms]
+"""Crops, what is true of them, and how much of a helper that fades out is left (1 to 0) -> the
+losses to sum."""
 
 Ask: TypeAlias = Callable[[Tensor], TeacherOut]
 """Crops -> what a frozen teacher in evaluation mode says of them."""
@@ -63,16 +63,15 @@ def _quickest(
 def teacher_objective(network: AskHelped[TeacherOut], loss: LossSettings) -> Objective:
     """Heatmaps against Gaussians, with their spatial cross-entropy where it is asked for."""
 
-    def terms(batch: TrainBatch, fade: float) -> Terms:
-        out, _ = network(batch.crops_BCHW)
+    def terms(crops_BCHW: Tensor, targets: Targets, fade: float) -> Terms:
+        out, _ = network(crops_BCHW)
         heatmaps_BKHW = out.heatmaps_BKHW.float()
-        target = heatmap_target(batch.xy_crop_px, batch.weight)
-        result = {
-            "heatmap": losses.teacher_loss(heatmaps_BKHW, target.heatmaps_BKHW, target.weight)
-        }
+        result = {"heatmap": losses.teacher_loss(heatmaps_BKHW, *targets.heatmaps)}
         if loss.cross_entropy:
-            inside = regression_target(batch.xy_crop_px, batch.weight).weight
-            entropy = losses.spatial_cross_entropy(heatmaps_BKHW, target.heatmaps_BKHW, inside)
+            rows, columns = heatmaps_BKHW.shape[2:]
+            entropy = losses.spatial_cross_entropy(
+                heatmaps_BKHW, targets.shares((rows, columns)), targets.points.weight
+            )
             result["cross_entropy"] = fade * loss.cross_entropy * entropy
         return result
 
@@ -85,12 +84,12 @@ def student_objective(
     """Points, spreads, scores and helpers against the labels; a teacher's distillation on top."""
     distils = bool(loss.heatmap_dist or loss.vis_dist or loss.kpt_dist)
 
-    def terms(batch: TrainBatch, _fade: float) -> Terms:
-        taught = _asked(teacher, batch) if teacher and distils else None
-        out, aids = network(batch.crops_BCHW)
+    def terms(crops_BCHW: Tensor, targets: Targets, _fade: float) -> Terms:
+        taught = _asked(teacher, crops_BCHW) if teacher and distils else None
+        out, aids = network(crops_BCHW)
         out = StudentOut(*(t.float() for t in out))
-        result = _label_terms(out, aids, batch, loss)
-        return result | _distilled(out, taught, batch, loss) if taught else result
+        result = _label_terms(out, targets, loss) | _helper_terms(aids, targets, loss)
+        return result | _distilled(out, taught, targets, loss) if taught else result
 
     return terms
 
@@ -101,69 +100,69 @@ def published_objective(
     """The paper's five losses: the teacher's heatmaps in place of the labels'."""
     weights = losses.LossWeights(loss.reg, loss.vis_dist, loss.kpt_dist, loss.score, loss.reg2hm)
 
-    def terms(batch: TrainBatch, _fade: float) -> Terms:
-        taught = _asked(teacher, batch)
-        out, aids = network(batch.crops_BCHW)
-        target = regression_target(batch.xy_crop_px, batch.weight)
+    def terms(crops_BCHW: Tensor, targets: Targets, _fade: float) -> Terms:
+        taught = _asked(teacher, crops_BCHW)
+        out, aids = network(crops_BCHW)
         result = losses.distilpose_loss(
             StudentOut(*(t.float() for t in out)),
             taught,
-            target,
+            targets.points,
             weights=weights,
             reg_beta=loss.reg_beta,
             heatmap_weighting=loss.heatmap_weighting,
             score_keypoints=loss.score_keypoints,
         )
         used = {name: term for name, term in result._asdict().items() if getattr(weights, name)}
-        if any(aid is not None for aid in aids):
-            heatmaps_BKHW = heatmap_target(batch.xy_crop_px, batch.weight).heatmaps_BKHW
-            used |= _helper_terms(aids, heatmaps_BKHW, target.weight, loss)
-        return used
+        return used | _helper_terms(aids, targets, loss)
 
     return terms
 
 
-def _asked(teacher: Ask, batch: TrainBatch) -> TeacherOut:
+def _asked(teacher: Ask, crops_BCHW: Tensor) -> TeacherOut:
     with torch.no_grad():
-        return TeacherOut(*(t.float() for t in teacher(batch.crops_BCHW)))
+        return TeacherOut(*(t.float() for t in teacher(crops_BCHW)))
 
 
-def _label_terms(out: StudentOut, aids: Aids, batch: TrainBatch, loss: LossSettings) -> Terms:
-    target = regression_target(batch.xy_crop_px, batch.weight)
-    heatmaps_BKHW = heatmap_target(batch.xy_crop_px, batch.weight).heatmaps_BKHW
+def _label_terms(out: StudentOut, targets: Targets, loss: LossSettings) -> Terms:
+    points, heatmaps_BKHW = targets.points, targets.heatmaps.heatmaps_BKHW
     terms: Terms = {}
     if loss.reg:
-        terms["reg"] = loss.reg * losses.point_loss(out.xy_crop, target, beta=loss.reg_beta)
+        terms["reg"] = loss.reg * losses.point_loss(out.xy_crop, points, beta=loss.reg_beta)
     if loss.reg2hm:
-        drawn = losses.drawn_heatmap_loss(out.xy_crop, out.sigma_cell, heatmaps_BKHW, target.weight)
+        drawn = losses.drawn_heatmap_loss(out.xy_crop, out.sigma_cell, heatmaps_BKHW, points.weight)
         terms["reg2hm"] = loss.reg2hm * drawn
     if loss.score:
-        known = (target.weight > 0) | batch.outside
-        score = losses.label_score_loss(out.raw_score, out.xy_crop, heatmaps_BKHW, known)
+        score = losses.label_score_loss(out.raw_score, out.xy_crop, heatmaps_BKHW, targets.known)
         terms["score"] = loss.score * score
-    return terms | _helper_terms(aids, heatmaps_BKHW, target.weight, loss)
+    return terms
 
 
-def _helper_terms(aids: Aids, heatmaps_BKHW: Tensor, weight: Tensor, loss: LossSettings) -> Terms:
+def _helper_terms(aids: Aids, targets: Targets, loss: LossSettings) -> Terms:
     """Return what the helpers that are on ask for."""
+    weight = targets.points.weight
     terms: Terms = {}
     for name, logits_BKHW in (("map", aids.map_logits_BKHW), ("dense", aids.dense_logits_BKHW)):
         if logits_BKHW is not None and getattr(loss, name):
+            rows, columns = logits_BKHW.shape[2:]
             entropy = losses.spatial_cross_entropy(
-                logits_BKHW.float(), heatmaps_BKHW, weight, sharpness=1.0
+                logits_BKHW.float(), targets.shares((rows, columns)), weight, sharpness=1.0
             )
             terms[name] = getattr(loss, name) * entropy
     if aids.attention_BKRC is not None:
-        entropy = losses.attention_cross_entropy(aids.attention_BKRC, heatmaps_BKHW, weight)
+        rows, columns = aids.attention_BKRC.shape[2:]
+        entropy = losses.attention_cross_entropy(
+            aids.attention_BKRC, targets.shares((rows, columns)), weight
+        )
         terms["attention"] = loss.attention * entropy
     return terms
 
 
-def _distilled(out: StudentOut, taught: TeacherOut, batch: TrainBatch, loss: LossSettings) -> Terms:
+def _distilled(out: StudentOut, taught: TeacherOut, targets: Targets, loss: LossSettings) -> Terms:
     terms: Terms = {}
     if loss.heatmap_dist:
-        weight = regression_target(batch.xy_crop_px, batch.weight).weight
-        drawn = losses.drawn_heatmap_loss(out.xy_crop, out.sigma_cell, taught.heatmaps_BKHW, weight)
+        drawn = losses.drawn_heatmap_loss(
+            out.xy_crop, out.sigma_cell, taught.heatmaps_BKHW, targets.points.weight
+        )
         terms["heatmap_dist"] = loss.heatmap_dist * drawn
     if loss.vis_dist:
         terms["vis_dist"] = loss.vis_dist * losses.token_loss(out.vis_token, taught.vis_token)

@@ -1,6 +1,9 @@
-"""From a run's settings to a run: caches and loaders."""
+"""From a run's settings to a run: caches, loaders, networks, and where they go on from."""
 
+import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -12,16 +15,25 @@ import torch
 
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
+from distilpose.model.networks import Student, Teacher, build
 from distilpose.model.runtime import devices
-from distilpose.model.train import checkpoint
+from distilpose.model.train import checkpoint, precision
+from distilpose.model.train.checkpoint import Checkpoint
+from distilpose.model.train.distributed import agreed
 from distilpose.model.train.feed.cache import EVALUATION, TRAINING, CropCache, build_cache, select
 from distilpose.model.train.feed.loader import Loader, trusted_weight
 from distilpose.model.train.feed.table import CropFormat
+from distilpose.model.train.helpers import Helped
 from distilpose.model.train.loop import Run
+from distilpose.model.train.objectives import objective
 from distilpose.model.train.observers import Observer, Observers
+from distilpose.model.train.precision import Precision
 from distilpose.model.train.record import Record
-from distilpose.model.train.settings import TrainSettings
-from distilpose.model.train.validate import HeldOut
+from distilpose.model.train.schedule import Progress
+from distilpose.model.train.settings import DataSettings, TrainSettings
+from distilpose.model.train.start import FROM_NOTHING, start_weights
+from distilpose.model.train.step import Step, frozen, make_optimiser
+from distilpose.model.train.validate import EarlyFigures, HeldOut
 
 
 def prepare(
@@ -35,36 +47,137 @@ def prepare(
     resumes: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Run:
-    """A run ready to fit, which goes on from a checkpoint in `out` where it `resumes`.
+    """A run ready to fit, which goes on from a checkpoint in `out`, if there is one, if it resumes.
 
-    Cuts the caches that are not there yet.
+    Cuts the caches that are not there yet. All processes of a run have to prepare it.
 
     Raises:
         ConfigError: `out` has a checkpoint, and the run is not to go on from it.
-        ModelError: data, weights or device are not as the settings say.
+        WeightsError: what it starts from is missing or damaged, or the checkpoint is another run's.
+        ModelError: data or device are not as the settings say.
     """
     if not resumes:
         checkpoint.refuse_any(out)  # before minutes of cutting
-    data = settings.data
     device = devices.choose_device(settings.run.device)
-
-    def cut(folder: Path, name: str, crop_format: CropFormat) -> CropCache:
-        people = PeopleFolder(folder, sources=data.sources or None)
-        return build_cache(
-            people,
-            data.cache / name,
-            crop_format=crop_format,
-            workers=workers,
-            on_progress=on_progress,
-        )
-
     if device.type == "cpu":
         cv2.setNumThreads(1)  # its own threads would wait for torch's
-    training = cut(data.people, "train", TRAINING)
+    cut = partial(_cut, settings.data, workers=workers, on_progress=on_progress)
+    training = cut(settings.data.people, "train", TRAINING)
+    loader = _loader(training, settings, device, rank=rank, world_size=world_size)
+    held_out = None
+    if settings.data.evaluate_on and rank == 0:
+        people = cut(settings.data.evaluate_on, "evaluate", EVALUATION)
+        held_out = _held_out(people, settings.data.evaluate_limit, device)
+    observers = Observers([observer, Record(out)] if rank == 0 else [observer])
+    return _run(
+        settings,
+        out,
+        loader,
+        data_digest=training.digest,
+        held_out=held_out,
+        observer=observers,
+        rank=rank,
+    )
+
+
+def _run(
+    settings: TrainSettings,
+    out: Path,
+    loader: Loader,
+    *,
+    data_digest: str,
+    held_out: HeldOut | None,
+    observer: Observer,
+    rank: int,
+) -> Run:
+    """Return the run on what a loader gives, as it begins or as its checkpoint left it."""
+    torch.manual_seed(settings.run.seed)
+    before = checkpoint.load_own(out, settings, data_digest, loader.device)
+    network = build(settings.network).to(loader.device)
+    # What a run began with need not be there any more when it goes on.
+    start = FROM_NOTHING if before else start_weights(network, settings)
+    averaged = frozen(deepcopy(network))
+    helped = Helped(network, settings.loss).to(loader.device)
+    helped.take(start.helpers)
+    crops = loader.crops_per_step
+    progress = Progress(settings.run, loader.steps_per_epoch, time.monotonic, crops_per_step=crops)
+    optimiser = make_optimiser(helped, settings.optimiser)
+    terms = objective(helped, settings, loader.device)
+    if before:
+        before.restore(helped=helped, averaged=averaged, optimiser=optimiser)
+        progress.step, progress.spent_seconds = before.step, before.spent_seconds
+    computes_in = _precision(settings, network, before, observer)
+    autocast = partial(precision.autocast, computes_in, loader.device)
+    return Run(
+        settings,
+        out,
+        loader,
+        data_digest,
+        held_out,
+        observer,
+        helped,
+        averaged,
+        optimiser,
+        Step(network, averaged, terms, optimiser, settings.optimiser, autocast),
+        progress,
+        computes_in,
+        origin=before.began_with if before else start.origin,
+        crops_before=before.crops_before(crops) if before else start.crops_seen,
+        figures=EarlyFigures(**before.figures) if before and before.figures else None,
+        rank=rank,
+    )
+
+
+def _precision(
+    settings: TrainSettings,
+    network: Student | Teacher,
+    before: Checkpoint | None,
+    observer: Observer,
+) -> Precision:
+    """Return the precision that is set, else the checkpoint's, else the first process's choice."""
+    if settings.run.precision != "auto":
+        return settings.run.precision
+    if before and before.precision:
+        return before.precision
+    device = next(network.parameters()).device
+    trial = partial(precision.trial_seconds, network, batch_size=settings.run.batch_size)
+    chosen, why = precision.choose(device, trial)
+    observer.on_note(f"precision {why}")
+    return "bfloat16" if agreed(float(chosen == "bfloat16"), device) else "float32"
+
+
+def _cut(
+    data: DataSettings,
+    folder: Path,
+    name: str,
+    crop_format: CropFormat,
+    *,
+    workers: int,
+    on_progress: Callable[[int, int], None],
+) -> CropCache:
+    people = PeopleFolder(folder, sources=data.sources or None)
+    return build_cache(
+        people,
+        data.cache / name,
+        crop_format=crop_format,
+        workers=workers,
+        on_progress=on_progress,
+    )
+
+
+def _loader(
+    training: CropCache,
+    settings: TrainSettings,
+    device: torch.device,
+    *,
+    rank: int,
+    world_size: int,
+) -> Loader:
+    data = settings.data
     rows = _labelled(training, "exclude", data.label_weight, data.min_keypoint_weight)[: data.limit]
     if not len(rows):
         raise DataError(f"{data.people}: nobody has a keypoint that counts")
-    loader = Loader(
+    return Loader(
         training,
         rows,
         batch_size=settings.run.batch_size,
@@ -76,22 +189,6 @@ def prepare(
         repeat=data.repeat,
         label_weight=data.label_weight,
         min_keypoint_weight=data.min_keypoint_weight,
-    )
-    held_out = None
-    if data.evaluate_on and rank == 0:
-        held_out = _held_out(
-            cut(data.evaluate_on, "evaluate", EVALUATION), data.evaluate_limit, device
-        )
-    observers = [observer, Record(out)] if rank == 0 else [observer]
-    return Run(
-        settings,
-        out,
-        loader,
-        training.digest,
-        held_out,
-        Observers(observers),
-        rank=rank,
-        resumes=resumes,
     )
 
 

@@ -319,15 +319,28 @@ class TrainSettings(_Group):
             raise ValueError("loss.map: must be 0 where loss.point is `token`, which has no map")
 
 
-def load_run(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainSettings:
+def load_run(
+    path: Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    role: Literal["teacher", "student"] | None = None,
+) -> TrainSettings:
     """Load a run from a YAML file, with `group.field` overrides.
 
     Raises:
-        ConfigError: the file cannot be read, or a value is unknown or out of range.
+        ConfigError: the file cannot be read, a value is unknown or out of range, or the network
+            that is trained has another role.
     """
+    settings = _load_run(path, overrides or {})
+    if role and NETWORKS[settings.network].role != role:
+        raise ConfigError(f"{path}: {settings.network} is not a {role}")
+    return settings
+
+
+def _load_run(path: Path, overrides: Mapping[str, Any]) -> TrainSettings:
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
-        for name, value in (overrides or {}).items():
+        for name, value in overrides.items():
             place = values
             *groups, field = name.split(".")
             for group in groups:

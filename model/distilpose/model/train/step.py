@@ -44,8 +44,9 @@ class Step:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate * group[_RATE_SHARE]
         self.network.train()
+        targets = batch.targets()
         with self.autocast():
-            terms = self.objective(batch, fade)
+            terms = self.objective(batch.crops_BCHW, targets, fade)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]

@@ -2,13 +2,12 @@
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal
 
 import click
 
-from distilpose.cli.options import reported_errors
+from distilpose.cli.options import reported_errors, together
 from distilpose.cli.train import ablation, detector
 from distilpose.cli.train.display import TrainDisplay
 from distilpose.cli.train.options import (
@@ -21,8 +20,6 @@ from distilpose.cli.train.options import (
 _STOPPED: Final = 128 + signal.SIGTERM
 """Exit code of a run that was stopped before its end: whatever started it should do so again."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 
 @click.group()
 def command() -> None:
@@ -33,13 +30,10 @@ command.add_command(detector.command, "detector")
 command.add_command(ablation.command, "ablation")
 
 
-def _going_on(function: Function) -> Function:
-    for option in (
-        click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint, if any."),
-        click.option("--workers", type=click.IntRange(1), default=2, show_default=True),
-    ):
-        function = option(function)
-    return function
+_going_on = together(
+    click.option("--workers", type=click.IntRange(1), default=2, show_default=True),
+    click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint, if any."),
+)
 
 
 @command.command()
@@ -68,32 +62,23 @@ def student(**options: Any) -> None:
 
 
 def _train(
-    role: str,
+    role: Literal["teacher", "student"],
     *,
     config: Path,
     out: Path,
-    budget: str | None,
-    crops: int | None,
-    overrides: Sequence[str],
     resume: bool,
     workers: int,
-    teacher: Path | None = None,
+    **changes: Any,
 ) -> None:
     with reported_errors():
-        from distilpose.model.configs import network_config
-        from distilpose.model.errors import ConfigError
-        from distilpose.model.train import distributed, prepare
+        from distilpose.model.train import distributed
+        from distilpose.model.train.prepare import prepare
         from distilpose.model.train.settings import load_run
 
-        changes = overrides_of(overrides, budget=budget, crops=crops)
-        settings = load_run(config, changes | ({"teacher": str(teacher)} if teacher else {}))
-        if network_config(settings.network).role != role:
-            raise ConfigError(f"{config}: {settings.network} is no {role}")
+        settings = load_run(config, overrides_of(**changes), role=role)
         out.mkdir(parents=True, exist_ok=True)
-        rank, world_size = distributed.join()
-        display = TrainDisplay(quiet=rank > 0)
-        try:
-            run = prepare.prepare(
+        with distributed.joined() as (rank, world_size), TrainDisplay(quiet=rank > 0) as display:
+            run = prepare(
                 settings,
                 out,
                 observer=display,
@@ -105,8 +90,5 @@ def _train(
             )
             with stopped_by_signals(run):
                 run.fit()
-        finally:
-            display.close()
-            distributed.leave()
         if run.stopping:
             sys.exit(_STOPPED)

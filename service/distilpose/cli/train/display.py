@@ -1,6 +1,6 @@
 """What a training run shows: a bar with losses, crops a second and time left, or plain lines."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from distilpose.model.arrays import ImageHWC
@@ -29,6 +29,12 @@ class TrainDisplay:
         )
         self._bar.start()
         self._task = self._bar.add_task(f"{self._title}cutting crops", total=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def on_cutting(self, done: int, total: int) -> None:
         """Pictures cut into the cache."""

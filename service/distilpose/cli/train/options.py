@@ -1,57 +1,44 @@
 """Options that say which run to do, of all commands that do one."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import click
 
-from distilpose.cli.options import seconds
+from distilpose.cli.options import IN_FILE, seconds, together
 
 _LENGTHS: Final = ("run.steps", "run.epochs", "run.crops", "run.budget_seconds")
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def run_options(function: Function) -> Function:
-    """`--config`, `--out`, `--budget`, `--crops` and `--set`."""
-    config = click.Path(exists=True, dir_okay=False, path_type=Path)
-    for option in (
-        click.option(
-            "--set", "overrides", multiple=True, metavar="GROUP.FIELD=VALUE", help="Override."
-        ),
-        click.option(
-            "--crops", type=click.IntRange(1), help="Crops to see, in place of CONFIG's length."
-        ),
-        click.option("--budget", help="Wall time such as 25m or 2h, in place of CONFIG's length."),
-        click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path)),
-        click.option("--config", required=True, type=config, help="The run's settings (YAML)."),
-    ):
-        function = option(function)
-    return function
-
-
-def teacher_option(function: Function) -> Function:
-    """`--teacher`."""
-    option = click.option(
-        "--teacher",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Weights file of a student's frozen teacher, in place of CONFIG's.",
-    )
-    return option(function)
+run_options = together(
+    click.option("--config", required=True, type=IN_FILE, help="The run's settings (YAML)."),
+    click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path)),
+    click.option("--budget", help="Wall time such as 25m or 2h, in place of CONFIG's length."),
+    click.option(
+        "--crops", type=click.IntRange(1), help="Crops to see, in place of CONFIG's length."
+    ),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="GROUP.FIELD=VALUE", help="Override."
+    ),
+)
+teacher_option = click.option(
+    "--teacher",
+    type=IN_FILE,
+    help="Weights file of a student's frozen teacher, in place of CONFIG's.",
+)
 
 
 class Stoppable(Protocol):
-    """A run that ends, having saved, soon after it is told to."""
+    """A run that saves and ends soon after `stopping` is set."""
 
     stopping: bool
 
 
 @contextmanager
 def stopped_by_signals(run: Stoppable) -> Iterator[None]:
-    """Within it, SIGTERM and Ctrl-C tell the run to stop."""
+    """Within it, SIGTERM and Ctrl-C stop the run."""
 
     def stop(_: int, __: object) -> None:
         run.stopping = True
@@ -65,9 +52,14 @@ def stopped_by_signals(run: Stoppable) -> Iterator[None]:
 
 
 def overrides_of(
-    given: Sequence[str], *, budget: str | None = None, crops: int | None = None, runs: int = 1
+    overrides: Sequence[str],
+    *,
+    budget: str | None = None,
+    crops: int | None = None,
+    teacher: Path | None = None,
+    runs: int = 1,
 ) -> dict[str, Any]:
-    """What `--set`, `--budget` (shared by `runs`) and `--crops` change.
+    """The settings that `--set`, `--budget` (shared by `runs`), `--crops` and `--teacher` change.
 
     Raises:
         ConfigError: one of them cannot be read, or both lengths are given.
@@ -77,7 +69,7 @@ def overrides_of(
     from distilpose.model.errors import ConfigError
 
     values: dict[str, Any] = {}
-    for text in given:
+    for text in overrides:
         name, separator, value = text.partition("=")
         if not separator:
             raise ConfigError(f"--set {text}: expected GROUP.FIELD=VALUE")
@@ -91,4 +83,4 @@ def overrides_of(
         values |= dict.fromkeys(_LENGTHS)
         values["run.crops"] = crops
         values["run.budget_seconds"] = seconds(budget) / runs if budget else None
-    return values
+    return values | ({"teacher": str(teacher)} if teacher else {})

@@ -11,7 +11,7 @@ from distilpose.model.errors import ArrayError
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train.label.photos import LabelledFolder, LabelledPhoto
-from distilpose.model.train.label.sheet import sheet
+from distilpose.model.train.label.sheet import sheet, write_sheet
 from distilpose.model.train.label.trust import Labels
 
 NOBODY = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
@@ -46,3 +46,12 @@ def test_at_most_thirty_people_are_shown(tmp_path: Path) -> None:
 def test_nobody_gives_no_sheet(tmp_path: Path) -> None:
     with pytest.raises(ArrayError, match="at least one"):
         sheet(labelled(tmp_path, people=0))
+
+
+def test_a_sheet_is_a_file_where_there_is_somebody_to_show(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    assert not write_sheet(path, labelled(tmp_path, people=0))
+    assert not path.exists()
+    assert write_sheet(path, labelled(tmp_path, people=1))
+    with Image.open(path) as drawn:
+        assert drawn.format == "PNG"

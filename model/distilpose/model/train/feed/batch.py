@@ -1,8 +1,17 @@
-"""Batches of people, from the cache to the network."""
+"""Batches of people, from the cache to the network, and their targets."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
+
+from distilpose.model.heatmaps import (
+    HeatmapTarget,
+    RegressionTarget,
+    cell_shares,
+    heatmap_target,
+    regression_target,
+)
 
 
 class StoredBatch(NamedTuple):
@@ -18,6 +27,23 @@ class StoredBatch(NamedTuple):
     """Width and height (B, 2) of the person's box in pixels of the stored crop."""
 
 
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Targets of B people for all losses; a step makes them once."""
+
+    points: RegressionTarget
+    heatmaps: HeatmapTarget
+    known: Tensor
+    """Whether it is known if a keypoint lies in the crop: bool (B, 17)."""
+    _shares: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
+
+    def shares(self, grid_hw: tuple[int, int]) -> Tensor:
+        """The heatmaps as distributions over a grid, (B, 17, *grid_hw); computed once a grid."""
+        if grid_hw not in self._shares:
+            self._shares[grid_hw] = cell_shares(self.heatmaps.heatmaps_BKHW, grid_hw)
+        return self._shares[grid_hw]
+
+
 class TrainBatch(NamedTuple):
     """B people as the network's input."""
 
@@ -29,3 +55,9 @@ class TrainBatch(NamedTuple):
     """Trust in each keypoint (B, 17), 0..1; 0 where unlabelled or moved out of the crop."""
     outside: Tensor
     """True for labelled keypoints outside the crop, bool (B, 17)."""
+
+    def targets(self) -> Targets:
+        """Return the targets that follow from the labels."""
+        points = regression_target(self.xy_crop_px, self.weight)
+        heatmaps = heatmap_target(self.xy_crop_px, self.weight)
+        return Targets(points, heatmaps, (points.weight > 0) | self.outside)

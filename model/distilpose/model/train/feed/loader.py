@@ -68,7 +68,7 @@ class Loader:
         if not self._visits.size:
             raise DataError("nobody is left to load: no rows of the cache, or all repeated 0 times")
         self._count = len(table)
-        self._batch_size, self._seed, self._device = batch_size, seed, device
+        self._batch_size, self._seed, self.device = batch_size, seed, device
         self._rank, self._world_size = rank, world_size
         weight = trusted_weight(table, label_weight, min_keypoint_weight)
         self._xy_store_px, self._weight, self._box_wh_store_px = (
@@ -102,7 +102,7 @@ class Loader:
     def _batches(self, batches: Iterable[Indices]) -> Iterator[StoredBatch]:
         batches = list(batches)
         for people, crops_BHWC in zip(batches, self._crops.read(batches), strict=True):
-            index = torch.from_numpy(people).to(self._device)
+            index = torch.from_numpy(people).to(self.device)
             yield StoredBatch(
                 crops_BHWC=crops_BHWC,
                 xy_store_px=self._xy_store_px[index],
@@ -141,7 +141,7 @@ class MappedCrops:
     """Crops on disk; a thread reads one batch ahead."""
 
     def __init__(self, crops_NHWC: Stored, rows: Indices, device: torch.device) -> None:
-        self._crops_NHWC, self._rows, self._device = crops_NHWC, rows, device
+        self._crops_NHWC, self._rows, self.device = crops_NHWC, rows, device
 
     def read(self, batches: list[Indices]) -> Iterator[Tensor]:
         """uint8 RGB (B, H, W, 3) for each batch of people, numbered from 0."""
@@ -157,14 +157,14 @@ class MappedCrops:
     def _buffer(self, count: int) -> Tensor:
         """Pinned memory for a GPU, if there is one; the reading thread must not create it."""
         shape = (count, *self._crops_NHWC.shape[1:])
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
 
     def _fill(self, buffer_BHWC: Tensor, people: Indices) -> Tensor:
         np.take(self._crops_NHWC, self._rows[people], 0, out=buffer_BHWC.numpy(), mode="clip")
         return buffer_BHWC
 
     def _on_device(self, crops_BHWC: Tensor) -> Tensor:
-        return crops_BHWC.to(self._device, non_blocking=True)
+        return crops_BHWC.to(self.device, non_blocking=True)
 
 
 def trusted_weight(

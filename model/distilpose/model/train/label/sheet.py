@@ -8,6 +8,7 @@ import numpy as np
 from distilpose.model import crop, geometry, pictures
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.drawing import skeletons
+from distilpose.model.drawing.encode import encode
 from distilpose.model.drawing.skeletons import Tile
 from distilpose.model.poses.pose import Pose
 from distilpose.model.train.label.photos import LabelledFolder, LabelledPhoto
@@ -15,6 +16,18 @@ from distilpose.model.train.label.trust import MIN_WEIGHT
 
 _PEOPLE_AT_MOST: Final = 30
 _CAPTION_LETTERS: Final = 16
+
+
+def write_sheet(path: Path, labelled: LabelledFolder) -> bool:
+    """Write the contact sheet (PNG), and say whether there was anybody to show; if not, no file.
+
+    Raises:
+        DataError: a photo can no longer be read.
+    """
+    if not any(len(photo.people.scores) for photo in labelled.photos):
+        return False
+    path.write_bytes(encode(sheet(labelled), "png"))
+    return True
 
 
 def sheet(labelled: LabelledFolder) -> ImageHWC:

@@ -1,0 +1,89 @@
+"""Photos in files, answered without a server."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from distilpose.model.load import load_models
+from distilpose.model.predict import Predictor
+from distilpose.service.domain import Options
+from distilpose.service.offline import Photo, answer_line, loss_by_drawing, photos_in
+from photos import BUS_SIZE_WH, photo, photo_path
+
+MAX_PIXELS = 50_000_000
+OPTIONS = Options(min_box_score=0.5, max_people=30, min_keypoint_score=0.3)
+
+
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return load_models(device="cpu").predictor
+
+
+def test_the_photos_of_a_folder_are_found_at_any_depth_and_a_file_is_taken_as_it_is(
+    tmp_path: Path,
+) -> None:
+    folder = write(tmp_path / "in", "b/x.jpg", "a.JPEG", "b/y.png", "notes.txt")
+    odd = write(tmp_path, "odd") / "odd"
+    assert list(photos_in([folder, odd])) == [
+        Photo(folder / "a.JPEG", Path("a.JPEG")),
+        Photo(folder / "b/x.jpg", Path("b/x.jpg")),
+        Photo(folder / "b/y.png", Path("b/y.png.jpg")),
+        Photo(odd, Path("odd.jpg")),
+    ]
+
+
+def test_drawings_elsewhere_lose_nothing(tmp_path: Path) -> None:
+    photos = list(photos_in([write(tmp_path / "in", "x.jpg", "y.jpg")]))
+    assert loss_by_drawing(photos, tmp_path / "out") is None
+    assert loss_by_drawing([*photos, *photos], tmp_path / "out") is None
+
+
+def test_a_drawing_in_place_of_a_photo_is_a_loss(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", "x.jpg")
+    loss = loss_by_drawing(list(photos_in([folder])), folder)
+    assert loss is not None
+    assert f"would replace the photo {folder / 'x.jpg'}" in loss
+
+
+def test_two_photos_with_one_drawing_are_a_loss(tmp_path: Path) -> None:
+    folders = write(tmp_path / "a", "x.jpg"), write(tmp_path / "b", "x.jpg")
+    loss = loss_by_drawing(list(photos_in(folders)), tmp_path / "out")
+    assert loss is not None
+    assert f"would both be drawn as {tmp_path / 'out' / 'x.jpg'}" in loss
+
+
+def test_a_photo_is_answered_as_by_rest_and_drawn(predictor: Predictor, tmp_path: Path) -> None:
+    drawing = tmp_path / "deep" / "bus.jpg"
+    path = photo_path("bus.jpg")
+    line = answer_line(predictor, path, OPTIONS, max_pixels=MAX_PIXELS, drawing=drawing)
+    assert (line["file"], line["width"], line["height"]) == (str(path), *BUS_SIZE_WH)
+    assert len(line["poses"]) >= 3
+    assert line["poses"][0]["keypoints"][0]["name"] == "nose"
+    with Image.open(drawing) as drawn:
+        assert (drawn.format, drawn.size) == ("JPEG", BUS_SIZE_WH)
+
+
+def test_a_photo_that_cannot_be_read_has_an_error_and_no_drawing(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    broken, drawing = tmp_path / "broken.jpg", tmp_path / "drawn.jpg"
+    broken.write_bytes(photo("bus.jpg")[:9000])
+    reasons = {broken: "Premature end of JPEG file", tmp_path / "none.jpg": "No such file"}
+    for path, reason in reasons.items():
+        line = answer_line(predictor, path, OPTIONS, max_pixels=MAX_PIXELS, drawing=drawing)
+        assert line.keys() == {"file", "error"}
+        assert reason in line["error"]
+    assert not drawing.exists()
+
+
+def test_a_photo_above_the_limit_of_pixels_is_not_decoded(predictor: Predictor) -> None:
+    line = answer_line(predictor, photo_path("bus.jpg"), OPTIONS, max_pixels=1000)
+    assert "1000" in line["error"]
