@@ -95,3 +95,33 @@ def test_every_command_shown_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", ["speed", "accuracy", "settings", "client", "running"])
 def test_the_readme_leads_to_the_page(page: str) -> None:
     assert f"docs/{page}.md" in list(links(README))
+
+
+def leaves(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command below `command`, by its full name."""
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for part in command.list_commands(context):
+        found = command.get_command(context, part)
+        assert found is not None
+        yield from leaves(found, f"{name} {part}")
+
+
+OPTIONS = [
+    (name, [each for each in (*option.opts, *option.secondary_opts) if each.startswith("--")])
+    for name, command in leaves(main, "distilpose")
+    for option in command.params
+    if isinstance(option, click.Option)
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "spellings"), OPTIONS, ids=lambda each: each if isinstance(each, str) else each[0]
+)
+def test_a_page_about_the_command_has_each_of_its_options(name: str, spellings: list[str]) -> None:
+    # An option that no page needs is one that nobody needs.
+    words = r"[\s`]+".join(map(re.escape, name.split()))
+    about = [text for page in PAGES if re.search(words, text := page.read_text("utf-8"))]
+    assert any(re.search(rf"(?:{'|'.join(spellings)})(?![\w-])", text) for text in about)

@@ -107,12 +107,6 @@ def test_a_cache_says_which_picture_cannot_be_read(good: Path, tmp_path: Path) -
     assert "2.png: the image is not of a known format" in done.stderr
 
 
-def test_only_the_wanted_sources_are_cut(good: Path, tmp_path: Path) -> None:
-    write_folder(good, [picture(5)], [person(5, FRONTAL)], source="lspet")
-    done = data("cache", good, tmp_path / "cache", "--workers", "1", "--source", "lspet")
-    assert ": 1 people" in done.stdout
-
-
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a teacher that shows a peak of 0.75 in the middle of every crop."""
@@ -185,7 +179,7 @@ def labels_in(path: Path) -> dict[str, Any]:
 
 def test_labels_say_by_which_networks_and_settings(empty: Path, teacher: Path) -> None:
     out = empty / "labels.json.gz"
-    options = ("--min-box-score", "0.4", "--dtype", "float32")
+    options = ("--min-box-score", "0.4")
     assert data("label", empty, "--teacher", teacher, "--out", out, *options).exit_code == 0
     info = labels_in(out)["info"]
     assert info["network"] == {
@@ -210,7 +204,7 @@ def test_a_photo_of_nobody_has_no_people_and_no_sheet(empty: Path, teacher: Path
 
 def test_the_packaged_student_labels_where_no_network_is_given(photos: Path) -> None:
     out, student = photos / "labels.json.gz", load(packaged_student())
-    done = data("label", photos, "--out", out, "--dtype", "float32")
+    done = data("label", photos, "--out", out)
     assert done.exit_code == 0, done.stderr
     info = labels_in(out)["info"]
     assert (info["network"]["architecture"], info["network"]["sha256"]) == (

@@ -1,38 +1,44 @@
 """`distilpose calibrate`: scores that are probabilities, spreads that are the error's scale."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import device_options, picture_progress, reported_errors
+from distilpose.cli.options import (
+    IN_FILE,
+    IN_FOLDER,
+    device_option,
+    picture_progress,
+    reported_errors,
+)
 from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
-from distilpose.cli.tables import figure_text, reliability_table
+from distilpose.cli.tables import reliability_table
 
 if TYPE_CHECKING:
     from distilpose.model.measure.calibrate import Comparison
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
 
 @click.command()
-@click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("people", type=_FOLDER)
+@click.argument("weights", type=IN_FILE)
+@click.argument("people", type=IN_FOLDER)
 @click.option("--out", required=True, type=OUT_FILE)
-@click.option("--eval", "eval_folder", type=_FOLDER, help="People to measure before and after on.")
+@click.option(
+    "--eval", "eval_folder", type=IN_FOLDER, help="People to measure on, before and after."
+)
 @click.option(
     "--report",
     type=OUT_FOLDER,
     help="Write the figures and a picture of the curves into this folder; needs --eval.",
 )
-@device_options
+@device_option
 def command(
     weights: Path,
     people: Path,
     out: Path,
     eval_folder: Path | None,
     report: Path | None,
-    **device: Any,
+    device: str,
 ) -> None:
     """Write WEIGHTS to OUT with a calibration that fits the held-out people of PEOPLE.
 
@@ -51,7 +57,7 @@ def command(
         from distilpose.model.weights import read_tensors, write_tensors
 
         use_threads()
-        engine = load_models(weights=weights, calibrate=False, **device).predictor.engine
+        engine = load_models(weights=weights, calibrate=False, device=device).predictor.engine
         fitted = fit(engine, people, on_progress=on_progress)
         click.echo(f"fitted on {fitted.crops} crops of {fitted.people} people")
         tensors, card, _ = read_tensors(weights)
@@ -68,6 +74,8 @@ def command(
 
 def _print(comparison: "Comparison") -> None:
     from rich.console import Console
+
+    from distilpose.model.measure.figures import figure_text
 
     before, after = comparison.before, comparison.after
     console = Console()

@@ -2,35 +2,38 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from distilpose.cli.options import device_options, picture_progress, reported_errors
+from distilpose.cli.options import (
+    IN_FILE,
+    IN_FOLDER,
+    device_option,
+    picture_progress,
+    reported_errors,
+)
 from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
-from distilpose.cli.tables import figure_text
 
 if TYPE_CHECKING:
     from distilpose.model.measure.evaluate import Report
     from distilpose.model.measure.protocols import Protocol
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SUFFIX: Final = ".safetensors"
 
 
 @click.command()
-@click.argument("weights", type=_FILE)
-@click.option("--text", required=True, type=_FILE, help="YAML file with the words of the card.")
-@click.option("--eval", "folder", required=True, type=_FOLDER, help="People to measure on.")
+@click.argument("weights", type=IN_FILE)
+@click.option("--text", required=True, type=IN_FILE, help="YAML file with the words of the card.")
+@click.option("--eval", "folder", required=True, type=IN_FOLDER, help="People to measure on.")
 @click.option("--out", required=True, type=OUT_FILE, help="NAME.safetensors")
-@device_options
+@device_option
 def command(
     weights: Path,
     text: Path,
     folder: Path,
     out: Path,
-    **device: Any,
+    device: str,
 ) -> None:
     """Write the tensors and the calibration of WEIGHTS to OUT with a new card, and OUT's .md.
 
@@ -52,7 +55,7 @@ def command(
 
         words = read_text(text)
         use_threads()
-        models = load_models(weights=weights, allow_teacher=True, **device)
+        models = load_models(weights=weights, allow_teacher=True, device=device)
         tensors, old, _ = read_tensors(weights)
         measurement = CardMeasurement(models, folder, on_progress, on_protocol=_print)
         card = card_without_figures(words, old).model_copy(update=measurement.figures())
@@ -62,5 +65,7 @@ def command(
 
 
 def _print(protocol: "Protocol", reports: "Sequence[Report]") -> None:
+    from distilpose.model.measure.figures import figure_text
+
     aps = ", ".join(f"{figure_text(each.published.ap)} of {each.sources[0]}" for each in reports)
     click.echo(f"{protocol.case}: AP {aps}", err=True)

@@ -11,7 +11,7 @@ from distilpose.cli.options import (
     IN_FILE,
     IN_FOLDER,
     SHARE,
-    device_options,
+    device_option,
     picture_progress,
     reported_errors,
 )
@@ -73,12 +73,9 @@ def check_(
 @click.argument("folder", type=IN_FOLDER)
 @click.argument("out", type=OUT_FOLDER)
 @click.option(
-    "--source", multiple=True, help="Only annotation files of this stem; repeatable. Default: all."
-)
-@click.option(
     "--workers", type=click.IntRange(1), help="Processes that cut. Default: one for each CPU."
 )
-def cache(folder: Path, out: Path, source: tuple[str, ...], workers: int | None) -> None:
+def cache(folder: Path, out: Path, workers: int | None) -> None:
     """Cut the people of FOLDER (COCO keypoints) into the folder OUT, 279 kB a person.
 
     A cache that is there already and fits is left as it is.
@@ -88,7 +85,7 @@ def cache(folder: Path, out: Path, source: tuple[str, ...], workers: int | None)
     from distilpose.model.train.feed.cache import build_cache
 
     with reported_errors():
-        people = PeopleFolder(folder, sources=source or None)
+        people = PeopleFolder(folder)
         with picture_progress() as on_progress:
             built = build_cache(
                 people, out, workers=workers or usable_cpus(), on_progress=on_progress
@@ -117,7 +114,6 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
 @click.option(
     "--out", type=OUT_FILE, required=True, callback=_labels_path, help="Labels, a new *.json.gz."
 )
-@click.option("--detector", type=IN_FILE, help="Detection weights; packaged by default.")
 @click.option(
     "--min-box-score",
     type=SHARE,
@@ -126,28 +122,22 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
     help="Detections from 0.2 up to this are doubtful: neither people nor background.",
 )
 @click.option("--recursive", is_flag=True, help="Photos of the folders in FOLDER too.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first photos.")
 @click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
-@device_options
-def label(
-    folder: Path, out: Path, detector: Path | None, sheet_path: Path | None, **options: Any
-) -> None:
+@device_option
+def label(folder: Path, out: Path, sheet_path: Path | None, **options: Any) -> None:
     """Label the people in the photos of FOLDER, which have no labels yet, by a network.
 
     A keypoint's weight is its score, a probability if the network is calibrated, times the
     agreement of two views. Training finds the photos where OUT lies in FOLDER. A photo that cannot
     be read is named and left out.
     """
-    read = [folder, options["weights"], detector]
-    refuse_replacing({"--out": out, "--sheet": sheet_path}, read)
+    refuse_replacing({"--out": out, "--sheet": sheet_path}, [folder, options["weights"]])
     from distilpose.model.train.label.folder import label_folder
     from distilpose.model.train.label.sheet import write_sheet
 
     with reported_errors():
         with picture_progress() as on_progress:
-            written = label_folder(
-                folder, out, detector=detector, on_progress=on_progress, **options
-            )
+            written = label_folder(folder, out, on_progress=on_progress, **options)
         left_out = written.labelled.left_out
         for reason in left_out:
             click.echo(f"left out: {reason}", err=True)

@@ -9,14 +9,11 @@ import click
 
 from distilpose.cli.options import SHARE, model_options, picture_progress, reported_errors
 from distilpose.cli.outputs import OUT_FOLDER, refuse_replacing, trouble_of_file
-from distilpose.cli.tables import figure_text, reliability_table
+from distilpose.cli.tables import reliability_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.table import Table
 
-    from distilpose.model.measure.box_recall import BoxRecall
     from distilpose.model.measure.network import NetworkReport
 
 
@@ -51,6 +48,14 @@ if TYPE_CHECKING:
     "(worst.csv), and contact sheets of these and of ten at random.",
 )
 @model_options
+@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "torch", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="auto: openvino in float32 on an x86 CPU.",
+)
 def command(
     folder: Path,
     boxes: Any,
@@ -120,39 +125,20 @@ def _is_within(path: Path, folder: Path) -> bool:
 def _print(measured: "NetworkReport") -> None:
     from rich.console import Console
 
-    from distilpose.model.similarity import PCK_FRACTION
-
     console = Console()
-    report, cost, speed = measured.accuracy, measured.cost, measured.speed
     console.print(_accuracy_table(measured))
-    console.print(f"mean OKS {report.mean_oks:.3f}, PCK@{PCK_FRACTION} {figure_text(report.pck)}")
-    if recall := report.box_recall:
-        console.print(f"box recall {_in_words(recall)}", soft_wrap=True)
-    console.print(
-        f"{cost.parameters / 1e6:.2f} M parameters, {cost.gmacs:.2f} GMACs a crop; "
-        f"{speed.crops_per_second:.1f} crops/s in batches of {speed.batch_size} "
-        f"({speed.dtype} by {speed.runtime} on {speed.device}, {speed.threads} threads)",
-        soft_wrap=True,
-    )
+    for sentence in measured.summary():
+        console.print(sentence, soft_wrap=True)
     if keypoints := measured.keypoints:
         console.print(reliability_table(keypoints))
     for sentence in measured.protocol():
         console.print(f"  {sentence}", style="dim", soft_wrap=True)
 
 
-def _in_words(recall: "Mapping[str, BoxRecall]") -> str:
-    """The share of each size of people, and how many they are."""
-    everyone, *sizes = (
-        f"{figure_text(each.share)} of {each.people}{'' if size == 'all' else f' {size}'}"
-        for size, each in recall.items()
-    )
-    return f"{everyone} ({', '.join(sizes)})"
-
-
 def _accuracy_table(measured: "NetworkReport") -> "Table":
     from rich.table import Table
 
-    from distilpose.model.measure.figures import COCO_NAMES
+    from distilpose.model.measure.figures import COCO_NAMES, figure_text
 
     card, speed = measured.models.card, measured.speed
     table = Table(title=f"{card.architecture} {card.version}, {speed.dtype}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distilpose.cli.options import reported_errors
+from distilpose.cli.options import IN_FILE, reported_errors
 from distilpose.cli.outputs import OUT_FILE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=IN_FILE,
     help="Student weights; packaged by default.",
 )
 def command(out: Path, file_format: "Format", weights: Path | None) -> None:

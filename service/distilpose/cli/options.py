@@ -66,10 +66,7 @@ config_option = click.option(
 
 @contextmanager
 def reported_errors(*others: type[Exception]) -> Iterator[None]:
-    """What goes wrong on purpose becomes one line on standard error and exit code 1.
-
-    So do the `others`, which a command expects besides.
-    """
+    """Turn expected errors, `others` included, into one line on standard error and exit code 1."""
     from distilpose.model.errors import ModelError
     from distilpose.service.errors import ServiceError
     from distilpose.service.settings import SettingsError
@@ -138,22 +135,12 @@ def picture_progress() -> AbstractContextManager[Callable[[int, int], None]]:
     return progress("pictures")
 
 
-device_options = together(
-    click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."),
-    click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."),
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."
 )
-"""Options of the commands that run a network: on what."""
-
 model_options = together(
     click.option("--weights", type=IN_FILE, help="Student weights; packaged by default."),
     click.option("--detector", type=IN_FILE, help="Detection weights; packaged by default."),
-    click.option(
-        "--engine",
-        type=click.Choice(["auto", "torch", "openvino"]),
-        default="auto",
-        show_default=True,
-        help="auto: openvino in float32 on an x86 CPU.",
-    ),
-    device_options,
+    device_option,
 )
-"""Options of the commands that load models: which weights, on what."""
+"""Options of the commands that load a student and a detector."""

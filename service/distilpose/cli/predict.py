@@ -40,7 +40,6 @@ from distilpose.cli.outputs import OUT_FOLDER
     help="Keypoints below are not visible, and not drawn. Default: limits.min_keypoint_score of "
     "`distilpose config`.",
 )
-@click.option("--flip-test", is_flag=True, help="Average with the mirrored crop.")
 @model_options
 def command(
     photos: Sequence[Path],
@@ -48,14 +47,12 @@ def command(
     sigma: bool,
     min_box_score: float | None,
     min_keypoint_score: float | None,
-    flip_test: bool,
     **models: Any,
 ) -> None:
     """Print one JSON line for each photo of PHOTOS (files or folders).
 
     A photo that cannot be read gives a line with its error, and exit code 1 at the end.
     """
-    from distilpose.model.container import usable_cpus
     from distilpose.model.load import load_models
     from distilpose.model.runtime.devices import use_threads
     from distilpose.service.intake import checked_options
@@ -69,14 +66,13 @@ def command(
     given = {
         "min_box_score": min_box_score,
         "min_keypoint_score": min_keypoint_score,
-        "flip_test": flip_test,
         "draw_sigma": sigma,
     }
     failed = 0
     with reported_errors():
         settings = load_settings()
         options = checked_options(given).resolve(settings, images=1)
-        use_threads(usable_cpus())
+        use_threads()
         if out:
             out.mkdir(parents=True, exist_ok=True)
         predictor = load_models(**models).predictor

@@ -29,7 +29,7 @@ def _writable(_: click.Context, __: click.Parameter, file: IO[str] | None) -> IO
 
 
 def _path_of(file: IO[str] | None) -> Path | None:
-    """Where a file will be written; None for standard output."""
+    """Path of a file that will be written; None for standard output."""
     return None if file is None or file.name in _STANDARD_OUTPUT else Path(file.name)
 
 

@@ -15,6 +15,7 @@ def reliability_table(
     """The reliability of scores, a row a group; with `before`, each cell shows the change."""
     from rich.table import Table
 
+    from distilpose.model.measure.figures import figure_text
     from distilpose.model.measure.reliability import NAMES, to_json
 
     table = Table(box=None, collapse_padding=True, pad_edge=False)
@@ -27,8 +28,3 @@ def reliability_table(
         changes = (">".join(figure_text(row[name]) for row in rows) for name in NAMES)
         table.add_row(group, str(rows[-1]["keypoints"]), *changes)
     return table
-
-
-def figure_text(figure: float | None) -> str:
-    """A figure with three decimals, a dash for one that is not defined."""
-    return "-" if figure is None else f"{figure:.3f}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distilpose.model.measure.box_recall import BoxRecall, have_box, recall_by_size
+from distilpose.model.measure.box_recall import BoxRecall, have_box, in_words, recall_by_size
 
 NOBODY = np.zeros((0, 4), np.float32)
 
@@ -41,3 +41,8 @@ def test_sizes_part_at_32_and_96_pixels() -> None:
 
 def test_nobody_of_a_size_has_no_recall() -> None:
     assert recall_by_size([], [])["all"].share is None
+
+
+def test_recall_in_words_has_a_dash_where_nobody_is_of_a_size() -> None:
+    recall = {"all": BoxRecall(4, 3), "small": BoxRecall(0, 0), "large": BoxRecall(4, 3)}
+    assert in_words(recall) == "0.750 of 4 (- of 0 small, 0.750 of 4 large)"

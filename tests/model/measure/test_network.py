@@ -12,6 +12,10 @@ def test_a_report_has_accuracy_cost_and_speed_of_one_network(tmp_path: Path) -> 
 
     measured = report_network(models, evaluate(models.predictor, people))
 
+    first, *_, size, speed = measured.summary()
+    assert first.startswith("mean OKS 0.")
+    assert size == "4.52 M parameters, 0.61 GMACs a crop"
+    assert "crops/s in batches of 8 (float32 by torch on cpu, " in speed
     document = measured.to_json()
     assert document["network"]["architecture"] == "distilpose-n"
     assert document["network"]["sha256"] == models.sha256

@@ -1,6 +1,6 @@
 """Box recall: the share of labelled people whom a detector found. Knows no network, no file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -49,6 +49,16 @@ def recall_by_size(areas_px2: Sequence[float], found: Sequence[bool]) -> dict[st
         name: BoxRecall(int(group.sum()), int(has_box[group].sum()))
         for name, group in groups.items()
     }
+
+
+def in_words(recall: Mapping[str, BoxRecall]) -> str:
+    """The recall of everyone and of each size, with the number of people, as one phrase."""
+    everyone, *sizes = (
+        f"{'-' if each.share is None else f'{each.share:.3f}'} of {each.people}"
+        f"{'' if size == 'all' else f' {size}'}"
+        for size, each in recall.items()
+    )
+    return f"{everyone} ({', '.join(sizes)})"
 
 
 def protocol(min_box_score: float) -> str:

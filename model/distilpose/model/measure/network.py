@@ -7,11 +7,14 @@ from typing import Any
 from distilpose.model.errors import DataError
 from distilpose.model.load import Models
 from distilpose.model.measure import reliability
+from distilpose.model.measure.box_recall import in_words
 from distilpose.model.measure.cost import Cost, Speed, measure_speed, network_cost
 from distilpose.model.measure.evaluate import Report
+from distilpose.model.measure.figures import figure_text
 from distilpose.model.measure.reliability import Keypoints, keypoints_by_group
 from distilpose.model.predict import TeacherPredictor
 from distilpose.model.runtime import teacher
+from distilpose.model.similarity import PCK_FRACTION
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class NetworkReport:
         sentences = [*self.accuracy.protocol(), reliability.PROTOCOL]
         is_teacher = isinstance(self.models.predictor, TeacherPredictor)
         return [*sentences, teacher.PROTOCOL] if is_teacher else sentences
+
+    def summary(self) -> list[str]:
+        """The figures besides AP, a line each."""
+        report, cost, speed = self.accuracy, self.cost, self.speed
+        recall = [f"box recall {in_words(report.box_recall)}"] if report.box_recall else []
+        engine = f"{speed.dtype} by {speed.runtime} on {speed.device}, {speed.threads} threads"
+        return [
+            f"mean OKS {report.mean_oks:.3f}, PCK@{PCK_FRACTION} {figure_text(report.pck)}",
+            *recall,
+            f"{cost.parameters / 1e6:.2f} M parameters, {cost.gmacs:.2f} GMACs a crop",
+            f"{speed.crops_per_second:.1f} crops/s in batches of {speed.batch_size} ({engine})",
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as `json.dumps` takes it."""

@@ -71,7 +71,7 @@ class Run:
     precision: Precision
     """In which `step` computes."""
     origin: checkpoint.Origin | None
-    """What the run began with; None for nothing."""
+    """The weights that the run began with; None for random ones."""
     crops_before: int | None
     """Crops that its weights had learned from then; None if unknown."""
     figures: validate.EarlyFigures | None = None
@@ -90,12 +90,12 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the run computes."""
+        """The device that the run computes on."""
         return self.loader.device
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the run can go on from."""
+        """The checkpoint that a resumed run continues from."""
         return self.out / checkpoint.NAME
 
     @property

@@ -1,4 +1,4 @@
-"""What a step goes down: the losses of a teacher, and of students with and without one."""
+"""Objectives of a step: the losses of a teacher, and of a student with and without one."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
@@ -30,7 +30,7 @@ AskHelped: TypeAlias = Callable[[Tensor], tuple[Out, Aids]]
 
 
 def objective(helped: Helped, settings: TrainSettings, device: torch.device) -> Objective:
-    """What a step of this run goes down; a student's teacher is loaded.
+    """Return the objective of this run; a student's teacher is loaded.
 
     Raises:
         WeightsError: the teacher's file is missing or no weights file.

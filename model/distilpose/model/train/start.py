@@ -1,4 +1,4 @@
-"""What a run starts from: a file's weights as far as they fit, a student from its teacher."""
+"""The start of a run: a file's weights as far as they fit, a student from its teacher."""
 
 import zipfile
 from pathlib import Path
@@ -24,10 +24,10 @@ _MAP = ("ask.", "spots.")
 
 
 class Start(NamedTuple):
-    """What was found to start from."""
+    """Weights and helpers to start from."""
 
     tensors: int
-    """How many of the network's tensors were taken."""
+    """Number of the network's tensors that were taken."""
     crops_seen: int | None
     """Crops that they have learned from; None if the file does not say."""
     helpers: dict[str, Tensor]

@@ -18,7 +18,7 @@ _RATE_SHARE: Final = "rate_share"
 
 
 class StepReport(NamedTuple):
-    """What a step gave; tensors, so that reading them is what waits for the device."""
+    """Losses of a step; tensors, so that only reading them waits for the device."""
 
     terms: Terms
     """Each loss, weighted."""

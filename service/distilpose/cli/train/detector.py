@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from distilpose.cli.options import picture_progress, reported_errors, seconds
-from distilpose.cli.tables import figure_text
+from distilpose.cli.options import (
+    IN_FOLDER,
+    device_option,
+    picture_progress,
+    reported_errors,
+    seconds,
+)
 from distilpose.cli.train.options import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -16,12 +21,11 @@ if TYPE_CHECKING:
     from distilpose.model.train.detector.run import DetectorRun
     from distilpose.model.train.detector.trainer import DetectorSettings
 
-_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _SCRATCH: Final = "scratch"
 
 
 @click.command()
-@click.argument("people", type=_FOLDER)
+@click.argument("people", type=IN_FOLDER)
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--budget", help="How long to train, as wall time such as 25m or 2h.")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Or as passes over PEOPLE.")
@@ -34,9 +38,9 @@ _SCRATCH: Final = "scratch"
 @click.option(
     "--batch", type=click.IntRange(1), default=16, show_default=True, help="Pictures a step."
 )
-@click.option("--device", default="auto", show_default=True, help="cuda, mps, cpu or auto.")
+@device_option
 @click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint.")
-@click.option("--eval", "evaluate_on", type=_FOLDER, help="People to measure on, before and after.")
+@click.option("--eval", "evaluate_on", type=IN_FOLDER, help="People to measure on.")
 def command(
     people: Path,
     out: Path,
@@ -118,6 +122,8 @@ def _progress(run: "DetectorRun") -> Iterator[None]:
 def _print(rows: "Sequence[SourceFigures]") -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from distilpose.model.measure.figures import figure_text
 
     table = Table(box=None, pad_edge=False)
     table.add_column("people")

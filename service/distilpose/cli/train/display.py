@@ -1,4 +1,4 @@
-"""What a training run shows: a bar with losses, crops a second and time left, or plain lines."""
+"""The display of a training run: a bar with losses, crops a second and time left, or lines."""
 
 from typing import TYPE_CHECKING, Self
 

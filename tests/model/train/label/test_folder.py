@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
@@ -18,7 +17,10 @@ def test_people_are_written_and_counted_as_they_are_read_again(tmp_path: Path) -
     written = label_folder(
         tmp_path,
         tmp_path / "labels.json.gz",
+        weights=None,
         device="cpu",
+        min_box_score=0.5,
+        recursive=False,
         on_progress=lambda count, total: done.append((count, total)),
     )
     [picture] = PeopleFolder(tmp_path).pictures
@@ -30,15 +32,14 @@ def test_people_are_written_and_counted_as_they_are_read_again(tmp_path: Path) -
     assert done == [(1, 2), (2, 2)]
 
 
-def test_only_the_first_photos_are_labelled(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (64, 64)).save(tmp_path / name)
-    out = tmp_path / "labels.json.gz"
-    written = label_folder(tmp_path, out, device="cpu", limit=1)
-    assert [photo.file_name for photo in written.labelled.photos] == ["a.png"]
-
-
 def test_a_folder_without_photos_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no file with the suffix of a picture"):
-        label_folder(tmp_path, tmp_path / "labels.json.gz")
+        label_folder(
+            tmp_path,
+            tmp_path / "labels.json.gz",
+            weights=None,
+            device="cpu",
+            min_box_score=0.5,
+            recursive=True,
+        )
     assert not list(tmp_path.iterdir())

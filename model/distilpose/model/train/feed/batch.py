@@ -34,7 +34,7 @@ class Targets:
     points: RegressionTarget
     heatmaps: HeatmapTarget
     known: Tensor
-    """Whether it is known if a keypoint lies in the crop: bool (B, 17)."""
+    """True where it is known that a keypoint lies in or outside the crop: bool (B, 17)."""
     _shares: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
     def shares(self, grid_hw: tuple[int, int]) -> Tensor:

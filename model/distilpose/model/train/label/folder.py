@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from distilpose.model.container import usable_cpus
 from distilpose.model.data.people import DOUBTFUL_LABEL
 from distilpose.model.load import load_models
 from distilpose.model.runtime.devices import use_threads
@@ -29,16 +28,13 @@ def label_folder(
     folder: Path,
     out: Path,
     *,
-    weights: Path | None = None,
-    detector: Path | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    min_box_score: float = 0.5,
-    recursive: bool = False,
-    limit: int | None = None,
+    weights: Path | None,
+    device: str,
+    min_box_score: float,
+    recursive: bool,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
-    """Label the people in the first `limit` photos of `folder`, and write the labels to `out`.
+    """Label the people in the photos of `folder`, and write the labels to `out`.
 
     The network is a student or a teacher, the packaged student where `weights` is None. All CPUs
     are used. `on_progress` gets photos done and photos in all.
@@ -46,13 +42,11 @@ def label_folder(
     Raises:
         DataError: there is no photo, or `out` cannot be written.
         WeightsError: a weights file is missing or unreadable.
-        ConfigError: the device or the precision is not available.
+        ConfigError: the device is not available.
     """
-    paths = photo_paths(folder, recursive=recursive)[:limit]
-    use_threads(usable_cpus())
-    models = load_models(
-        weights=weights, detector=detector, device=device, dtype=dtype, allow_teacher=True
-    )
+    paths = photo_paths(folder, recursive=recursive)
+    use_threads()
+    models = load_models(weights=weights, device=device, allow_teacher=True)
     labelled = label_photos(
         models.predictor, folder, paths, min_box_score=min_box_score, on_progress=on_progress
     )
