@@ -1,4 +1,4 @@
-"""The documentation's links lead somewhere, and the commands that it shows exist."""
+"""The documentation's links resolve, and the commands that it shows exist."""
 
 import re
 import shlex
@@ -28,7 +28,7 @@ def links(page: Path) -> Iterator[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names of a page's headings in links, as GitHub makes them."""
+    """The anchors of a page's headings, as GitHub generates them."""
     headings = HEADING.findall(FENCED.sub("", page.read_text("utf-8")))
     return {
         re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
@@ -36,7 +36,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of every shell command in the page's blocks, without variables before it."""
+    """The words of every shell command in the page's blocks, without leading variables."""
     for language, block in FENCED.findall(page.read_text("utf-8")):
         if language in ("", "bash"):
             for line in block.replace("\\\n", " ").splitlines():
@@ -47,7 +47,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def is_command(line: str) -> bool:
-    """Whether the line calls something whose existence can be looked up here."""
+    """Return True if the line calls something whose existence can be checked here."""
     return bool(re.search(r"(^|\s|/)distilpose [a-z]|tests/bench/|^make ", line))
 
 

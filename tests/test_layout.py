@@ -1,4 +1,4 @@
-"""The house rules that no linter knows."""
+"""The house rules that no linter covers."""
 
 import ast
 import re
@@ -17,13 +17,13 @@ SOURCES = [
 ]
 FOLDERS = sorted({path.parent for path in SOURCES if "proto" not in path.parts})
 HOMES = {"model": "model/distilpose", "service": "service/distilpose", "cli": "service/distilpose"}
-"""Where the modules lie that a folder of tests is about."""
+"""The source folders of the modules that each folder of tests covers."""
 TESTS = [path for side in HOMES for path in sorted((ROOT / "tests" / side).rglob("test_*.py"))]
 ALL_TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
 def modules_of(folder: Path) -> list[str]:
-    """Names of the modules that lie in a folder itself."""
+    """The names of the modules directly in a folder."""
     return [path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")]
 
 

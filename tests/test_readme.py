@@ -1,4 +1,4 @@
-"""The code blocks of README and of the pages that go on from it run, in their order."""
+"""The code blocks of README and of the pages that continue it run, in their order."""
 
 import json
 import os
@@ -40,7 +40,7 @@ CLIP_FRAMES = 3
 
 
 class Served:
-    """A server started by a README block in `folder`, on a port of its own."""
+    """A server started by a README block in `folder`, on its own port."""
 
     def __init__(self, block: str, folder: Path) -> None:
         self.folder = folder
@@ -68,7 +68,7 @@ class Served:
         pytest.fail(f"not ready after {seconds} s")
 
     def run(self, block: str, *interpreter: str) -> str:
-        """What a block prints, a bash block unless another interpreter is given."""
+        """The output of a block, run by bash unless another interpreter is given."""
         block = block.replace("localhost:8000", f"127.0.0.1:{self.port}")
         block = block.replace("localhost:9000", f"127.0.0.1:{self.grpc_port}")
         return subprocess.run(
@@ -86,7 +86,7 @@ class Served:
 
 
 def here(block: str) -> str:
-    """The block on the environment that these tests run in, which installs nothing."""
+    """Adapt the block to the environment of these tests, which installs nothing."""
     return block.replace("make serve", f"make serve VENV={sys.prefix}").replace(
         ".venv/", f"{sys.prefix}/"
     )

@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes do what they say."""
+"""The recipes in docs/recipes work."""
 
 import importlib.util
 import os
@@ -30,7 +30,7 @@ def recipe() -> Any:
 
 
 def told(rows: list[dict[str, Any]]) -> list[tuple[str, int, int, int, bool]]:
-    """What is found on each photo, in short."""
+    """A summary of the results for each photo."""
     return [
         (
             Path(row["path"]).name,

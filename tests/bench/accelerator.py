@@ -1,11 +1,11 @@
-"""What one device computes without a server: crops and squares a second by batch and precision.
+"""Throughput of one device without a server: crops and squares a second by batch and precision.
 
     python tests/bench/accelerator.py [--device cuda] [--batches 1 8 32 128 256] [--seconds 1]
 
-`engine` is what the service runs: pixels to the device and answers back are counted. `network` is
-the network alone on pixels that are there already, `graph` the same replayed as one CUDA graph.
-Each figure is the median of three rounds. `docs/scaling.md` says what to do with the device seconds
-of a photo; `tests/bench/serve.py` measures the service beside the engine.
+`engine` is the service's engine, including transfers to and from the device. `network` is the
+network alone with its input on the device, `graph` the same replayed as one CUDA graph. Each figure
+is the median of three rounds. `docs/scaling.md` explains the use of the device seconds of a photo;
+`tests/bench/serve.py` measures the service beside the engine.
 """
 
 import argparse
@@ -34,13 +34,13 @@ class Contestant(NamedTuple):
 
     name: str
     prepare: Callable[[int], Callable[[], object]]
-    """A batch's size -> what computes one such batch."""
+    """Maps a batch size to a function that computes one such batch."""
 
 
 def seconds_a_batch(
     run: Callable[[], object], *, seconds: float, wait: Callable[[], None]
 ) -> float:
-    """The median over the rounds, `seconds` in all, after a warm-up; `wait` is for the device."""
+    """The median over the rounds, `seconds` in all, after a warm-up; `wait` waits for the device."""
     for _ in range(3):
         run()
     wait()
@@ -58,7 +58,7 @@ def seconds_a_batch(
 
 
 def engine(device: torch.device, dtype: torch.dtype, largest: int, *, compiled: bool) -> PoseEngine:
-    """The student's engine; sizes that are no power of two are padded, as in the service."""
+    """The student's engine; sizes that are not powers of two are padded, as in the service."""
     buckets = powers_of_two(largest)
     network = load(packaged_student()).network
     return PoseEngine(
@@ -80,7 +80,7 @@ def students(device: torch.device, largest: int) -> Iterator[Contestant]:
 
 
 def answering(of: PoseEngine, size: int) -> Callable[[], object]:
-    """The engine's whole journey: pixels in the host's memory to arrays there."""
+    """The engine's whole path: from pixels in the host's memory to arrays there."""
     crops_BHWC = np.random.default_rng(0).integers(0, 256, _crops(size), np.uint8)
     return lambda: of.run(crops_BHWC)
 
@@ -98,7 +98,7 @@ def computing(of: PoseEngine, size: int) -> Callable[[], object]:
 
 
 def replaying(of: PoseEngine, size: int) -> Callable[[], object]:
-    """The network as one CUDA graph."""
+    """The network, replayed as one CUDA graph."""
     run = computing(of, size)
     for _ in range(3):
         run()
@@ -122,14 +122,14 @@ def _inputs(of: PoseEngine, size: int) -> torch.Tensor:
 
 
 def detectors(device: torch.device) -> Iterator[Contestant]:
-    """The packaged detector on squares of 640."""
+    """The packaged detector on squares of 640 pixels."""
     for name, dtype in devices.DTYPES.items():
         detector = PersonDetector.load(device=device, dtype=dtype)
         yield Contestant(f"detector, {name}", partial(finding, detector))
 
 
 def finding(by: PersonDetector, size: int) -> Callable[[], object]:
-    """The detector's journey from squares in the host's memory to boxes there."""
+    """The detector's path from squares in the host's memory to boxes there."""
     squares_BHWC = np.zeros((size, by.image_size_px, by.image_size_px, 3), np.uint8)
     return lambda: by.run(squares_BHWC, np.full(size, 0.25, np.float32))
 
@@ -145,7 +145,7 @@ def table(
     for name, prepare in contestants:
         try:
             taken = {size: measure(prepare(size)) for size in batches}
-        except RuntimeError as err:  # a compiler that is not there, memory: the others go on
+        except RuntimeError as err:  # no compiler, or not enough memory: the others continue
             print(f"| {name} | {str(err).splitlines()[0][:100]} |", flush=True)
             continue
         rates = "".join(f" {size / seconds:.0f} |" for size, seconds in taken.items())
@@ -154,7 +154,7 @@ def table(
 
 
 def main() -> None:
-    """Measure what the arguments say."""
+    """Measure as the arguments specify."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128, 256])

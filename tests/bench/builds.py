@@ -8,10 +8,10 @@ PYTHON is the interpreter of an environment that has the other build:
     ../old/.venv/bin/pip install -e '../old[openvino]'
 
 Both run in float32 on this process's cores (`taskset -c 0,1 python ...` chooses them) and take
-turns, the other one first every second time, so that whatever else the machine does meets both.
-Each is reached by `distilpose serve` and `load_models` alone. `times as fast` is the median of the
-ratios of the turns, with the least and the most of them: where they differ much, others were busy.
-Compare the build with itself (`--old` this interpreter) to see what a ratio is worth here.
+turns, in alternating order, so that other load on the machine affects both. Only `distilpose serve`
+and `load_models` are used of each. `times as fast` is the median of the ratios of the turns, with
+their minimum and maximum: if these differ much, the machine was busy. Compare the build with itself
+(`--old` this interpreter) to see the noise of a ratio.
 """
 
 import argparse
@@ -60,13 +60,13 @@ class Row(NamedTuple):
 
     @property
     def ratios(self) -> list[float]:
-        """How many times as fast the new build was in each turn."""
+        """The speed of the new build relative to the old one, in each turn."""
         pairs = zip(self.old, self.new, strict=True)
         return [new / old if self.more_is_faster else old / new for old, new in pairs]
 
 
 class Engine:
-    """A build's student in a process of its own."""
+    """A build's student in a separate process."""
 
     def __init__(self, python: str, crops: Path) -> None:
         self._python = python
@@ -80,7 +80,7 @@ class Engine:
         self.about = self._reply()
 
     def crops_per_second(self, batch: int, seconds: float) -> float:
-        """In batches of this size, for as long."""
+        """The throughput with batches of this size, measured for `seconds`."""
         assert self._process.stdin
         print(
             json.dumps({"batch": batch, "seconds": seconds}), file=self._process.stdin, flush=True
@@ -102,7 +102,7 @@ class Engine:
 
 
 class Server:
-    """A build's service, asleep between its turns, and how many people it finds in the photo."""
+    """A build's service, suspended between turns, and the people it finds in the photo."""
 
     def __init__(self, name: str, served: Served, people: int) -> None:
         self.people = people
@@ -111,7 +111,7 @@ class Server:
         self._name = name
 
     def burst(self, callers: int, seconds: float) -> tuple[float, float]:
-        """Photos a second, and the median milliseconds to an answer."""
+        """Photos per second, and the median latency in milliseconds."""
         load = Load(seconds=seconds, callers=callers)
         outcome = self._served.run(_workload(self.people), load)
         sent = outcome.sent
@@ -140,7 +140,7 @@ def write_crops(folder: Path) -> Path:
 
 @contextmanager
 def server_of(name: str, python: str, folder: Path) -> Iterator[Server]:
-    """The service that this interpreter has, in float32 on the CPU."""
+    """The service of this interpreter's build, in float32 on the CPU."""
     folder.mkdir()
     settings = {"MODEL__DEVICE": "cpu", "MODEL__DTYPE": "float32"}
     server, log = start(folder, 0, settings, python=python)
@@ -164,7 +164,7 @@ def server_of(name: str, python: str, folder: Path) -> Iterator[Server]:
 def in_turns(
     turns: int, builds: Mapping[str, Build], turn: Callable[[Build], Sequence[float]]
 ) -> dict[str, list[list[float]]]:
-    """Each build's figures, a list over the turns for each; who is first changes every turn."""
+    """Each build's figures, as a list over the turns; the order alternates."""
     seen: dict[str, list[Sequence[float]]] = {name: [] for name in builds}
     order = list(builds)
     for _ in range(turns):
@@ -175,7 +175,7 @@ def in_turns(
 
 
 def engine_rows(engines: Mapping[str, Engine], turns: int, seconds: float) -> list[Row]:
-    """Crops a second of both students by size of batch."""
+    """Crops per second of both students, by batch size."""
 
     def turn(engine: Engine) -> list[float]:
         return [engine.crops_per_second(batch, seconds) for batch in BATCHES]
@@ -186,7 +186,7 @@ def engine_rows(engines: Mapping[str, Engine], turns: int, seconds: float) -> li
 
 
 def photo_rows(servers: Mapping[str, Server], turns: int, seconds: float) -> list[Row]:
-    """Whole photos by REST: how long one takes, and how many a second."""
+    """Whole photos over REST: latency, and photos per second."""
 
     def turn(server: Server) -> list[float]:
         _, alone_ms = server.burst(1, seconds)
@@ -202,7 +202,7 @@ def photo_rows(servers: Mapping[str, Server], turns: int, seconds: float) -> lis
 
 
 def print_table(title: str, rows: Sequence[Row], options: argparse.Namespace) -> None:
-    """Medians over the turns, and ratios."""
+    """Print medians over the turns, and ratios."""
     print(f"\n{title}: {machine()}; medians of {options.turns} turns of {options.seconds:g} s")
     print("| | old | new | times as fast | least, most |\n| --- | ---: | ---: | ---: | --- |")
     for row in rows:
@@ -212,7 +212,7 @@ def print_table(title: str, rows: Sequence[Row], options: argparse.Namespace) ->
 
 
 def machine() -> str:
-    """The CPU, the cores and threads that both builds get, and what else runs."""
+    """The CPU, the cores and threads of both builds, and the machine's load."""
     cores = sorted(os.sched_getaffinity(0))
     return (
         f"{_cpu_name()}, cores {','.join(map(str, cores))}, {usable_cpus()} threads, "
@@ -227,7 +227,7 @@ def _cpu_name() -> str:
 
 
 def in_words(about: Mapping[str, str]) -> str:
-    """A build by version, commit where it is a checkout, and runtime."""
+    """Describe a build by version, runtime and, for a checkout, commit."""
     git = ["git", "-C", about["source"], "describe", "--always", "--dirty"]
     asked = subprocess.run(git, capture_output=True, text=True, check=False)
     commit = f" at {asked.stdout.strip()}" if asked.returncode == 0 else ""
@@ -248,7 +248,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Print the tables."""
     options = parsed()
-    # Not resolved: an environment's interpreter is often a link to the one it was made with.
+    # Not resolved: an environment's interpreter is often a link to the one that created it.
     pythons = {"old": os.path.abspath(options.old), "new": sys.executable}  # noqa: PTH100 - resolve() follows links
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

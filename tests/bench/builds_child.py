@@ -1,10 +1,10 @@
-"""Runs crops through the student of whichever build its interpreter has. `builds.py` starts it.
+"""Run crops through the student of this interpreter's build. `builds.py` starts it.
 
     PYTHON tests/bench/builds_child.py CROPS.npy THREADS
 
-It says in one line of JSON what it runs. Then it answers each line {"batch": 4, "seconds": 3} with
-how many crops it did and how long that took. Of the build it knows `load_models` alone, so that old
-and coming ones can be measured.
+It first prints one line of JSON that describes the build. Then it answers each line {"batch": 4,
+"seconds": 3} with the number of crops and the time taken. It uses only `load_models` of the build,
+so that old and future builds can be measured.
 """
 
 import json
@@ -19,8 +19,8 @@ import torch
 
 
 def main() -> None:
-    """Load the build's models in float32, and answer until standard input ends."""
-    replies, sys.stdout = sys.stdout, sys.stderr  # others' prints are no replies
+    """Load the build's models in float32, and answer until the end of standard input."""
+    replies, sys.stdout = sys.stdout, sys.stderr  # prints of others are not replies
     crops_BHWC = np.load(sys.argv[1])
     torch.set_num_threads(int(sys.argv[2]))
 
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _run(engine: Any, crops_BHWC: np.ndarray, seconds: float) -> dict[str, float]:
-    """The same batch again and again, after once that does not count."""
+    """Repeat the same batch, after one run that does not count."""
     engine.run(crops_BHWC)
     crops, began = 0, time.perf_counter()
     while (took := time.perf_counter() - began) < seconds:

@@ -1,4 +1,4 @@
-"""What the serving benchmark compares: the engine alone, our server, and others' servers."""
+"""The contestants of the serving benchmark: the engine alone, our server, and other servers."""
 
 import json
 import subprocess
@@ -21,28 +21,28 @@ from ports import free_port
 from servers import START_SECONDS, start
 
 _HERE = Path(__file__).parent
-_PAUSE_SECONDS = 0.2  # threads of the one before wait actively for more work
+_PAUSE_SECONDS = 0.2  # threads of the previous one busy-wait for more work
 _STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A request, and how many items of what it asks for."""
+    """A request, and the number of items it contains."""
 
     name: str
     unit: str
     items: int
-    """Of that unit."""
+    """Number of items of that unit."""
     people: int
-    """In its answer."""
+    """Number of people in the answer."""
     json_body: bytes
     message: bytes
-    """The same for gRPC."""
+    """The request's message for gRPC."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """How requests come: from callers who wait for their answers, or so many a second."""
+    """The arrival of requests: from callers who wait for their answers, or at a fixed rate."""
 
     seconds: float
     callers: int = 0
@@ -51,24 +51,24 @@ class Load:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came of one burst, or of several added up."""
+    """The outcome of one burst, or of several added up."""
 
     items: int = 0
     sent: Sent = field(default_factory=Sent)
     counted: Counter[str] = field(default_factory=Counter)
-    """What the server's metrics rose by."""
+    """Increases of the server's metrics."""
     server_cpu_seconds: float = 0.0
     machine_cpu_seconds: float = 0.0
     memory_mib: list[float] = field(default_factory=list)
-    """Of the server's processes, before and after each burst."""
+    """Memory of the server's processes, before and after each burst."""
 
     @property
     def items_per_second(self) -> float:
-        """Until the last answer."""
+        """Throughput until the last answer."""
         return self.items / self.sent.seconds
 
     def add(self, other: "Outcome") -> None:
-        """Count another burst's in."""
+        """Add another burst's outcome."""
         self.items += other.items
         self.sent.seconds += other.sent.seconds
         self.sent.cpu_seconds += other.sent.cpu_seconds
@@ -82,17 +82,17 @@ class Outcome:
 
 
 class Contestant(Protocol):
-    """Something that makes poses."""
+    """An implementation that estimates poses."""
 
     name: str
 
     def run(self, workload: Workload, load: Load) -> Outcome:
-        """One burst."""
+        """Run one burst."""
         ...
 
 
 class Alone:
-    """A function that takes `items` of a workload at a time, in a loop in this process."""
+    """A function that takes `items` of a workload at a time, called in a loop in this process."""
 
     def __init__(self, name: str, work: Callable[[], object], items: int) -> None:
         self.name = name
@@ -100,7 +100,7 @@ class Alone:
         self._items = items
 
     def run(self, workload: Workload, load: Load) -> Outcome:
-        """Loop for as long as a burst lasts; what callers there are makes no difference."""
+        """Loop for the length of a burst; the number of callers makes no difference."""
         self._work()
         outcome = Outcome()
         with _watched(outcome, [psutil.Process()]):
@@ -113,9 +113,9 @@ class Alone:
 
 
 class Served:
-    """A server, called by a load generator that is a process of its own.
+    """A server, called by a load generator in a separate process.
 
-    One that `naps` is stopped between its turns: an idle LitServe polls, at others' cost.
+    A server that `naps` is suspended between its turns: an idle LitServe polls, which slows others.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Served:
         self._naps = naps
 
     def run(self, workload: Workload, load: Load) -> Outcome:
-        """Send requests for as long as a burst lasts, and wait for the last answer."""
+        """Send requests for the length of a burst, and wait for the last answer."""
         outcome = Outcome()
         transport = "grpc" if self.name == "grpc" else "rest"
         with tempfile.NamedTemporaryFile() as body:
@@ -157,7 +157,7 @@ class Served:
 
     @contextmanager
     def _awake(self) -> Iterator[list[psutil.Process]]:
-        """Its processes."""
+        """Resume the server's processes for the length of the context."""
         processes = _family(self._process)
         for each in processes if self._naps else []:
             each.resume()
@@ -166,11 +166,11 @@ class Served:
             each.suspend()
 
     def gauge(self, name: str, stage: str) -> float:
-        """What the metrics say now."""
+        """The current value of a gauge."""
         return self._counts()[f"{name} {stage}"]
 
     def _counts(self) -> dict[str, float]:
-        """The samples of our metrics that have at most a stage and a reason, by name and these."""
+        """The samples of our metrics whose only labels are stage and reason, by name and labels."""
         if not self._metrics_url:
             return {}
         text = httpx.get(self._metrics_url, timeout=60).raise_for_status().text
@@ -201,7 +201,7 @@ def _send(burst: Burst) -> Sent:
 
 @contextmanager
 def _watched(outcome: Outcome, processes: Sequence[psutil.Process]) -> Iterator[None]:
-    """Note what CPU time and memory the processes take, and CPU time of all the machine."""
+    """Measure CPU time and memory of the processes, and the CPU time of the whole machine."""
     time.sleep(_PAUSE_SECONDS)
     outcome.memory_mib.append(_memory_mib(processes))
     spent, spent_by_all = _cpu_seconds(processes), _machine_cpu_seconds()
@@ -231,7 +231,7 @@ def _machine_cpu_seconds() -> float:
 
 @contextmanager
 def our_server(folder: Path) -> Iterator[dict[str, Served]]:
-    """Our server by both its transports."""
+    """Our server, over both its transports."""
     server, log = start(folder, 0, {})
     try:
         server.wait_until_ready()
@@ -248,7 +248,7 @@ def our_server(folder: Path) -> Iterator[dict[str, Served]]:
 
 @contextmanager
 def peer_server(name: str, python: str, folder: Path, body: bytes) -> Iterator[Served]:
-    """The peer called `name`, run by the interpreter that has it, once it has answered `body`."""
+    """The peer called `name`, run by its interpreter, once it has answered `body`."""
     port = free_port()
     options = {
         "litserve": [str(port)],
@@ -287,7 +287,7 @@ def _wait_for_answer(process: psutil.Popen, url: str, body: bytes, log: Path) ->
 
 
 def _stop(process: psutil.Popen) -> None:
-    """SIGTERM; what is left of its processes after a while is killed."""
+    """Send SIGTERM, and kill the remaining processes after a while."""
     processes = _family(process)
     for each in processes:
         each.resume()

@@ -2,9 +2,9 @@
 
     python tests/bench/engines.py [ROUNDS]
 
-The runtimes take turns, so that whatever else the machine does meets all of them; medians over the
-rounds, ratios to torch eager. `off` is how far keypoints lie from torch eager's on real crops, in
-crop pixels. Where others use the machine, what runs first is fairer:
+The runtimes take turns, so that other load on the machine affects all of them; figures are medians
+over the rounds, and ratios to eager torch. `off` is the distance of keypoints from eager torch's on
+real crops, in crop pixels. On a busy machine a higher priority is fairer:
 
     setsid bash -c 'echo -19 > /proc/self/autogroup; nice -n -19 python tests/bench/engines.py'
 """
@@ -45,16 +45,16 @@ from photos import BUS_BOXES_XYXY_PX, photo
 BATCHES = (1, 4, 8)
 CPU = torch.device("cpu")
 Run: TypeAlias = Callable[[Any], Any]
-_PAUSE_SECONDS = 0.1  # the threads of the one before wait actively for more work
+_PAUSE_SECONDS = 0.1  # threads of the previous one busy-wait for more work
 
 
 def packaged() -> Weights:
-    """The packaged student, anew."""
+    """A new copy of the packaged student."""
     return load(packaged_student())
 
 
 def eager(*, channels_last: bool) -> Run:
-    """The student as it is read from its file, run by torch operation by operation."""
+    """The student as read from its file, run by torch operation by operation."""
     student: Any = packaged().network
     if channels_last:
         student.to(memory_format=torch.channels_last)
@@ -68,7 +68,7 @@ def eager(*, channels_last: bool) -> Run:
 
 
 def ours(dtype: torch.dtype, *, compile_network: bool = False) -> Run:
-    """The engine that runs by torch: norms folded, channels last."""
+    """The engine with torch: norms folded, channels last."""
     network = packaged().network
     return PoseEngine(
         network, device=CPU, dtype=dtype, buckets=BATCHES, compile_network=compile_network
@@ -87,7 +87,7 @@ def by_onnxruntime(threads: int) -> Run:
 
 
 def by_openvino_in_bfloat16(threads: int) -> Mapping[str, Run]:
-    """The same graph in bfloat16, where the CPU computes in it."""
+    """The same graph in bfloat16, if the CPU supports it."""
     core = graphs.import_openvino().Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return {}
@@ -98,7 +98,7 @@ def by_openvino_in_bfloat16(threads: int) -> Mapping[str, Run]:
 
 
 def students(threads: int) -> dict[str, Run]:
-    """Every way to run the student, torch eager first."""
+    """Every way to run the student, eager torch first."""
     network: Any = packaged().network
     return {
         "torch eager": eager(channels_last=False),
@@ -125,7 +125,7 @@ def detectors() -> dict[str, Run]:
 
 
 def median_seconds(runs: Mapping[str, Run], batch: Any, rounds: int) -> dict[str, float]:
-    """What each takes for the batch, after one round that does not count."""
+    """The median time of each for the batch, after one round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(1 + rounds):
         for name, run in runs.items():
@@ -137,7 +137,7 @@ def median_seconds(runs: Mapping[str, Run], batch: Any, rounds: int) -> dict[str
 
 
 def table(what: str, runs: Mapping[str, Run], items: Any, rounds: int) -> None:
-    """Print items a second for each size of batch, and the ratios to the first of `runs`."""
+    """Print items per second for each batch size, and the ratios to the first of `runs`."""
     for size in BATCHES:
         seconds = median_seconds(runs, items[:size], rounds)
         first = next(iter(seconds.values()))
@@ -147,7 +147,7 @@ def table(what: str, runs: Mapping[str, Run], items: Any, rounds: int) -> None:
 
 
 def differences(runs: Mapping[str, Run], crops_BHWC: CropsBHWC) -> None:
-    """Print how far each one's keypoints lie from those of the first."""
+    """Print the distance of each one's keypoints from those of the first."""
     first: PoseArrays = next(iter(runs.values()))(crops_BHWC)
     for name, run in runs.items():
         got: PoseArrays = run(crops_BHWC)

@@ -1,8 +1,8 @@
-"""Sends a burst of requests to a server and prints what came of them. Knows no models.
+"""Send a burst of requests to a server and print the outcome. Knows no models.
 
     python tests/bench/load.py < BURST > SENT
 
-A process of its own, so that what it costs can be told apart. `serve.py` starts it.
+A separate process, so that its cost can be measured separately. `serve.py` starts it.
 """
 
 import asyncio
@@ -27,37 +27,37 @@ _SEED = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Burst:
-    """What to send: by `callers` who each wait for their answer, or `rate` requests a second."""
+    """The requests to send: by `callers` who each wait for their answer, or `rate` per second."""
 
     transport: str
-    """rest or grpc"""
+    """Transport: rest or grpc."""
     address: str
-    """host:port"""
+    """Address as host:port."""
     body: str
-    """The file that holds the request's body or message."""
+    """Path of the file with the request's body or message."""
     people: int
-    """An answer with another number of people is a failure."""
+    """Expected number of people; an answer with another number is a failure."""
     seconds: float
-    """No request is begun later; those begun before are waited for."""
+    """No request is started later; those in flight are waited for."""
     callers: int = 0
     rate: float = 0.0
 
 
 @dataclass(kw_only=True)
 class Sent:
-    """What came of a burst."""
+    """The outcome of a burst."""
 
     seconds: float = 0.0
-    """From the beginning to the last answer."""
+    """Time from the start to the last answer."""
     cpu_seconds: float = 0.0
-    """What this process spent meanwhile."""
+    """CPU time of this process in that time."""
     latency_seconds: list[float] = field(default_factory=list)
-    """Of answered requests; in open loop from the moment when they were due."""
+    """Latencies of answered requests; in an open loop counted from the time they were due."""
     refused: int = 0
     failures: dict[str, int] = field(default_factory=dict)
 
     def note(self, reply: "Reply", seconds: float) -> None:
-        """Count a reply."""
+        """Record a reply."""
         if reply.retry_seconds is not None:
             self.refused += 1
         elif reply.failure:
@@ -67,7 +67,7 @@ class Sent:
 
 
 class Reply(NamedTuple):
-    """People; or why there are none; or after how long to come again."""
+    """The people, or the error, or a retry delay."""
 
     people: int = 0
     failure: str = ""
@@ -75,15 +75,15 @@ class Reply(NamedTuple):
 
 
 class Caller(Protocol):
-    """Sends the same request again and again, one at a time."""
+    """Sends the same request repeatedly, one at a time."""
 
     async def call(self) -> Reply:
-        """Send it and wait for the reply."""
+        """Send the request and wait for the reply."""
         ...
 
 
 class RestCaller:
-    """One connection of HTTP/1.1, kept open."""
+    """One kept-alive connection over HTTP/1.1."""
 
     def __init__(self, address: str, body: bytes) -> None:
         self._host, self._port = address.split(":")
@@ -94,7 +94,7 @@ class RestCaller:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self) -> Reply:
-        """Send it and wait for the reply."""
+        """Send the request and wait for the reply."""
         streams, self._streams = self._streams, None
         reader, writer = streams or await asyncio.open_connection(self._host, int(self._port))
         writer.write(self._request)
@@ -115,8 +115,8 @@ class RestCaller:
 
 
 def grpc_callers(address: str, message: bytes) -> Callable[[], Caller]:
-    """Makes callers that share one channel, as a client's do."""
-    import grpc  # what it costs to import is not for bursts by REST
+    """Create callers that share one channel, as a client's do."""
+    import grpc  # the cost of importing it does not belong to bursts over REST
 
     from distilpose.v1 import pose_pb2
     from grpc_callers import refusal
@@ -152,7 +152,7 @@ class Sender:
         self._last_at = 0.0
 
     async def run(self) -> Sent:
-        """What came of it."""
+        """Run the burst and return its outcome."""
         burst = self._burst
         began_at = time.monotonic()
         self._ends_at = began_at + burst.seconds
@@ -174,7 +174,7 @@ class Sender:
                 await asyncio.sleep(min(pause, max(left, 0.0)))
 
     async def _call_when_due(self, spawn: Callable[[Any], object]) -> None:
-        """At random moments, the same in every run, by as many callers as it takes."""
+        """Send requests at random times, reproducibly, with as many callers as needed."""
         gaps = random.Random(_SEED)  # noqa: S311 - traffic, no secret
         due_at = time.monotonic()
         while (due_at := due_at + gaps.expovariate(self._burst.rate)) < self._ends_at:
@@ -224,7 +224,7 @@ async def send(burst: Burst, body: bytes) -> Sent:
 
 
 def main() -> None:
-    """Read a burst, send it, print what came of it."""
+    """Read a burst, send it, print the outcome."""
     burst = Burst(**json.load(sys.stdin))
     sent = asyncio.run(send(burst, Path(burst.body).read_bytes()))
     print(json.dumps(asdict(sent)))

@@ -2,7 +2,7 @@
 
     python tests/bench/photo.py [PHOTO]
 
-The caller is alone, so that nothing waits; medians over the photos after a warm-up.
+There is a single caller, so that nothing waits; figures are medians after a warm-up.
 """
 
 import statistics
@@ -35,7 +35,7 @@ def median_ms(work: Callable[[], object]) -> float:
 
 
 def plain(data: bytes) -> tuple[float, int]:
-    """The same journey in one thread without a server, and how many people it finds."""
+    """The same steps in one thread without a server, with the number of people found."""
     use_threads(usable_cpus())
     predictor = load_models().predictor
 
@@ -48,7 +48,7 @@ def plain(data: bytes) -> tuple[float, int]:
 
 
 def served(data: bytes) -> tuple[float, dict[str, float]]:
-    """Milliseconds as the caller sees them, and the medians of the answers' own timings."""
+    """The latency for the caller, and the medians of the answers' own timings, in milliseconds."""
     timings: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         server, log = start(Path(folder), 0, {})

@@ -1,4 +1,4 @@
-"""A photo's way to its answer without our service: what its peers serve.
+"""From a photo to its answer without our service; the peers serve this.
 
 Bodies and answers are those of `POST /v1/pose` with one image.
 """
@@ -27,7 +27,7 @@ OPTIONS = Options(min_box_score=MIN_BOX_SCORE, max_people=50, min_keypoint_score
 
 
 class Photo(NamedTuple):
-    """A decoded photo, and where its people are if the caller said so."""
+    """A decoded photo, and the boxes of its people if the caller gave them."""
 
     image: ImageHWC
     boxes_xyxy_px: FloatArray | None

@@ -1,8 +1,8 @@
-"""What bfloat16 changes on a folder of labelled people, beside what the tests allow.
+"""The changes by bfloat16 on a folder of labelled people, beside the limits of the tests.
 
     python tests/bench/precision.py FOLDER [PICTURES]
 
-ONEDNN_MAX_CPU_ISA=AVX2, AVX512_CORE or AVX512_CORE_BF16 takes the kernels of another CPU.
+ONEDNN_MAX_CPU_ISA=AVX2, AVX512_CORE or AVX512_CORE_BF16 selects the kernels of another CPU.
 """
 
 import os
@@ -31,13 +31,13 @@ PICTURES = 75
 
 
 def of_people(folder: PeopleFolder, count: int) -> list[Picture]:
-    """The first pictures with somebody whose keypoints are labelled."""
+    """The first pictures with a person who has labelled keypoints."""
     theirs = (each for each in folder.pictures if any(p.can_be_measured for p in each.people))
     return list(islice(theirs, count))
 
 
 def boxes(folder: PeopleFolder, pictures: list[Picture]) -> None:
-    """Print what becomes of people whom the one precision surely finds in the other."""
+    """Print the differences for people whom one precision finds with certainty."""
     detectors = [PersonDetector.load(dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
     changes = []
     for picture in pictures:
@@ -60,7 +60,7 @@ def people(folder: PeopleFolder, pictures: list[Picture]) -> CropsBHWC:
 
 
 def poses(crops_BHWC: CropsBHWC) -> None:
-    """Print how far keypoints move."""
+    """Print the shifts of keypoints."""
     exact, rough = (
         PoseEngine(load(packaged_student()).network, device=CPU, dtype=dtype, buckets=(8,))
         for dtype in (torch.float32, torch.bfloat16)

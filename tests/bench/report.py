@@ -1,4 +1,4 @@
-"""The serving benchmark's table and goals, in print."""
+"""Print the serving benchmark's table and goals."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
@@ -9,7 +9,7 @@ from bench.contestants import Outcome
 from distilpose.model.container import usable_cpus
 
 Results: TypeAlias = dict[tuple[str, str, str], Outcome]
-"""By workload, load in words, and contestant."""
+"""Outcomes by workload, load (in words) and contestant."""
 
 GOAL = 0.95
 HEAD = (
@@ -21,7 +21,7 @@ _QUEUES = ("detect", "pose")
 
 
 def row(name: str, outcome: Outcome, *, alone: Outcome) -> str:
-    """A line of the table; the ratio is to what the engine does alone."""
+    """A line of the table; the ratio is relative to the engine alone."""
     sent, seconds = outcome.sent, outcome.sent.seconds
     load_share, others_share = _cpu_shares(outcome)
     cpu_ms = 1000 * outcome.server_cpu_seconds / max(outcome.items, 1)
@@ -40,20 +40,20 @@ def row(name: str, outcome: Outcome, *, alone: Outcome) -> str:
 
 
 def percentiles_ms(outcome: Outcome) -> tuple[float, float, float]:
-    """The median, the 95th and the 99th percentile; 0 where nothing was asked."""
+    """The median, the 95th and the 99th percentile; 0 if there were no requests."""
     seconds = outcome.sent.latency_seconds or [0.0]
     p50, p95, p99 = np.percentile(seconds, (50, 95, 99)) * 1000
     return float(p50), float(p95), float(p99)
 
 
 def mean_batch(outcome: Outcome, stage: str) -> float:
-    """Items of a batch."""
+    """Mean number of items per batch."""
     batches = outcome.counted[f"batch_items_count {stage}"]
     return outcome.counted[f"batch_items_sum {stage}"] / batches if batches else 0.0
 
 
 def _cpu_shares(outcome: Outcome) -> tuple[float, float]:
-    """The load generator's and everyone else's of what the machine's CPUs could do."""
+    """The shares of the machine's CPU time that the load generator and everything else used."""
     server, load = outcome.server_cpu_seconds, outcome.sent.cpu_seconds
     others = max(outcome.machine_cpu_seconds - server - load, 0.0)
     machine = outcome.sent.seconds * usable_cpus()
@@ -65,7 +65,7 @@ def _sum(outcome: Outcome, counter: str) -> float:
 
 
 def _dropped(outcome: Outcome) -> float:
-    """Accepted items that were not computed; those not accepted are counted as refused."""
+    """Accepted items that were not computed; those not accepted count as refused."""
     return sum(
         count
         for name, count in outcome.counted.items()
@@ -79,7 +79,7 @@ def _decode_share(outcome: Outcome) -> float:
 
 
 def goals(results: Results, *, load: str, alone: Mapping[str, str], peers: Iterable[str]) -> None:
-    """Print how our server compares under one load with the engine alone, and with its peers."""
+    """Print how our server compares with the engine alone, and with its peers, under one load."""
     print(f"{load}: goals are {GOAL} of the engine alone, and no less than a peer")
     for workload, name in alone.items():
         for ours in ("rest", "grpc"):

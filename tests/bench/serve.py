@@ -2,19 +2,19 @@
 
     python tests/bench/serve.py [--peers PYTHON] [--seconds 4] [--callers 1 4 16 64]
 
-About a quarter of an hour on two cores. PYTHON is the interpreter of an environment of its own:
+About a quarter of an hour on two cores. PYTHON is the interpreter of a separate environment:
 
     python -m venv peers && peers/bin/pip install -e '.[openvino]' litserve mosec
 
 `boxes` are requests of bus.jpg with 16 given boxes, counted in crops and compared with the engine
 alone at its largest bucket; `photos` are bus.jpg through the detector, compared with the predictor
-in a plain loop, photo by photo. Everyone has the same networks and threads and gets the same JSON
-bodies, and they take turns, so that whatever else the machine does meets everyone.
+in a plain loop, photo by photo. All contestants use the same networks, threads and JSON bodies, and
+they take turns, so that other load on the machine affects all of them.
 
-Columns: milliseconds to an answer; mean batch of the detector and of the student; places in batches
-left empty; requests refused and failed, items dropped; decode's share of the work in stages; for
-how much of the time the device computed; the server's CPU time for each item; the shares of the
-machine's CPU time that load generator and others took; the server's MiB before and after.
+Columns: latency in milliseconds; mean batch of the detector and of the student; padding of batches;
+requests refused and failed, items dropped; decode's share of the work in stages; the share of the
+time that the device computed; the server's CPU time per item; the shares of the machine's CPU time
+used by the load generator and others; the server's MiB before and after.
 """
 
 import argparse
@@ -52,18 +52,18 @@ from photos import BUS_BOXES_XYXY_PX, BUS_SIZE_WH, photo
 PEERS = ("litserve", "mosec")
 OURS = ("rest", "grpc")
 ALONE = {"boxes": "engine", "photos": "plain"}
-"""What each workload is compared with."""
+"""The baseline of each workload."""
 
 
 def boxes_16() -> FloatArray:
-    """16 boxes on bus.jpg: its four people, each four times, a little moved."""
+    """16 boxes on bus.jpg: its four people, four times each, slightly moved."""
     shifts = np.array([(dx, dy, dx, dy) for dx in (-4, 4) for dy in (-4, 4)], np.float32)
     boxes = np.array(BUS_BOXES_XYXY_PX, np.float32)[:, None] + shifts
     return geometry.clip_boxes(boxes.reshape(16, 4), BUS_SIZE_WH)
 
 
 def workloads(data: bytes, people: int) -> list[Workload]:
-    """Both kinds of requests; the detector finds so many people."""
+    """Both kinds of requests; `people` is the number that the detector finds."""
     image = {"content": base64.b64encode(data).decode()}
     boxes = boxes_16().tolist()
     given = [pose_pb2.Box(x1=x1, y1=y1, x2=x2, y2=y2) for x1, y1, x2, y2 in boxes]
@@ -89,7 +89,7 @@ def workloads(data: bytes, people: int) -> list[Workload]:
 
 
 def alone(poser: Poser, data: bytes) -> dict[str, Alone]:
-    """What each workload is compared with."""
+    """The baseline of each workload."""
     predictor = poser.predictor
     bucket = predictor.engine.buckets[-1]
     crops = crop.cut(decode(data), geometry.crop_regions(boxes_16()))[:bucket]
@@ -108,7 +108,7 @@ def alone(poser: Poser, data: bytes) -> dict[str, Alone]:
 def take_turns(
     workload: Workload, load: Load, contestants: Sequence[Contestant], rounds: int
 ) -> dict[str, Outcome]:
-    """What each does under one load, all bursts added up."""
+    """The outcome of each contestant under one load, all bursts added up."""
     outcomes = {each.name: Outcome() for each in contestants}
     for _ in range(rounds):
         for each in contestants:
@@ -122,7 +122,7 @@ def closed_loops(
     contestants: Sequence[Contestant],
     results: Results,
 ) -> None:
-    """Callers who wait for their answers and, where they are refused, as long as they are told."""
+    """Callers who wait for their answers and, if refused, for the retry delay."""
     for callers in options.callers:
         load = Load(seconds=options.seconds, callers=callers)
         outcomes = take_turns(workload, load, contestants, options.rounds)
@@ -135,7 +135,7 @@ def closed_loops(
 def open_loops(
     options: argparse.Namespace, workload: Workload, server: Served, results: Results
 ) -> None:
-    """Requests at random moments, at shares of what callers reached at best."""
+    """Requests at random times, at shares of the best rate of the closed loops."""
     of_it = {key: each for key, each in results.items() if key[0] == workload.name}
     best = max(each.items_per_second for key, each in of_it.items() if key[2] == server.name)
     alone = next(each for key, each in reversed(of_it.items()) if key[2] in ALONE.values())
@@ -150,7 +150,7 @@ def open_loops(
 
 
 def longest_wait_seconds(workload: Workload, server: Served, outcome: Outcome) -> float:
-    """Of a request that was accepted: for what the queues hold, and for itself."""
+    """The longest possible wait of an accepted request: for full queues and its own items."""
     crops = server.gauge("queue_capacity", "pose")
     if workload.unit == "crops":
         items = crops + workload.items
@@ -160,7 +160,7 @@ def longest_wait_seconds(workload: Workload, server: Served, outcome: Outcome) -
 
 
 def in_words(callers: int) -> str:
-    """A load of the closed loop."""
+    """Describe a load of the closed loop."""
     return f"{callers} callers"
 
 

@@ -1,14 +1,13 @@
-"""Video streams: who is who, what following saves and costs, and many streams of 10 fps at once.
+"""Video streams: tracking, the gain and cost of following, and many streams of 10 fps at once.
 
     python tests/bench/streams.py [--frames 250] [--seconds 20] [--streams 1 8 32]
 
 First one stream of the clip of `tests/moving_people.py`, whose people are known, as fast as it is
-answered, with the detector on each frame and on each fifth; OKS is of the keypoints that are to be
-seen, over everybody who was found (IoU of 0.5). A switch is somebody who gets another number.
-Then streams of 10 frames a second in both modes: frames answered a second; milliseconds from when
-a frame was due to its answer; shares of frames dropped, and failed for their deadline, of those
-that were told of in that time. In mode ordered, frames that are not read yet wait with their
-caller and grow old there.
+answered, with the detector on each frame and on each fifth; OKS covers the visible keypoints of
+everybody who was found (IoU of 0.5). A switch is a change of somebody's track id. Then streams of
+10 frames a second in both modes: frames answered per second; milliseconds from the time a frame was
+due to its answer; shares of frames dropped, and failed by deadline, among those reported in that
+time. In mode ordered, frames that are not read yet wait with their caller and age there.
 """
 
 import argparse
@@ -46,7 +45,7 @@ FOUND_IOU = 0.5
 
 @dataclass
 class Recognised:
-    """How well people were found and told from each other."""
+    """The quality of detection and tracking."""
 
     oks: list[float] = field(default_factory=list)
     people: int = 0
@@ -102,7 +101,7 @@ def pictured(number: int, at_ms: float, jpeg: bytes) -> pose_pb2.StreamPoseReque
 async def one_stream(
     target: str, jpegs: Sequence[bytes], **options: Any
 ) -> tuple[float, list[Answer]]:
-    """Seconds and answers of a stream that is sent as fast as it is answered."""
+    """Send a stream as fast as it is answered; return the seconds taken and the answers."""
     messages = [opening(track=True, **options)]
     messages += [pictured(i, timestamp_ms(i), jpeg) for i, jpeg in enumerate(jpegs)]
     began = time.perf_counter()
@@ -113,14 +112,14 @@ async def one_stream(
 
 @dataclass
 class Row:
-    """What many streams were answered, all together."""
+    """The total answers of many streams."""
 
     dropped: int = 0
     failed: int = 0
     ages_seconds: list[float] = field(default_factory=list)
 
     def add(self, answer: Answer, *, age_seconds: float) -> None:
-        """Count an answer."""
+        """Record an answer."""
         self.dropped += len(answer.dropped_frame_ids)
         if answer.HasField("error"):
             self.failed += 1
@@ -158,7 +157,7 @@ async def camera(
 
 
 def recognition(server: Server, clip: Clip, jpegs: Sequence[bytes], *, rounds: int) -> None:
-    """Print what following saves and costs; rounds alternate, the best one counts."""
+    """Print the gain and cost of following; rounds alternate, and the best one counts."""
     best = {1: Cost(), 5: Cost()}
     results: dict[int, Recognised] = {}
     truth = [clip.people(index) for index in range(len(jpegs))]
@@ -184,19 +183,19 @@ def recognition(server: Server, clip: Clip, jpegs: Sequence[bytes], *, rounds: i
 
 
 class Cost(NamedTuple):
-    """Of a run of the clip."""
+    """The cost of a run of the clip."""
 
     seconds: float = math.inf
     cpu_seconds: float = math.inf
-    """The server's."""
+    """CPU time of the server, in seconds."""
 
     def least(self, other: "Cost") -> "Cost":
-        """The lesser of both, each for itself."""
+        """The minimum of both, field by field."""
         return Cost(*map(min, zip(self, other, strict=True)))
 
 
 def cpu_seconds(server: Server) -> float:
-    """What the server's process has spent."""
+    """The CPU time of the server's process so far."""
     times = psutil.Process(server.process.pid).cpu_times()
     return float(times.user + times.system)
 
@@ -225,13 +224,13 @@ def many(target: str, jpegs: Sequence[bytes], options: argparse.Namespace) -> No
 
 
 async def together(cameras: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run them all at once."""
+    """Run all of them concurrently."""
     await asyncio.gather(*cameras)
 
 
 @contextmanager
 def running_server(**settings: str) -> Iterator[Server]:
-    """A server, within the `with`."""
+    """A server that runs while the context is open."""
     with tempfile.TemporaryDirectory() as folder:
         server, log = start(Path(folder), 0, settings)
         try:

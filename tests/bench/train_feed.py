@@ -1,19 +1,19 @@
-"""Where the time of a training step goes, and how fast steps are beside another trainer's.
+"""Profile a training step, and compare the speed of steps with another trainer's.
 
     python tests/bench/train_feed.py RUN.yaml [GROUP.FIELD=VALUE ...]
 
-RUN.yaml is a run as `distilpose train` takes it, measured as it is at its start: waiting for
-people, augmentation, teacher, the rest. On a GPU each part is waited for, which is slower than
-training: crops a second come from a pass that waits once. The teacher's part is of the same batch
-by itself.
+RUN.yaml is a run of `distilpose train`, measured as at its start: waiting for people, augmentation,
+teacher, the rest. On a GPU each part is synchronised, which is slower than training: crops a second
+come from a pass that synchronises once. The teacher's part is measured separately on the same
+batch.
 
     python tests/bench/train_feed.py RUN.yaml --kit FOLDER [--people 400] [GROUP.FIELD=VALUE ...]
 
 compares whole steps (load, augment, step) with those of the trainer in FOLDER, the prototype that
-the first student on the trunk was trained with: alternating turns of two processes of one thread
-each, on the same few people, in one batch size and precision. Its weights are where it looks for
-them, and the run's are `start_from`'s. Crops a second of CPU time leave out what other work on the
-machine takes; wall time stands beside them.
+trained the first student on the trunk: alternating turns of two processes of one thread each, on
+the same few people, with the same batch size and precision. The prototype's weights are in its own
+folder, the run's are those of `start_from`. Crops per second of CPU time exclude other work on the
+machine; wall time is shown beside them.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from distilpose.model.weights import load
 
 WARM_UP, COUNTED = 2, 10
 TURN = 4
-"""Steps that one trainer takes until it is the other's turn."""
+"""Number of steps that one trainer takes before it is the other's turn."""
 FEEDING = ("waiting for people", "augmentation")
 STEP, TEACHER = "forward, backward, update", "teacher"
 MIDDLE = 0.5
@@ -79,7 +79,7 @@ for line in sys.stdin:
 
 
 class Laps:
-    """Seconds by name; `wait` returns when the device has done what it was given."""
+    """Seconds by name; `wait` returns when the device is idle."""
 
     def __init__(self, wait: Callable[[], None]) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -87,7 +87,7 @@ class Laps:
         self._began = time.perf_counter()
 
     def end(self, name: str) -> None:
-        """Count the time since the last call as `name`'s."""
+        """Add the time since the last call to `name`."""
         self._wait()
         now = time.perf_counter()
         self.seconds[name] += now - self._began
@@ -95,7 +95,7 @@ class Laps:
 
 
 def take(run: Run, batches: Iterator[StoredBatch], count: int, laps: Laps) -> TrainBatch:
-    """Take `count` steps that move nothing; the last batch."""
+    """Take `count` steps at a learning rate of 0; return the last batch."""
     settings = run.settings
     changes = settings.augment.scaled(augment_strength(settings, 0.0))
     generator = torch.Generator(run.device).manual_seed(0)
@@ -117,7 +117,7 @@ def take(run: Run, batches: Iterator[StoredBatch], count: int, laps: Laps) -> Tr
 
 
 def teach(run: Run, batch: TrainBatch, count: int, laps: Laps) -> None:
-    """Ask a student's teacher `count` times; it is a part of every step, measured by itself."""
+    """Run a student's teacher `count` times; part of every step, measured separately."""
     path = run.settings.teacher
     if path is None:
         return
@@ -134,13 +134,13 @@ def teach(run: Run, batch: TrainBatch, count: int, laps: Laps) -> None:
 
 
 def endless(run: Run) -> Iterator[StoredBatch]:
-    """Batches of epoch after epoch."""
+    """Batches of epoch after epoch, without end."""
     epochs = (run.loader.epoch(number) for number in itertools.count())
     return itertools.chain.from_iterable(epochs)
 
 
 def measure(run: Run) -> tuple[dict[str, float], float]:
-    """Seconds that each part of a step takes, and crops a second."""
+    """The seconds of each part of a step, and crops per second."""
 
     def wait() -> None:
         if run.device.type == "cuda":

@@ -112,7 +112,7 @@ def test_reliability_is_that_of_raw_and_of_calibrated_scores(out: Path) -> None:
     by_case = {figure.case: figure.value for figure in reliability if figure.name == "ECE"}
     assert by_case.keys() == {"raw scores clamped to 0..1", "calibrated"}
     assert [f for f in reliability if "14 keypoints of people-eval" not in f.protocol] == []
-    # Its score is constant, so that it has no rank.
+    # Its score is constant, so it has no rank.
     names = [figure.name for figure in reliability if figure.case == "calibrated"]
     assert "score rank" not in names
 

@@ -70,7 +70,7 @@ def test_predict_prints_a_line_a_photo_and_draws_it(tmp_path: Path) -> None:
 
 
 def visible_from(done: "subprocess.CompletedProcess[str]") -> tuple[float, float]:
-    """The best score of what is not visible, and the least of what is."""
+    """The best score of a keypoint that is not visible, and the lowest of one that is."""
     [line] = done.stdout.splitlines()
     keypoints = [k for pose in json.loads(line)["poses"] for k in pose["keypoints"]]
     hidden = [k["score"] for k in keypoints if not k["visible"]]
@@ -79,7 +79,7 @@ def visible_from(done: "subprocess.CompletedProcess[str]") -> tuple[float, float
 
 def test_predict_takes_the_threshold_of_the_settings_unless_one_is_given() -> None:
     setting = {"DISTILPOSE_LIMITS__MIN_KEYPOINT_SCORE": "0.7"}
-    # Boxes of anything: many of their keypoints are nowhere.
+    # Arbitrary boxes: many of their keypoints have no position in the picture.
     arguments = ("predict", photo_path("bus.jpg"), "--min-box-score", 0.01)
     zero = ("--min-keypoint-score", 0)
 

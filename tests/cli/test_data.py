@@ -109,7 +109,7 @@ def test_a_cache_says_which_picture_cannot_be_read(good: Path, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a teacher that shows a peak of 0.75 in the middle of every crop."""
+    """Weights of a teacher that always answers a peak of 0.75 in the middle of the crop."""
     network = build("tokenpose-s")
     assert isinstance(network, TokenPose)
     last = network.keypoint_head.get_submodule("tokenpose.mlp_head.3")

@@ -63,7 +63,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """From detector boxes, on somebody whom a machine labelled."""
+    """A teacher evaluated with detector boxes, on a person labelled by machine."""
     folder = tmp_path_factory.mktemp("teacher")
     card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
     weights.save(folder / "teacher.safetensors", filled_state("tokenpose-s"), card)

@@ -1,4 +1,4 @@
-"""What commands tell of errors made on purpose, and of extras that are missing."""
+"""The messages of commands for deliberate errors and for missing extras."""
 
 from pathlib import Path
 

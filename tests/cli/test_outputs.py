@@ -1,4 +1,4 @@
-"""Files and folders to write, checked before the work."""
+"""Output files and folders, checked before the work starts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Drawings of `distilpose predict`: where they go, and what they never replace."""
+"""Drawings of `distilpose predict`: their paths, and the files that they never replace."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def predict(*arguments: object) -> Result:
 
 
 def photos(folder: Path, *names: str) -> Path:
-    """No photos: what is refused, is refused before they are read."""
+    """Empty files: refusals happen before the photos are read."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode())

@@ -31,7 +31,7 @@ FRAMES = 12
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Half a second of grey."""
+    """Half a second of grey video."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     writer = VideoWriter(path, Fraction(25))
     for number in range(FRAMES):
@@ -257,7 +257,7 @@ def test_skeletons_follow_the_people_of_a_clip(tmp_path: Path) -> None:
 
 
 def near(truth_xy_px: Any, poses: list[dict[str, Any]]) -> bool:
-    """Whether somebody's upper body lies where this one's does."""
+    """Return True if some pose's upper body is where this one's is."""
     height_px = np.ptp(truth_xy_px[:, 1])
     for pose in poses:
         found = np.array([(k["x"], k["y"]) for k in pose["keypoints"][:11]])
@@ -267,7 +267,7 @@ def near(truth_xy_px: Any, poses: list[dict[str, Any]]) -> bool:
 
 
 def has_limbs(image: Any, box: list[float]) -> bool:
-    """Whether both sides' colours are in the box."""
+    """Return True if both sides' colours are in the box."""
     x1, y1, x2, y2 = (round(v) for v in box)
     inside = image[y1:y2, x1:x2].astype(int)
     return all((np.abs(inside - c).max(axis=-1) < 60).any() for c in (LEFT_RGB, RIGHT_RGB))

@@ -94,7 +94,7 @@ def test_the_papers_table_is_one_command(
     assert f"Each run: 2 crops, from {weights}, where its row" in result.stdout
     again = train(*arguments, "--teacher", weights)
     assert again.stdout == result.stdout
-    assert "step" not in again.stderr  # what is done is not done again
+    assert "step" not in again.stderr  # finished work is not repeated
 
 
 def test_the_papers_table_without_a_teacher_says_what_it_lacks(

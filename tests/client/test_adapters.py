@@ -1,4 +1,4 @@
-"""Answers as other tools read them, each read by the tool."""
+"""Answers in other tools' formats, each read by the tool itself."""
 
 import json
 from dataclasses import replace
@@ -69,7 +69,7 @@ def test_supervision_draws_and_boxes_the_people() -> None:
     assert drawn[50:250, 300:400].any()
     boxes = found.as_detections()
     assert len(boxes) == 2
-    # Of the visible keypoints alone.
+    # Only the visible keypoints count.
     np.testing.assert_allclose(boxes.xyxy[0, 2:], [110, 250])
 
 
@@ -142,7 +142,7 @@ def test_mmpose_predictions_have_the_shape_that_mmpose_writes() -> None:
 
 
 def labelled(answer: ImageAnswer, least: float | None) -> list[bool]:
-    """Which keypoints of the first person are labelled."""
+    """For each keypoint of the first person, True if it is labelled."""
     exported = coco_annotations([(1, "a.jpg", answer)], min_keypoint_score=least)
     return [v > 0 for v in exported["annotations"][0]["keypoints"][2::3]]
 

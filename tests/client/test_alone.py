@@ -1,4 +1,4 @@
-"""The client in an environment that has its four packages, what they bring, and nothing else."""
+"""The client in an environment with only its four packages and their dependencies."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The client and real servers: the same numbers by every way, sizes, and servers that go away."""
+"""The client and real servers: the same numbers over every transport, sizes, lost servers."""
 
 import signal
 import threading
@@ -72,7 +72,7 @@ def test_rest_and_grpc_answer_the_same_for_files_and_pixels(server: Server) -> N
 
 
 def message_of(size_bytes: int) -> bytes:
-    """A picture whose request has so many bytes; what is behind a JPEG's end counts for nothing."""
+    """A picture whose request has that size; bytes after a JPEG's end are ignored."""
     data = photo("bus.jpg")
 
     def request(picture: bytes) -> int:
@@ -109,7 +109,7 @@ def test_a_message_below_the_limit_is_answered(server: Server) -> None:
 
 
 def streamed_while(servers: list[Server], meanwhile: Callable[[Server], None]) -> list[FrameAnswer]:
-    """The answers to `FRAMES` frames; with a window of them on their way something happens."""
+    """The answers to `FRAMES` frames; `meanwhile` runs while a window of them is in flight."""
     began = threading.Event()
     picture = photo("zidane.jpg")
 
@@ -130,7 +130,7 @@ def streamed_while(servers: list[Server], meanwhile: Callable[[Server], None]) -
 
 
 def serving(servers: list[Server]) -> Server:
-    """The one that a stream is open on."""
+    """The server on which a stream is open."""
     for server in servers:
         with server.client() as client:
             if "distilpose_streams_active 1.0" in client.get("/metrics").text:
@@ -144,7 +144,7 @@ def test_a_killed_server_loses_and_doubles_no_frame(start_servers: StartServers)
     assert [answer.frame_id for answer in answers] == list(range(FRAMES))
     assert all(answer.error is None and len(answer.poses) == 1 for answer in answers)
     assert sum(server.process.poll() == -signal.SIGKILL for server in servers) == 1
-    # The other server cannot know who is who, so nobody there has a number that was seen before.
+    # The other server does not know the people, so nobody there has a number that was seen before.
     numbers = [answer.poses[0].track_id or 0 for answer in answers]
     assert sorted(numbers) == numbers
     assert set(numbers) == {1, 2}

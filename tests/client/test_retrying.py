@@ -1,4 +1,4 @@
-"""When to ask again, and when to give up; the clock is the test's."""
+"""The rules for retrying and giving up; the test controls the clock."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from distilpose.client import (
 
 @dataclass
 class Asking:
-    """Fails so often with this error; sleeping takes no time but the clock's."""
+    """Fails that many times with this error; sleeping only advances the clock."""
 
     error: PoseError
     failures: int = 99

@@ -1,4 +1,4 @@
-"""Videos to frames and back."""
+"""Reading and writing videos."""
 
 import time
 from fractions import Fraction
@@ -14,7 +14,7 @@ from distilpose.model.errors import DataError
 
 
 def picture(number: int, *, height: int = 48, width: int = 64) -> ImageHWC:
-    """Dark, with a bright square that moves to the right."""
+    """A dark picture, with a bright square that moves to the right."""
     image = np.full((height, width, 3), 20, np.uint8)
     image[8:24, 4 * number : 4 * number + 16] = (200, 60, 60)
     return image

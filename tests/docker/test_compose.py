@@ -1,4 +1,4 @@
-"""compose.yaml: what it mounts, asks and starts is there."""
+"""The files, services and commands that compose.yaml refers to exist."""
 
 import re
 from pathlib import Path

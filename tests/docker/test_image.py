@@ -1,6 +1,6 @@
-"""The built CPU image as a container engine runs it: `make image` builds it and runs this.
+"""The built CPU image in a container engine: `make image` builds it and runs this.
 
-CONTAINER_ENGINE (docker) and IMAGE (distilpose:cpu) name what is tested.
+CONTAINER_ENGINE (docker) and IMAGE (distilpose:cpu) select the engine and the image.
 """
 
 import json
@@ -28,7 +28,7 @@ LOCKED_DOWN = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privilege
 
 
 def engine(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    """What the container engine's command line did."""
+    """Run the container engine's command line."""
     return subprocess.run([ENGINE, *arguments], check=check, capture_output=True, text=True)
 
 
@@ -85,7 +85,7 @@ def start_container() -> Iterator[StartContainer]:
 
 @pytest.fixture(scope="module")
 def container(start_container: StartContainer) -> Container:
-    """One with default settings, for all tests that change nothing."""
+    """A container with default settings, for all tests that change nothing."""
     return start_container()
 
 
@@ -150,7 +150,7 @@ def test_sigterm_under_load_ends_with_0_and_loses_nothing(
     statuses: list[int] = []
 
     def call_while_ready() -> None:
-        """Ask as a load balancer lets callers: until the container says that it is not ready."""
+        """Send requests like callers behind a load balancer, until the container is not ready."""
         while httpx.get(f"{container.metrics_url}/readyz").status_code == 200:
             statuses.append(post(container, whole_image="true").status_code)
 

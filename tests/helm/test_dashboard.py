@@ -1,4 +1,4 @@
-"""The dashboard: the committed file is current, and what Grafana gets is sound."""
+"""The dashboard: the committed file is current, and Grafana accepts it."""
 
 import itertools
 import subprocess
@@ -25,7 +25,7 @@ ROWS = {
 }
 SHOWN_ELSEWHERE = {
     "distilpose_requests_in_flight",  # counts the scrape itself
-    "distilpose_build_info",  # no number, for queries by hand
+    "distilpose_build_info",  # not a number to plot, for manual queries
 }
 
 

@@ -1,4 +1,4 @@
-"""The Deployment: where pods run, with what, how they start, are replaced and stop."""
+"""The Deployment: placement, resources, start, rollout and shutdown of its pods."""
 
 from typing import Any
 
@@ -158,7 +158,7 @@ def test_no_container_is_privileged(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_variable_of_a_service_reaches_the_settings(name: str) -> None:
-    # Kubernetes would set DISTILPOSE_PORT for a Service called distilpose, which is no setting.
+    # Kubernetes would set DISTILPOSE_PORT for a Service called distilpose, which is not a setting.
     assert render(SCENARIOS[name]).pod()["enableServiceLinks"] is False
 
 

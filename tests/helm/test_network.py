@@ -1,4 +1,4 @@
-"""Services, Ingress, routes and what the NetworkPolicy lets through."""
+"""Services, Ingress, routes and the connections that the NetworkPolicy allows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What NOTES say after an installation."""
+"""The notes shown after an installation."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from stub_service import StubService
 
 
 def curl(*changes: Any) -> str:
-    """The line to try."""
+    """The curl command in the notes."""
     (line,) = [x for x in render(*changes).notes.splitlines() if x.lstrip().startswith("curl")]
     return line.strip()
 

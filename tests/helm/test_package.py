@@ -1,4 +1,4 @@
-"""What `helm package` makes has everything that templates read, and nothing that is for us only."""
+"""The packaged chart has every file that templates read, and none of our internal files."""
 
 from importlib.metadata import version
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rendered pod as `podman kube play` runs it, with the image that `make image` builds."""
+"""The rendered pod, run by `podman kube play` with the image that `make image` builds."""
 
 import os
 import subprocess

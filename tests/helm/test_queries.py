@@ -1,4 +1,4 @@
-"""Every query that the chart ships, asked of a real Prometheus that scraped the real service."""
+"""Every query in the chart, run on a real Prometheus that scraped the real service."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def of_dashboard() -> dict[str, str]:
 
 
 def of_alerts() -> dict[str, str]:
-    """Their conditions as 0 or 1, since one that does not hold has no value."""
+    """The alerts' conditions as 0 or 1, since a false condition has no value."""
     return {
         rule["alert"]: re.sub(r" ([<>]|==) (?=\d)", r" \1 bool ", rule["expr"]) for rule in alerts()
     }
@@ -60,7 +60,7 @@ def of_keda() -> dict[str, str]:
 
 
 def of_adapter() -> dict[str, str]:
-    """As prometheus-adapter asks for the pods of a HorizontalPodAutoscaler."""
+    """The adapter's queries, with the pods of a HorizontalPodAutoscaler."""
     values = yaml.safe_load((CHART / "examples/prometheus-adapter-values.yaml").read_text("utf-8"))
     queries = {}
     for rule in values["rules"]["custom"]:
@@ -145,7 +145,7 @@ def prometheus(
             asked = listening(f"http://{url}", process)
             asked.wait_for_scrapes(1)
             load(server)
-            # The next scrape may have begun before the load ended, the one after that did not.
+            # The next scrape may have begun before the load ended, but not the one after it.
             asked.wait_for_scrapes(3)
             yield asked
             asked.close()
@@ -155,7 +155,7 @@ def prometheus(
 
 
 def config(folder: Path, metrics_port: int) -> Path:
-    """Scrapes the service with the labels that a ServiceMonitor gives a pod."""
+    """A configuration that scrapes the service with the labels that a ServiceMonitor sets."""
     labels = {"namespace": NAMESPACE, "pod": POD, "container": "distilpose"}
     job = {
         "job_name": NAME,
@@ -181,7 +181,7 @@ def listening(url: str, process: "subprocess.Popen[bytes]") -> Prometheus:
 
 
 def load(server: Server) -> None:
-    """Photos by both front ends: one and several, boxes given, broken; streams of both modes."""
+    """Send photos of all kinds to both front ends, and streams of both modes."""
     jpeg = {"content-type": "image/jpeg"}
     boxes = json.dumps([[[49, 400, 245, 902]]])
     with server.client() as client:
@@ -266,7 +266,7 @@ def test_throttling_is_read_from_the_kubelets_series(tmp_path: Path) -> None:
     }
     [expr] = [expr for name, expr in of_dashboard().items() if "CPU throttled" in name]
     expected = {
-        "expr": expr.replace("[1m]", "[5m]"),  # its samples lie a minute apart
+        "expr": expr.replace("[1m]", "[5m]"),  # its samples are a minute apart
         "eval_time": "10m",
         "exp_samples": [{"labels": f'{{pod="{POD}"}}', "value": 0.25}],
     }

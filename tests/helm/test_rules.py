@@ -1,4 +1,4 @@
-"""The alerts: each fires when it should and only then, by the real promtool."""
+"""The alerts: each fires when it should and only then, checked with the real promtool."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def requests(code: str, *, transport: str = "rest", method: str = "estimate_pose
 
 
 def slower_than(second: float, percent: int) -> dict[str, str]:
-    """Of 100 requests a minute, so many take longer, none over 2.5 s; probes take no time."""
+    """100 requests a minute, of which `percent` take longer, none over 2.5 s; probes take 0 s."""
     buckets = {}
     for method, faster, all_of_them in (("estimate_pose", 100 - percent, 100), ("other", 900, 900)):
         labels = f'{SCRAPED},transport="rest",method="{method}"'
@@ -67,7 +67,7 @@ def memory(values: str, *, started_at_seconds: int = 0) -> dict[str, str]:
 
 
 OK = {requests("200"): "0+100x20", requests("200", method="other"): "0+1000x20"}
-"""Requests, and probes that are none."""
+"""Successful requests, and probes, which do not count as requests."""
 OLDEST = f'distilpose_queue_oldest_seconds{{{SCRAPED},stage="pose"}}'
 FAULTS = f'distilpose_device_errors_total{{{SCRAPED},kind="oom"}}'
 RESTARTS = (
@@ -77,7 +77,7 @@ RESTARTS = (
 
 
 class Firing(NamedTuple):
-    """What must raise an alert."""
+    """A situation that must raise an alert."""
 
     alert: str
     series: dict[str, str]
@@ -88,7 +88,7 @@ class Firing(NamedTuple):
 
 
 class Quiet(NamedTuple):
-    """What must not, and why."""
+    """A situation that must not raise an alert, with the reason."""
 
     alert: str
     reason: str
@@ -241,13 +241,13 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(rules: Path, case: Firing | Quiet, expected: list[Json], folder: Path) -> None:
-    """Ask promtool whether exactly these alerts fire."""
+    """Check with promtool that exactly these alerts fire."""
     fire = {"eval_time": case.at, "alertname": f"Distilpose{case.alert}", "exp_alerts": expected}
     check_over(case.series, folder, interval=case.interval, rules=rules, alert_rule_test=[fire])
 
 
 def raised(case: Firing) -> Json:
-    """The alert that it raises, as promtool writes it."""
+    """The alert raised by the case, in promtool's format."""
     [rule] = [rule for rule in alerts() if rule["alert"] == f"Distilpose{case.alert}"]
     return {
         "exp_labels": case.labels | rule["labels"],
@@ -278,7 +278,7 @@ def test_an_alert_is_about_its_release_alone(rules: Path, case: Firing, tmp_path
 
 
 def of_another_release(series: dict[str, str]) -> dict[str, str]:
-    """The same of one whose name begins with this one's."""
+    """The same series for a release whose name starts with this one's."""
     return {
         re.sub(f'"{NAME}(-[^"]+)?"', rf'"{NAME}-gpu\1"', name): values
         for name, values in series.items()
@@ -286,7 +286,7 @@ def of_another_release(series: dict[str, str]) -> dict[str, str]:
 
 
 def of_another_namespace(series: dict[str, str]) -> dict[str, str]:
-    """The same of one elsewhere in the cluster."""
+    """The same series for a release in another namespace."""
     return {name.replace(NAMESPACE, "elsewhere"): values for name, values in series.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the alerts say, their limits, and that they ask for what the service tells."""
+"""The alerts' texts and limits, and the existence of the metrics that they query."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Every values file and a matrix of options: rendered, linted, held against published schemas."""
+"""Every values file and a matrix of options: rendered, linted, validated by published schemas."""
 
 import itertools
 import json
@@ -64,7 +64,7 @@ MATRIX = [
 
 
 def check(objects: Iterable[dict[str, Any]], version: str) -> None:
-    """Fail on what the Kubernetes version, or a resource's own schema, does not know."""
+    """Fail on fields that the Kubernetes version, or a resource's own schema, does not define."""
     for value in objects:
         check_once(json.dumps(value, sort_keys=True), version)
 
@@ -76,7 +76,7 @@ def check_once(text: str, version: str) -> None:
         known = model.model_validate(value).model_dump(
             mode="json", by_alias=True, exclude_unset=True
         )
-        assert known == value  # the models drop what they do not know
+        assert known == value  # the models drop unknown fields
     elif value["kind"] not in NO_PUBLISHED_SCHEMA:
         kubernetes.validate(value, version, strict=True)
 

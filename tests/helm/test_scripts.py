@@ -1,4 +1,4 @@
-"""The chart's two small programs, run as their pods run them."""
+"""The chart's two small programs, run the way their pods run them."""
 
 import hashlib
 import ssl
@@ -18,7 +18,7 @@ from stub_service import StubService, answer_with
 
 
 def run(container: Any, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The container's program, in this environment, with these arguments for its own."""
+    """The container's program, run in this environment with these arguments."""
     assert container["command"] == ["python", "-c"]
     command = [sys.executable, "-c", container["args"][0], *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

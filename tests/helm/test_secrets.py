@@ -1,4 +1,4 @@
-"""API keys and certificates: existing Secrets or made ones, and how they reach the service."""
+"""API keys and certificates: existing or created Secrets, and their path to the service."""
 
 import re
 from base64 import b64decode
@@ -14,7 +14,7 @@ PEM = {"certificate": "-----BEGIN C", "key": "-----BEGIN K"}
 
 
 def secret_of(made: Rendered, mount: str) -> Any:
-    """The Secret that the service finds at this path."""
+    """The Secret mounted at this path of the service."""
     (name,) = [m["name"] for m in made.server()["volumeMounts"] if m["mountPath"] == mount]
     (volume,) = [v for v in made.pod()["volumes"] if v["name"] == name]
     return volume["secret"]["secretName"]

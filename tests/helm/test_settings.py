@@ -1,4 +1,4 @@
-"""The ConfigMap says what the settings class says, and nothing that is unknown gets through."""
+"""The ConfigMap matches the settings class, and unknown settings are rejected."""
 
 import re
 import runpy
@@ -17,7 +17,7 @@ GENERATE = runpy.run_path(str(CHART.parent / "generate.py"))
 
 
 def loaded(folder: Path, *changes: Any) -> Settings:
-    """What the service makes of the ConfigMap."""
+    """The settings that the service reads from the ConfigMap."""
     path = folder / "config.yaml"
     path.write_text(render(*changes).objects["configmap.yaml"]["data"]["config.yaml"])
     return load_settings(path)
@@ -72,7 +72,7 @@ def test_the_config_map_has_every_setting() -> None:
 
 def test_defaults_are_those_of_the_class(tmp_path: Path) -> None:
     made = loaded(tmp_path).model_dump()
-    # What the chart always decides.
+    # The settings that the chart always sets itself.
     made["telemetry"]["metrics_port"] = None
     made["model"]["device"] = "auto"
     assert made == Settings.model_construct().model_dump()

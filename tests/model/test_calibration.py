@@ -1,4 +1,4 @@
-"""Calibration: what is fitted, and what holds whatever is asked."""
+"""Calibration: the fit, and the properties that hold for any input."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Cards as people read them, and the words that people write for them."""
+"""Cards for readers, and the texts that people write for them."""
 
 from datetime import date
 from pathlib import Path

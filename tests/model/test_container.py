@@ -1,4 +1,4 @@
-"""Threads from the container's quota."""
+"""The number of threads from the container's quota."""
 
 import os
 from pathlib import Path

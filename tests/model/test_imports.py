@@ -1,4 +1,4 @@
-"""Weights as their authors publish them: read without running anything, or refused."""
+"""Weights published by others: read without running code, or rejected."""
 
 import hashlib
 import pickle
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes)
 
 
 def yolo(config: str = "26/yolo26-pose.yaml", *, scale: str = "n", kind: str = "PoseModel") -> Any:
-    """Return an ultralytics network with random weights and batch norms that do something."""
+    """Return an ultralytics network with random weights and non-trivial batch norms."""
     utils, tasks = import_ultralytics("utils"), import_ultralytics("nn.tasks")
     torch.manual_seed(0)
     described = utils.YAML.load(utils.ROOT / "cfg" / "models" / config) | {"scale": scale}
@@ -117,7 +117,7 @@ def yolo(config: str = "26/yolo26-pose.yaml", *, scale: str = "n", kind: str = "
 
 
 def save_yolo(network: nn.Module, path: Path) -> Path:
-    """Write a checkpoint, or the tensors alone where `path` ends in .safetensors."""
+    """Write a checkpoint, or only the tensors if `path` ends in .safetensors."""
     if path.suffix == ".safetensors":
         state = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
         safetensors.torch.save_file(state, path)
@@ -140,7 +140,7 @@ def folded_network() -> Any:
 
 @torch.inference_mode()
 def features_of(whole: Any, crops_BCHW: Tensor) -> TrunkOut:
-    """Return what a YOLO network computes on the way to its answer."""
+    """Return the intermediate features of a YOLO network."""
     kept = {}
     layers = whole.model
     hooks = [

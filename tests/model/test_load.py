@@ -1,4 +1,4 @@
-"""Models from names and paths: what the weights' calibration does to them; teachers."""
+"""Loading models by name and path: calibration, teachers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The four published networks against what their authors' code computes."""
+"""The four published networks compared with their authors' code."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -36,9 +36,9 @@ class Run(NamedTuple):
     name: str
     out: StudentOut | TeacherOut
     between: dict[str, Tensor]
-    """What layers gave on the way, by the names of the reference."""
+    """Outputs of intermediate layers, by the reference's names."""
     counted: dict[str, int]
-    """Operations of the two crops by type of layer, as the authors' counter sees them."""
+    """Operations for the two crops by type of layer, by the authors' counter."""
     want: dict[str, npt.NDArray[Any]]
 
 
@@ -157,7 +157,7 @@ def test_the_authors_counter_sees_the_published_operations(run: Run) -> None:
 
 
 class Unfilled(NamedTuple):
-    """A network as constructed, not run."""
+    """A network after construction, before any run."""
 
     name: str
     network: DistilPose | TokenPose
@@ -208,7 +208,7 @@ def test_the_position_code_is_the_published_one() -> None:
 def test_the_position_code_of_a_smaller_grid_covers_the_same_turn() -> None:
     code = position_code(8, 8, width=192)
     assert code.shape == (1, 64, 192)
-    # The last token stands a full turn along both axes, as in the published grid.
+    # The last token is a full turn along both axes, as in the published grid.
     last_of_published_grid = position_code(16, 16, width=192)[0, -1].numpy()
     assert scaled_error(code[0, -1], last_of_published_grid) <= 1e-6
 

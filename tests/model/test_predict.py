@@ -1,4 +1,4 @@
-"""One image to poses: the flip test, mapping back, and the reference path."""
+"""From one image to poses: the flip test, mapping back, and the reference path."""
 
 from pathlib import Path
 

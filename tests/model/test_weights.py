@@ -1,4 +1,4 @@
-"""Weights files: what is written comes back, and what does not fit is refused by name."""
+"""Weights files: a round trip, and rejection of unsuitable files by name."""
 
 import errno
 import hashlib

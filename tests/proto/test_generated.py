@@ -1,4 +1,4 @@
-"""The committed protobuf code is what the contract generates."""
+"""The committed protobuf code matches the contract."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The contract as buf's linter and formatter want it."""
+"""The contract passes buf's linter and formatter."""
 
 import subprocess
 import sys

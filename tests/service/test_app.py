@@ -1,4 +1,4 @@
-"""The service as it is put together."""
+"""The composition of the service."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a request asks for."""
+"""Options and their combinations."""
 
 import numpy as np
 import pytest

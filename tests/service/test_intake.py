@@ -1,4 +1,4 @@
-"""Options with the server's defaults, and how many images may come at once."""
+"""Options with the server's defaults, and the limit of images per request."""
 
 import threading
 

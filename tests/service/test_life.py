@@ -1,4 +1,4 @@
-"""From loading to stopped."""
+"""The life cycle from loading to stopped."""
 
 import asyncio
 

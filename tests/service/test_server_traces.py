@@ -1,4 +1,4 @@
-"""Whether traces are made at all."""
+"""The choice between traces and none."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Settings from the environment and a file; unknown names stop the start."""
+"""Settings from the environment and a file; unknown names prevent the start."""
 
 import re
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_lists_come_from_variables_as_json(monkeypatch: pytest.MonkeyPatch) -> N
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.http.port = 1  # type: ignore[misc]  # the test is about it
+        settings.http.port = 1  # the test checks this
 
 
 def test_scaled_decode_takes_what_it_took_before_it_was_a_boolean(

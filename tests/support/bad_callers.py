@@ -1,7 +1,7 @@
 """Callers that misbehave. Run as `python bad_callers.py HOST PORT GRPC_TARGET CALLERS SECONDS`.
 
-A process of its own, so that they do not slow down the good callers of a test. At the end it prints
-as JSON how often each kind did its worst.
+A separate process, so that they do not slow down the good callers of a test. At the end it prints
+the number of attempts of each kind as JSON.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from soaking import post
 BUS: Final = photo("bus.jpg")
 RANDOM: Final = np.random.default_rng()
 PAUSE_SECONDS: Final = (6.0, 24.0)
-"""Between two calls of one caller, so that two hundred leave the machine time for the good ones."""
+"""Pause between two calls of one caller, so that two hundred leave capacity for the good ones."""
 HOLD_SECONDS: Final = 4.0
 PIECE: Final = bytes(2**20)
 HUNDRED_MEGABYTES: Final = 100 * 10**6
 RESET: Final = struct.pack("ii", 1, 0)
-"""As SO_LINGER: closing sends a reset."""
+"""Value of SO_LINGER with which closing a socket sends a reset."""
 ESTIMATE_POSE: Final = "/distilpose.v1.PoseService/EstimatePose"
 EXPECTED: Final = (OSError, EOFError, TimeoutError, asyncio.CancelledError, grpc.RpcError)
-"""Errors that such behaviour brings on its caller."""
+"""Errors that such behaviour causes for its caller."""
 
 
 def bomb(side_px: int = 16_000) -> bytes:
@@ -50,7 +50,7 @@ def bomb(side_px: int = 16_000) -> bytes:
 
 
 class Target(NamedTuple):
-    """Whom they call, and a bomb to send."""
+    """The server's addresses, and a bomb to send."""
 
     host: str
     port: int
@@ -76,14 +76,14 @@ async def connected(
 
 
 async def leaves_early(target: Target) -> None:
-    """Asks, and closes its socket before there can be an answer."""
+    """Send a request, and close the socket before the answer."""
     async with connected(target) as (_, writer):
         writer.write(post(BUS))
         await asyncio.sleep(RANDOM.uniform(0, 0.3))
 
 
 async def cancels_its_call(target: Target) -> None:
-    """The same by gRPC."""
+    """Send a request over gRPC, and cancel it before the answer."""
     message = pose_pb2.EstimatePoseRequest(images=[pose_pb2.Image(encoded=BUS)] * 2)
     call = target.send_bytes(message.SerializeToString())
     await asyncio.sleep(RANDOM.uniform(0, 0.3))
@@ -91,7 +91,7 @@ async def cancels_its_call(target: Target) -> None:
 
 
 async def sends_rubbish(target: Target) -> None:
-    """Noise as a photo, as a multipart body, as JSON, and as HTTP."""
+    """Send noise as a photo, as a multipart body, as JSON, and as HTTP."""
     noise = RANDOM.bytes(50_000)
     rubbish = [
         post(noise),
@@ -107,12 +107,12 @@ async def sends_rubbish(target: Target) -> None:
 
 
 async def sends_rubbish_messages(target: Target) -> None:
-    """The same by gRPC."""
+    """Send noise over gRPC."""
     await target.send_bytes(RANDOM.bytes(50_000))
 
 
 async def sends_100_mb(target: Target) -> None:
-    """With or without its length in the headers, for as long as the server lets it."""
+    """Send 100 MB, with or without the length in the headers, as long as the server allows it."""
     chunked = bool(RANDOM.integers(2))
     head = post(b"", content_length=str(HUNDRED_MEGABYTES))
     if chunked:
@@ -125,21 +125,21 @@ async def sends_100_mb(target: Target) -> None:
 
 
 async def stops_reading(target: Target) -> None:
-    """Asks for a picture, more than fits the sockets, and reads none of it."""
+    """Request a picture larger than the socket buffers, and read none of it."""
     async with connected(target, receive_bytes=2048) as (_, writer):
         writer.write(post(BUS, path="/v1/pose?whole_image=true", accept="image/jpeg"))
         await asyncio.sleep(HOLD_SECONDS)
 
 
 async def stops_sending(target: Target) -> None:
-    """Sends half a photo and waits."""
+    """Send half a photo and wait."""
     async with connected(target) as (_, writer):
         writer.write(post(BUS[: len(BUS) // 2], content_length=str(len(BUS))))
         await asyncio.sleep(HOLD_SECONDS)
 
 
 async def kills_its_socket(target: Target) -> None:
-    """Resets its connection in the middle of a body."""
+    """Reset the connection in the middle of a body."""
     async with connected(target) as (_, writer):
         own = writer.get_extra_info("socket")
         own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -149,7 +149,7 @@ async def kills_its_socket(target: Target) -> None:
 
 
 async def sends_a_bomb(target: Target) -> None:
-    """A small file of many pixels."""
+    """Send a small file with many pixels."""
     async with connected(target) as (reader, writer):
         writer.write(post(target.bomb))
         async with asyncio.timeout(HOLD_SECONDS):
@@ -170,7 +170,7 @@ KINDS: Final[tuple[Callable[[Target], Awaitable[None]], ...]] = (
 
 
 async def misbehave(target: Target, callers: int, seconds: float) -> Counter[str]:
-    """Let as many callers, of all kinds, do their worst until the time is over."""
+    """Run that many callers, of all kinds, until the time is over."""
     done: Counter[str] = Counter()
     ends_at = time.monotonic() + seconds
 
@@ -189,7 +189,7 @@ async def misbehave(target: Target, callers: int, seconds: float) -> Counter[str
 
 
 async def main(host: str, port: str, grpc_target: str, callers: str, seconds: str) -> None:
-    """Misbehave towards a server for as many seconds, with as many callers."""
+    """Misbehave towards a server for that many seconds, with that many callers."""
     async with grpc.aio.insecure_channel(grpc_target) as channel:
         target = Target(host, int(port), bomb(), channel.unary_unary(ESTIMATE_POSE, bytes, bytes))
         print("ready", flush=True)  # noqa: T201 - the test waits for it

@@ -1,4 +1,4 @@
-"""Calibrations whose answers are known beforehand."""
+"""Calibrations with constant answers."""
 
 import math
 
@@ -7,7 +7,7 @@ from distilpose.model.skeleton import KEYPOINT_COUNT
 
 
 def constant_calibration(*, score: float, sigma_cell: float) -> Calibration:
-    """Answers this score and this spread, whatever it is asked; a spread keeps its x to y."""
+    """Returns this score and this spread for any input; the spread keeps its ratio of x to y."""
     zero = dict.fromkeys(set(Terms.model_fields) - {"joint"}, 0.0)
     log_odds, log_mean_error = math.log(score / (1 - score)), math.log(sigma_cell * MEAN_ERROR)
     return Calibration(

@@ -1,4 +1,4 @@
-"""Callers of streams in the test's own process, and what a stream needs beside them."""
+"""Callers of streams in the test's own process, and the parts that a stream needs."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ def frame(number: int, *, timeout_seconds: float = 1e12) -> Frame:
 
 
 def answered(asked: Frame) -> PoseAnswer:
-    """Return an answer unlike those of other frames."""
+    """Return an answer that differs from those of other frames."""
     return PoseAnswer([ImageAnswer(asked.source.id, (1, 1))])
 
 
@@ -95,7 +95,7 @@ class Camera:
             self.working -= 1
 
     def frame_of(self, request: PoseRequest) -> Frame:
-        """The frame that is asked for."""
+        """The frame that is requested."""
         [source] = request.images
         return self._read_by_id[source.id]
 

@@ -32,7 +32,7 @@ class Rendered:
     notes: str
 
     def one(self, kind: str, template: str = "") -> Any:
-        """The only object of this kind, from this template where several have one."""
+        """The only object of this kind, optionally from one template."""
         found = [
             value
             for name, value in self.objects.items()
@@ -59,19 +59,19 @@ class Rendered:
 
 
 def render(*changes: str | Mapping[str, Any], release: str = RELEASE) -> Rendered:
-    """The chart with the minimal values and these, the later ones stronger.
+    """Render the chart with the minimal values and these changes; later ones take precedence.
 
-    A text is one change such as `gpu.count=0`, its value YAML.
+    A string is one change such as `gpu.count=0`, with a value in YAML.
 
     Raises:
-        Refused: the chart does not take them.
+        Refused: the chart rejects the values.
     """
     values = json.dumps(functools.reduce(merged, changes, MINIMAL))
     return _rendered(values, release)
 
 
 def refusal(*changes: str | Mapping[str, Any]) -> str:
-    """Why the chart refuses these changes."""
+    """The chart's error message for these changes."""
     with pytest.raises(helm_engine.Refused) as refused:
         render(*changes)
     return str(refused.value)
@@ -86,12 +86,12 @@ def _rendered(values: str, release: str) -> Rendered:
         if name == "NOTES.txt":
             notes = text
         elif documents := _documents(text):
-            (objects[name],) = documents  # one resource a file
+            (objects[name],) = documents  # one resource per file
     return Rendered(objects, notes)
 
 
 def _documents(text: str) -> list[dict[str, Any]]:
-    # The loader in C: thousands of lines are read.
+    # The loader in C, because thousands of lines are read.
     return [value for value in yaml.load_all(text, Loader=yaml.CSafeLoader) if value]
 
 
@@ -114,6 +114,6 @@ def _nested(change: str) -> dict[str, Any]:
 
 
 def templates() -> set[str]:
-    """The templates that make an object, by their names below templates/."""
+    """The templates that create an object, by their names below templates/."""
     folder = CHART / "templates"
     return {str(path.relative_to(folder)) for path in folder.rglob("*.yaml")}

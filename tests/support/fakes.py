@@ -4,7 +4,7 @@ from collections import Counter
 
 
 class CountingObserver:
-    """Counts what a batcher tells."""
+    """Counts a batcher's events."""
 
     def __init__(self) -> None:
         self.dropped: Counter[tuple[str, str]] = Counter()

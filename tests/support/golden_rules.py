@@ -1,4 +1,4 @@
-"""Weights and images that the reference values in `golden/` were made with, and their distance.
+"""Weights and images behind the reference values in `golden/`, and a measure of distance.
 
 The rules are those of `golden/README.md`.
 """
@@ -34,7 +34,7 @@ def golden_shapes(network: str) -> dict[str, tuple[int, ...]]:
 
 
 def filled_state(network: str, *, seed: int = 0) -> dict[str, Tensor]:
-    """Return the network's state as the reference was filled, float32."""
+    """Return the network's state, filled the same way as the reference, float32."""
     shapes = golden_shapes(network)
     return {key: filled(key, shape, seed=seed) for key, shape in shapes.items()}
 
@@ -60,7 +60,7 @@ def _random(text: str, seed: int) -> np.random.RandomState:
 
 
 def filled(key: str, shape: tuple[int, ...], *, seed: int = 0) -> Tensor:
-    """Return one entry of a state as the reference was filled, float32."""
+    """Return one entry of a state, filled the same way as the reference, float32."""
     kind = key.rsplit(".", 1)[-1]
     if kind == "pos_embedding":
         return torch.from_numpy(golden_arrays("pos_embedding")["pos_embedding"])

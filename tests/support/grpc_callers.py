@@ -17,15 +17,15 @@ from distilpose.v1.pose_pb2_grpc import PoseServiceStub
 
 LAST_FRAME_ID = "distilpose-last-frame-id"
 SOON = [(f"grpc.{name}_reconnect_backoff_ms", 100) for name in ("initial", "min", "max")]
-"""Options of a channel that meets a server as soon as it listens."""
+"""Options of a channel that connects as soon as a server listens."""
 
 
 class Refusal(NamedTuple):
-    """Why a call failed, as a caller reads it."""
+    """The error of a failed call, as a caller sees it."""
 
     code: str
     reason: str
-    """Of google.rpc.ErrorInfo; empty when the library refused the call and not the service."""
+    """Reason in google.rpc.ErrorInfo; empty if the library refused the call, not the service."""
     retry_seconds: float | None
     detail: str
     trailing: dict[str, str | bytes]

@@ -1,4 +1,4 @@
-"""Helm's own engine, in a process of its own: its Go runtime handles signals its own way."""
+"""Helm's own engine, in a separate process, because its Go runtime handles signals itself."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def render(
     """The text of each template by its path.
 
     Raises:
-        Refused: with the engine's words.
+        Refused: with the engine's message.
     """
     return _there(_render, chart, dict(values), name, namespace)
 

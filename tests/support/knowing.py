@@ -1,4 +1,4 @@
-"""A predictor that knows the answers, and folders of people to be found by it."""
+"""A predictor that knows the ground truth, and folders of people for it to find."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def in_box(box_xyxy_px: FloatArray) -> FloatArray:
 
 @dataclass
 class Knowing(Predictor):
-    """Finds the right pose in every box, and the boxes it was given."""
+    """Finds the right pose in every box, and the given boxes."""
 
     detections: list[tuple[list[float], float]] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)

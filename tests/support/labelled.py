@@ -23,7 +23,7 @@ FRONTAL = {
     "left_hip": (66, 55),
     "right_hip": (54, 55),
 }
-"""Someone who faces the camera: their left is on the picture's right."""
+"""A person facing the camera: their left is on the picture's right."""
 FRONTAL_BOX_XYWH = (45, 5, 30, 80)
 
 
@@ -39,7 +39,7 @@ def person(
     bbox: tuple[float, float, float, float] = FRONTAL_BOX_XYWH,
     **extra: Any,
 ) -> dict[str, Any]:
-    """An annotation; without keypoints it is a box alone."""
+    """An annotation; without keypoints it has only a box."""
     entry = {"image_id": picture_id, "category_id": 1, "bbox": list(bbox), "area": 0.53 * bbox[2]}
     if keypoints:
         flat = [
@@ -50,7 +50,7 @@ def person(
 
 
 def noise(seed: int, width: int = WIDTH, height: int = HEIGHT) -> npt.NDArray[np.uint8]:
-    """Soft random spots: no two alike, and each still itself when made smaller."""
+    """Soft random spots: no two images alike, and each still recognisable when scaled down."""
     coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -69,9 +69,9 @@ def write_folder(
     files: dict[str, bytes] | None = None,
     source: str = "coco",
 ) -> PeopleFolder:
-    """The folder of one annotation file and the pictures in it, whose pixels follow from their ids.
+    """A folder of one annotation file and its pictures, whose pixels are derived from their ids.
 
-    `files` gives other bytes for some of the pictures.
+    `files` replaces the bytes of some pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for each in pictures:

@@ -1,4 +1,4 @@
-"""Keeps a process from talking to anything but this machine."""
+"""Prevents a process from connecting to other machines."""
 
 import ipaddress
 import socket
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class Forbidden(RuntimeError):
-    """Somebody wanted to talk to another machine."""
+    """An attempt to connect to another machine."""
 
 
 def is_own(host: object) -> bool:
-    """Return True if this names the machine itself, or nothing yet, as servers listen."""
+    """Return True if this names the machine itself, or nothing yet, as for listening servers."""
     if host in (None, "", b"", "localhost", b"localhost", socket.gethostname()):
         return True
     text = host.decode() if isinstance(host, bytes) else str(host)
@@ -24,7 +24,7 @@ def is_own(host: object) -> bool:
 
 
 def forbid_the_rest(report: Path) -> None:
-    """From now on, looking up or connecting to another machine raises, and is noted in a file."""
+    """Make lookups of and connections to other machines raise, and record them in a file."""
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event in ("socket.connect", "socket.sendto"):

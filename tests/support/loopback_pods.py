@@ -1,6 +1,6 @@
-"""Real servers that stand for the pods of a headless Service, and who of them answers.
+"""Real servers that stand for the pods of a headless Service, and their shares of answers.
 
-Each has a loopback address of its own, all have the same port.
+Each has its own loopback address; all have the same port.
 """
 
 import time
@@ -17,12 +17,12 @@ from soaking import samples
 
 HOSTS: Final = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 AGE_SECONDS: Final = 5.0
-"""Of a connection, and of a stream."""
+"""Maximum age of a connection, and of a stream."""
 LAST_SECONDS: Final = 2.5
-"""Of twice the age: what is answered then is counted."""
+"""The part at the end of twice the age in which answers are counted."""
 STREAMS, CALLERS = 12, 4
 PAUSE_SECONDS: Final = 0.1
-"""From one frame of a stream to the next; callers ask four times as often."""
+"""Pause between two frames of a stream; calls are four times as frequent."""
 TINY: Final = encode(np.zeros((8, 8, 3), np.uint8), "png")
 CALLS: Final = 'requests_total{code="OK",method="estimate_pose",transport="grpc"}'
 FRAMES: Final = 'stream_frames_total{mode="ordered",outcome="answered"}'
@@ -30,7 +30,7 @@ Shares: TypeAlias = dict[str, list[float]]
 
 
 def started(start_server: Callable[..., Server]) -> tuple[list[Server], int]:
-    """A server on each of the hosts, and their port of gRPC."""
+    """A server on each of the hosts, and their gRPC port."""
     port, http_port = free_port(), free_port()
     pods = [
         replace(
@@ -52,7 +52,7 @@ def started(start_server: Callable[..., Server]) -> tuple[list[Server], int]:
 
 
 def shares(pods: Sequence[Server]) -> Shares:
-    """Each pod's share of the calls and of the frames that are answered from now on for a while."""
+    """Each pod's share of the calls and frames answered from now on for a while."""
     before = [samples(pod) for pod in pods]
     time.sleep(LAST_SECONDS)
     after = [samples(pod) for pod in pods]

@@ -9,7 +9,7 @@ from charts import NAMESPACE, render
 RELEASE: Final = "pose"
 NAME: Final = f"{RELEASE}-distilpose"
 POD: Final = f"{NAME}-6d5f8c7b9d-x2v4q"
-"""A pod of the release, named as its Deployment names them."""
+"""A pod of the release, with a name as given by its Deployment."""
 Json = dict[str, Any]
 
 
@@ -22,24 +22,24 @@ def alerts(**limits: Any) -> list[Json]:
 
 
 def dashboard() -> Json:
-    """The dashboard as Grafana gets it."""
+    """The dashboard in the form for Grafana."""
     made = render("dashboard.enabled=true", release=RELEASE).objects["dashboard.yaml"]
     document: Json = json.loads(made["data"]["distilpose.json"])
     return document
 
 
 def graphs() -> list[Json]:
-    """The dashboard's panels that show something."""
+    """The dashboard's panels, without rows."""
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 
 
 def chosen(expr: str) -> str:
-    """A query of the dashboard, as Grafana sends it when the release's pod is chosen."""
+    """A query of the dashboard with the release's pods selected, as Grafana sends it."""
     for name, value in (("namespace", NAMESPACE), ("pod", POD), ("__rate_interval", "1m")):
         expr = expr.replace(f"${name}", value)
     return expr
 
 
 def metrics_of(expr: str) -> set[str]:
-    """The names of the metrics that a query asks for."""
+    """The names of the metrics in a query."""
     return set(re.findall(r"([a-z_]+)\{", expr))

@@ -1,6 +1,6 @@
-"""A clip with known ground truth: people cut from photos, moved and scaled before a street.
+"""A clip with known ground truth: people cut from photos, moving in front of a street.
 
-They cross each other, go behind a column and out of the picture. Every picture is computed from its
+They cross each other, go behind a column and leave the picture. Every picture is computed from its
 number alone.
 """
 
@@ -21,7 +21,7 @@ from photos import photo
 SIZE_WH = (960, 640)
 FRAMES_A_SECOND = 25
 LEAST_SEEN = 0.3
-"""Somebody of whom less is to be seen is not there, as far as anybody could tell."""
+"""A person with a smaller visible share counts as absent."""
 _COLUMN_X_PX = (610, 690)
 _FEATHER_PX = 1.2
 Array = np.ndarray[Any, Any]
@@ -29,17 +29,17 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """A person in a photo: the outline (N, 2), and where the keypoints (17, 2) are."""
+    """A person in a photo: the outline (N, 2), and the keypoints (17, 2)."""
 
     photo: str
     outline_xy_px: Array
     keypoints_xy_px: Array
     labelled: Array
-    """(17,)"""
+    """Shape (17,)."""
 
     @cached_property
     def picture_HWA(self) -> Array:
-        """The person alone: red, green, blue and how opaque, floats 0..255 and 0..1."""
+        """The person alone: red, green and blue, 0..255, and opacity, 0..1, as floats."""
         whole = np.array(Image.open(io.BytesIO(photo(self.photo))).convert("RGB"))
         mask = np.zeros(whole.shape[:2], np.uint8)
         cv2.fillPoly(mask, [self.outline_xy_px.astype(np.int32)], 255)
@@ -95,21 +95,21 @@ COACH = Cutout(
 
 @dataclass(frozen=True)
 class Walk:
-    """Somebody's way through the clip: pixels, seconds and pixels a second, of its picture."""
+    """A person's path through the clip: pixels, seconds and pixels a second of the picture."""
 
     cutout: Cutout
     is_mirrored: bool
     height_px: float
-    """At first."""
+    """Height at the start."""
     growth: float
-    """Of the height, a second."""
+    """Relative growth of the height per second."""
     x_px: float
-    """The middle, at first."""
+    """Position of the centre at the start."""
     speed_px: float
     feet_px: float
 
     def affine(self, seconds: float) -> Array:
-        """(2, 3), from the photo to the picture."""
+        """The map (2, 3) from the photo to the picture."""
         outline = self.cutout.outline_xy_px
         (left, top), (right, bottom) = outline.min(0), outline.max(0)
         height_px = self.height_px * (1 + self.growth * seconds)
@@ -132,33 +132,33 @@ WALKS = (
     Walk(COAT, False, 330, 0.02, -60, 95, 590),
     Walk(COACH, False, 300, 0.0, -420, 150, 645),
 )
-"""From the farthest to the nearest: who comes later hides who comes before."""
+"""The paths from the farthest person to the nearest: later ones hide earlier ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Somebody in a picture, as they truly are. Pixels."""
+    """The ground truth of a person in a picture, in pixels."""
 
     number: int
     box_xyxy_px: Array
-    """(4,), clipped to the picture"""
+    """Box (4,), clipped to the picture."""
     keypoints_xy_px: Array
-    """(17, 2)"""
+    """Keypoints (17, 2)."""
     is_seen: Array
-    """(17,): labelled, in the picture and not hidden"""
+    """True for keypoints (17,) that are labelled, in the picture and not hidden."""
     seen: float
     """Visible share of the person, 0..1."""
 
 
 class Clip:
-    """Pictures 0, 1, 2, ... of a camera that stands still."""
+    """Pictures 0, 1, 2, ... of a static camera."""
 
     def __init__(self, walks: tuple[Walk, ...] = WALKS) -> None:
         self.walks = walks
         self._street = _street()
 
     def picture(self, index: int) -> ImageHWC:
-        """Return the picture that the camera takes."""
+        """Return the camera's picture."""
         canvas = self._street.astype(np.float32)
         for number, walk in enumerate(self.walks):
             figure = _placed(walk, index)
@@ -169,7 +169,7 @@ class Clip:
         return np.rint(canvas).clip(0, 255).astype(np.uint8)
 
     def people(self, index: int) -> list[Person]:
-        """Everybody of whom enough is to be seen, the farthest first."""
+        """Everybody who is visible enough, the farthest first."""
         hidden = np.zeros(SIZE_WH[::-1], bool)
         found = []
         for number, walk in reversed(list(enumerate(self.walks))):
@@ -212,7 +212,7 @@ def _person(number: int, walk: Walk, index: int, figure: Array, hidden: Array) -
 
 
 def _street() -> ImageHWC:
-    """The parts of a photo where nobody is: houses above, pavement below."""
+    """The parts of a photo without people: houses above, pavement below."""
     whole = np.array(Image.open(io.BytesIO(photo("bus.jpg"))).convert("RGB"))
     parts = np.concatenate([whole[:380], whole[916:]])
     return np.asarray(cv2.resize(parts, SIZE_WH, interpolation=cv2.INTER_AREA), np.uint8)

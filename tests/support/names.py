@@ -1,4 +1,4 @@
-"""A name server that knows one name: what a cluster's DNS says of a headless Service."""
+"""A name server for one name, like a cluster's DNS for a headless Service."""
 
 import socket
 import struct
@@ -12,7 +12,7 @@ _THE_NAME_ASKED: Final = b"\xc0\x0c"
 
 
 class Names:
-    """Every name has these IPv4 addresses; questions for anything else are answered with nothing.
+    """Every name has these IPv4 addresses; queries for other records get an empty answer.
 
     *Source:* RFC 1035, section 4.
     """

@@ -1,4 +1,4 @@
-"""Image files made in memory: ordinary ones of every accepted format, and odd or hostile ones."""
+"""Image files made in memory: ordinary ones in every accepted format, and odd or hostile ones."""
 
 import base64
 import io
@@ -40,17 +40,17 @@ ARITHMETIC_JPEG = base64.b64decode(
 
 
 def read(data: bytes) -> ImageHWC:
-    """The image that the service makes of the bytes."""
+    """The image that the service decodes from the bytes."""
     return pictures.read(data)
 
 
 def noise(height: int, width: int) -> Picture:
-    """Random RGB pixels, the same each time, which no format can pack well."""
+    """Random RGB pixels, reproducible, which no format can compress well."""
     return np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def encode(picture: Image.Image | Picture, name: str, **options: Any) -> bytes:
-    """The picture as a file, by Pillow."""
+    """The picture as a file, written by Pillow."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     file = io.BytesIO()
     image.save(file, name, **options)
@@ -87,7 +87,7 @@ def png(
 
 
 def tiff(tags: dict[int, int], pixels: bytes, *, order: str = "<") -> bytes:
-    """A TIFF with these tags, each one LONG; the pixels are one tile if they speak of tiles."""
+    """A TIFF with these tags, each one LONG; the pixels are one tile if the tags say so."""
     offset_tag, bytes_tag = (324, 325) if 322 in tags else (273, 279)
     start = 8 + 2 + 12 * (len(tags) + 2) + 4
     tags = tags | {offset_tag: start, bytes_tag: len(pixels)}
@@ -111,7 +111,7 @@ def without_segment(jpeg: bytes, marker: int) -> bytes:
 
 
 def with_jpeg_frame(marker: int = 0xC0, bits: int = 8) -> bytes:
-    """A JPEG that says to be of another process or precision."""
+    """A JPEG whose header states another process or precision."""
     jpeg = bytearray(simplejpeg.encode_jpeg(noise(16, 16)))
     start = jpeg.index(b"\xff\xc0")
     jpeg[start + 1], jpeg[start + 4] = marker, bits
@@ -119,7 +119,7 @@ def with_jpeg_frame(marker: int = 0xC0, bits: int = 8) -> bytes:
 
 
 def of_announced_size(name: str, width: int, height: int) -> bytes:
-    """A small file of the format whose header announces another size."""
+    """A small file of the format whose header states another size."""
     file = bytearray(encode(noise(16, 16), name))
     match name:
         case "jpeg":
@@ -139,7 +139,7 @@ def of_announced_size(name: str, width: int, height: int) -> bytes:
 
 
 def corpus() -> list[bytes]:
-    """Files that a service may meet: whole ones, odd ones, cut ones, and hostile ones."""
+    """Files that a service may receive: whole, odd, truncated and hostile ones."""
     picture, image = noise(48, 64), Image.fromarray(noise(48, 64))
     whole = [encode(picture, name) for name in FORMATS]
     odd = [

@@ -1,4 +1,4 @@
-"""The photos that tests use, from an installed package, and what is known of them."""
+"""The photos used in tests, from an installed package, with known facts about them."""
 
 import importlib.util
 from pathlib import Path
@@ -10,9 +10,9 @@ BUS_BOXES_XYXY_PX = (
     (50.68, 397.30, 244.40, 905.38),
     (0.45, 549.84, 57.77, 868.30),
 )
-"""The four people of bus.jpg as the detector's original, uncut weights find them."""
+"""The four people of bus.jpg, as found by the detector's original weights."""
 ZIDANE_BOXES_XYXY_PX = ((113.29, 196.94, 1113.23, 711.26), (748.81, 41.97, 1144.49, 710.92))
-"""The two people of zidane.jpg, found likewise."""
+"""The two people of zidane.jpg, found the same way."""
 
 
 def photo(name: str) -> bytes:

@@ -1,12 +1,13 @@
 """Limits of the changes that bfloat16 makes to an answer, and their measurement.
 
-bfloat16 keeps 8 significant bits: a layer rounds what it hands on by up to 1 part in 512, and over
-some 60 layers that adds up to 1 or 2 in 100. What comes of it depends on the order in which a CPU's
-kernels add. A score, a sigmoid of slope 1/4 at most, moves by a few hundredths. An edge moves by a
-few hundredths of its box, since the network counts it in steps that grow with the person; and
-among neighbouring cells that see the same person, another one may win. So no number of pixels
-holds. What must hold: whoever is surely there is found, at nearly the same place and with nearly
-the same score. Near the threshold, or half hidden behind somebody, people may come and go.
+bfloat16 keeps 8 significant bits: a layer rounds its output by up to 1 part in 512, and over some
+60 layers that adds up to 1 or 2 in 100. The result depends on the order in which a CPU's kernels
+add. A score, a sigmoid of slope 1/4 at most, moves by a few hundredths. An edge moves by a few
+hundredths of its box, since the network counts it in steps that grow with the person; and among
+neighbouring cells that see the same person, another one may win. So there is no fixed limit in
+pixels. The requirement is that everyone with a high score is found, at nearly the same place and
+with nearly the same score. People near the threshold, or half hidden behind somebody, may come and
+go.
 
 `python tests/bench/precision.py FOLDER` measures the changes. The figures below are the largest
 ones on COCO pictures with oneDNN's kernels for AVX2, AVX512_CORE and AVX512_CORE_BF16; every limit
@@ -25,44 +26,44 @@ from distilpose.model.runtime.engine import PoseArrays
 
 SURE_BOX_SCORE: Final = 0.5
 MIN_IOU: Final = 0.85
-"""With the same person's box in float32. Some 490 boxes in 75 pictures had 0.944."""
+"""Minimum IoU with the same person's box in float32. Some 490 boxes in 75 pictures had 0.944."""
 MAX_BOX_SCORE_CHANGE: Final = 0.1
-"""They had 0.039."""
+"""Maximum change of the box score. These boxes had 0.039."""
 
 SURE_RAW_SCORE: Final = 0.5
 MAX_SHIFT_CROP_PX: Final = 2.0
-"""Half a heatmap cell, for keypoints that are sure. 240 people had 0.68."""
+"""Half a heatmap cell, for keypoints with high scores. 240 people had 0.68."""
 MIN_OKS: Final = 0.95
-"""COCO's strictest, for a person's keypoints, sure or not. They had 0.992."""
+"""COCO's strictest threshold, for all of a person's keypoints. These people had 0.992."""
 MAX_RAW_SCORE_CHANGE: Final = 0.05
-"""They had 0.019."""
+"""Maximum change of the raw score. These people had 0.019."""
 
 _PERSON_AREA_CROP_PX2: Final = 0.53 * CROP_WIDTH * CROP_HEIGHT / geometry.CROP_PADDING**2
-"""Of somebody whose box is 3:4: COCO's people fill about so much of their boxes."""
+"""Area of a person whose box is 3:4: COCO's people fill about that share of their boxes."""
 
 
 class BoxChanges(NamedTuple):
-    """Changes of the N sure people of one answer in another answer."""
+    """The changes of the N high-scoring people of one answer in another answer."""
 
     iou: FloatArray
-    """(N,) with the box there that overlaps most, 0 where there is none."""
+    """IoU (N,) with the most overlapping box there, 0 if there is none."""
     score: FloatArray
-    """(N,) the difference from that box's score."""
+    """Difference (N,) from that box's score."""
 
 
 class PoseChanges(NamedTuple):
-    """By how much the keypoints of N crops differ in two answers."""
+    """The differences of the keypoints of N crops between two answers."""
 
     oks: FloatArray
-    """(N,)"""
+    """Shape (N,)."""
     sure_shift_crop_px: FloatArray
-    """Of each sure keypoint, in x or y."""
+    """Shifts of each high-scoring keypoint, in x or y."""
     raw_score: FloatArray
-    """(N, 17)"""
+    """Shape (N, 17)."""
 
 
 def box_changes(some: Detections, others: Detections) -> BoxChanges:
-    """Return the changes of the sure people of the one answer in the other."""
+    """Return the changes of one answer's high-scoring people in the other."""
     sure = some.scores >= SURE_BOX_SCORE
     boxes_xyxy_px, scores = some.boxes_xyxy_px[sure], some.scores[sure]
     if not len(others.scores):
@@ -72,7 +73,7 @@ def box_changes(some: Detections, others: Detections) -> BoxChanges:
 
 
 def pose_changes(some: PoseArrays, others: PoseArrays) -> PoseChanges:
-    """By how much two answers to the same crops differ; `some` says which keypoints are sure."""
+    """The differences of two answers for the same crops; `some` selects the sure keypoints."""
     shift_crop_px = (others.xy_crop - some.xy_crop) * np.array(
         [CROP_WIDTH, CROP_HEIGHT], np.float32
     )

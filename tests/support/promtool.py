@@ -1,4 +1,4 @@
-"""Prometheus' own tool, where it is installed."""
+"""Prometheus' own tool, if it is installed."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ needs_promtool = pytest.mark.skipif(
 
 
 def promtool(*arguments: str | Path) -> None:
-    """Run it; fail with what it says."""
+    """Run promtool; fail with its output."""
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -27,7 +27,7 @@ def check_over(
     rules: Path | None = None,
     **expectations: Any,
 ) -> None:
-    """Let it check `alert_rule_test` or `promql_expr_test` over series in its notation."""
+    """Check `alert_rule_test` or `promql_expr_test` over series in promtool's notation."""
     group = {
         "interval": interval,
         "input_series": [{"series": name, "values": values} for name, values in series.items()],

@@ -29,7 +29,7 @@ class Server:
         return httpx.Client(base_url=self.url, timeout=60, **options)  # type: ignore[arg-type]
 
     def wait_until_ready(self, url: str = "") -> None:
-        """Return when `/readyz` says so; fail when the process ends or time is over."""
+        """Return when `/readyz` answers OK; fail if the process ends or the time is over."""
         limit = time.monotonic() + START_SECONDS
         with httpx.Client(base_url=url or self.url, timeout=60) as client:
             while time.monotonic() < limit:
@@ -43,7 +43,7 @@ class Server:
         raise AssertionError(f"not ready after {START_SECONDS} s:\n{self.log.read_text()}")
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.terminate()
         return self.process.wait(60)
 
@@ -53,7 +53,7 @@ def start(
 ) -> tuple[Server, IO[bytes]]:
     """A server with settings such as `HTTP__MAX_IMAGES`, and the stream of its log.
 
-    `python` is the interpreter of the environment whose server it is.
+    `python` is the interpreter of the server's environment.
     """
     port, grpc_port = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTILPOSE_")}

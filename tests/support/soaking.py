@@ -1,4 +1,4 @@
-"""Soak tests' cheap caller, and a server's gauges, memory and descriptors."""
+"""A cheap caller for soak tests, and a server's gauges, memory and descriptors."""
 
 import asyncio
 import itertools
@@ -17,13 +17,13 @@ from servers import Server
 Json = dict[str, Any]
 MEBIBYTE = 2**20
 FAST = {"DETECTOR__IMAGE_SIZE": "320"}
-"""Settings with which a small machine answers often enough to be worn."""
+"""Settings with which a small machine answers fast enough for a soak test."""
 PATIENT = {"LIMITS__REQUEST_TIMEOUT_SECONDS": "300"}
-"""Settings whose deadline is too far away to matter."""
+"""Settings with a deadline too far away to matter."""
 CROP_PIXEL = 1.25 / 192
-"""Of a person's box, as wide as its crop, in image pixels: the box grows by 1.25 to 192 pixels."""
+"""A crop pixel as a share of the box's width, if the box is as wide as its crop."""
 NEAR_THE_THRESHOLD = 0.001
-"""A box so close to the least score may fall on either side of it."""
+"""A box this close to the minimum score may fall on either side of it."""
 
 
 class Answer(NamedTuple):
@@ -36,13 +36,13 @@ class Answer(NamedTuple):
 
     @property
     def json(self) -> Json:
-        """The body, read."""
+        """The parsed body."""
         document: Json = json.loads(self.body)
         return document
 
     @property
     def poses(self) -> list[Json]:
-        """Those of the first image."""
+        """The poses of the first image."""
         found: list[Json] = self.json["images"][0]["poses"]
         return found
 
@@ -54,7 +54,7 @@ def address(server: Server) -> tuple[str, int]:
 
 
 async def ask(server: Server, photo: bytes, path: str = "/v1/pose", **headers: str) -> Answer:
-    """Send a photo on a connection of its own; being cancelled closes the socket."""
+    """Send a photo on a new connection; cancelling closes the socket."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection(*address(server))
     try:
@@ -70,7 +70,7 @@ async def ask(server: Server, photo: bytes, path: str = "/v1/pose", **headers: s
 
 
 def post(body: bytes, path: str = "/v1/pose", **headers: str) -> bytes:
-    """An HTTP request with a photo; headers outrank what it would say of itself."""
+    """An HTTP request with a photo; `headers` override the default ones."""
     fields = {
         "host": "test",
         "connection": "close",
@@ -91,7 +91,7 @@ def samples(server: Server) -> dict[str, float]:
 
 
 def rss_mib(server: Server) -> float:
-    """Memory that the server's process holds."""
+    """The memory of the server's process."""
     held: int = psutil.Process(server.process.pid).memory_info().rss
     return held / MEBIBYTE
 
@@ -103,19 +103,19 @@ def descriptors(server: Server) -> int:
 
 
 def forget_peak(server: Server) -> None:
-    """Let the peak of memory be what is held now. Linux's own way."""
+    """Reset the peak of memory to its current value. Linux only."""
     Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
 
 
 def peak_mib(server: Server) -> float:
-    """The most memory that the server's process held since the peak was forgotten."""
+    """The peak memory of the server's process since the last reset."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
 
 def busy_gauges(server: Server) -> dict[str, float]:
-    """Gauges of queues and of work in flight that are not zero; this scrape does not count."""
+    """Gauges of queues and of work in flight that are not zero, apart from this scrape."""
     gauges = ("queue_items", "queue_oldest_seconds", "requests_in_flight", "streams_active")
     found = {name: value for name, value in samples(server).items() if name.startswith(gauges)}
     found['requests_in_flight{transport="rest"}'] -= 1
@@ -131,7 +131,7 @@ def wait_until_idle(server: Server, seconds: float = 20) -> None:
 
 
 def assert_no_harm(server: Server, *, since_byte: int = 0) -> None:
-    """Nothing failed inside the server since that byte of its log, and it is ready for more."""
+    """Check that nothing failed in the server since that byte of its log, and that it is ready."""
     assert server.process.poll() is None, server.log.read_text()
     with server.client() as client:
         assert client.get("/healthz").status_code == 200
@@ -143,7 +143,7 @@ def assert_no_harm(server: Server, *, since_byte: int = 0) -> None:
 
 
 def assert_same_poses(some: list[Json], others: list[Json], *, least_score: float = 0.25) -> None:
-    """Both are the answer of one image in float32, whatever company it had."""
+    """Check that both are answers for the same image in float32, regardless of their batches."""
     surely = least_score + NEAR_THE_THRESHOLD
     pairs = itertools.zip_longest(
         *([p for p in a if p["box_score"] > surely] for a in (some, others))
@@ -153,7 +153,7 @@ def assert_same_poses(some: list[Json], others: list[Json], *, least_score: floa
         assert other is not None
         x1, y1, x2, y2 = one["box"]
         crop_width_px = max(x2 - x1, (y2 - y1) * 0.75)
-        # 0.02 of the detector's pixels, which may be more of the photo's; and the rounding.
+        # 0.02 of the detector's pixels, which may be more of the photo's; plus the rounding.
         np.testing.assert_allclose(one["box"], other["box"], atol=0.1)
         within_px = 0.02 * crop_width_px * CROP_PIXEL + 0.06
         np.testing.assert_allclose(_xy(one), _xy(other), atol=within_px)
@@ -164,7 +164,7 @@ def _xy(pose: Json) -> list[list[float]]:
 
 
 def variants(photo: Image.Image, count: int, *, longest_px: int) -> list[bytes]:
-    """As many JPEGs of the photo's parts, each of another place and size."""
+    """That many JPEGs of parts of the photo, each with another position and size."""
     random = np.random.default_rng(5)
     files = []
     for _ in range(count):

@@ -11,7 +11,7 @@ from distilpose.model.train.feed.batch import StoredBatch
 
 STORE_HW = (352, 264)
 BOX_WH = (100.0, 208.0)
-"""Grown to 3:4 and by 1.25 it is 195 stored pixels wide, about what 264 / 1.35 is."""
+"""Expanded to 3:4 and by 1.25 it is 195 stored pixels wide, close to 264 / 1.35."""
 
 
 def stored_batch(
@@ -21,7 +21,7 @@ def stored_batch(
     weight: npt.ArrayLike = 1.0,
     box_wh: npt.ArrayLike = BOX_WH,
 ) -> StoredBatch:
-    """Everything but the crops may be given for one person, or one keypoint, and holds for all."""
+    """A batch of stored crops; all but the crops may be given for one person or one keypoint."""
     count = len(crops_BHWC)
     return StoredBatch(
         torch.from_numpy(crops_BHWC),
@@ -32,7 +32,7 @@ def stored_batch(
 
 
 def only(**fields: float) -> AugmentSettings:
-    """Settings that change nothing but what is given."""
+    """Settings that change nothing except these fields."""
     return OFF.model_copy(update=fields)
 
 
@@ -49,7 +49,7 @@ def black_crops(count: int, store_hw: tuple[int, int] = STORE_HW) -> npt.NDArray
 
 
 def crops_with_blob(count: int, xy_store_px: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    """Black but for a round white spot of deviation 3 pixels."""
+    """Black crops with a round white spot of deviation 3 pixels."""
     x, y = xy_store_px
     rows, columns = np.mgrid[: STORE_HW[0], : STORE_HW[1]]
     spot = 250 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 3.0**2))

@@ -25,7 +25,7 @@ class Failure:
 
     code: grpc.StatusCode
     reason: str = ""
-    """Of google.rpc.ErrorInfo; without one the library might have failed."""
+    """Reason in google.rpc.ErrorInfo; empty as if the library had failed."""
     retry_seconds: float | None = None
 
     def end(self, context: Any) -> NoReturn:
@@ -43,7 +43,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Plan:
-    """The course of a stream: so many frames are answered, then it fails."""
+    """The course of a stream: that many frames are answered, then it fails."""
 
     answers: int
     failure: Failure
@@ -54,7 +54,7 @@ DRAINING = Failure(grpc.StatusCode.UNAVAILABLE, "DRAINING", 0)
 
 
 def person(track_id: int = 0) -> pose_pb2.Pose:
-    """Somebody whose keypoints lie on a diagonal."""
+    """A person whose keypoints lie on a diagonal."""
     keypoints = [
         pose_pb2.Keypoint(
             name="any", x=i, y=2 * i, score=0.5, visible=i > 2, sigma_x=1 + i, sigma_y=2 + i
@@ -67,7 +67,7 @@ def person(track_id: int = 0) -> pose_pb2.Pose:
 
 @dataclass
 class StubGrpcService(PoseServiceServicer):
-    """Within it, `address` answers one person for everything, after the failures it is given."""
+    """Serves at `address` within the context: answers one person, after the given failures."""
 
     failures: deque[Failure] = field(default_factory=deque)
     plans: deque[Plan] = field(default_factory=deque)

@@ -1,4 +1,4 @@
-"""A web server in the test's process that answers as the service does, or as a test asks."""
+"""A web server in the test's process that answers like the service, or as a test specifies."""
 
 import json
 import ssl
@@ -10,7 +10,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Request:
-    """A request that came."""
+    """A request that arrived."""
 
     path: str
     headers: dict[str, str]
@@ -18,13 +18,13 @@ class Request:
 
 
 def answer_with(*keypoints: int) -> bytes:
-    """An answer with so many keypoints of each person."""
+    """An answer with that many keypoints for each person."""
     poses = [{"keypoints": ["a keypoint"] * count} for count in keypoints]
     return json.dumps({"images": [{"poses": poses}]}).encode()
 
 
 class StubService:
-    """Within it, `url` answers every request with `body` and `status`."""
+    """Answers every request at `url` with `body` and `status` within the context."""
 
     def __init__(
         self,

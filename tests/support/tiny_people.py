@@ -1,4 +1,4 @@
-"""A folder of six people cut from two photos, with keypoints that lie where a body's might."""
+"""A folder of six people cut from two photos, with anatomically plausible keypoints."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ _BODY = (
 
 
 def write_people(folder: Path, *, label: str = "human") -> Path:
-    """COCO annotations and the photos they speak of, as PNG."""
+    """Write COCO annotations and the photos they refer to, as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for image_id, (name, boxes) in enumerate(BOXES_XYWH_PX.items(), start=1):

@@ -1,6 +1,6 @@
 """An event loop whose time jumps to the next timer, and a device thread that lives in it.
 
-Minutes of waiting pass at once, and always in the same order.
+Minutes of waiting pass instantly, and always in the same order.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Time stands still while anything can run."""
+    """An event loop whose time stands still while anything can run."""
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
 
     def time(self) -> float:
-        """Seconds since the loop was made."""
+        """Seconds since the loop was created."""
         return self._now
 
     def _run_once(self) -> None:
@@ -31,10 +31,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(scenario: Coroutine[Any, Any, T]) -> T:
-    """Run a scenario in no time and return its result.
+    """Run a scenario in virtual time and return its result.
 
     Raises:
-        TimeoutError: after a virtual hour: something waits for ever.
+        TimeoutError: after a virtual hour, because something waits for ever.
     """
 
     async def bounded() -> T:
@@ -46,12 +46,12 @@ def run_virtually(scenario: Coroutine[Any, Any, T]) -> T:
 
 
 class VirtualThread(Executor):
-    """One thread of virtual time, or a few: a call takes `seconds()` and is over then."""
+    """One or a few threads in virtual time: a call takes `seconds()`."""
 
     def __init__(self, seconds: Callable[[], float] = lambda: 0.01, *, threads: int = 1) -> None:
         self.running = 0
         self.busy: list[tuple[float, float]] = []
-        """Begin and end of each of its runs."""
+        """Start and end of each run."""
         self._seconds = seconds
         self._threads = threads
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("", "support")]
 
-import litserve  # type: ignore[import-not-found]  # a peer's, not ours to depend on
+import litserve  # type: ignore[import-not-found]  # a peer's, not our dependency
 from fastapi import Request, Response
 
 from bench.plain import Photo, Poser, read_photo
@@ -25,27 +25,27 @@ class PoseApi(litserve.LitAPI):  # type: ignore[misc]  # its types are not insta
     """Photos in, poses out."""
 
     def setup(self, device: str) -> None:
-        """Load the models, in the worker's process."""
+        """Load the models in the worker's process."""
         self.poser = Poser()
 
     def decode_request(self, request: Request) -> Photo:
-        """From a JSON body, which is what LitServe makes of a `Request`, to pixels."""
+        """Convert a JSON body, as LitServe passes a `Request`, to pixels."""
         return read_photo(cast("Mapping[str, Any]", request))
 
     def batch(self, inputs: Sequence[Photo]) -> Sequence[Photo]:
-        """Photos differ in size: they stay apart."""
+        """Keep the photos separate, since they differ in size."""
         return inputs
 
     def predict(self, photos: Sequence[Photo]) -> list[tuple[Photo, list[Pose]]]:
-        """The people of each photo."""
+        """Find the people in each photo."""
         return list(zip(photos, self.poser.poses(photos), strict=True))
 
     def unbatch(self, output: list[tuple[Photo, list[Pose]]]) -> list[tuple[Photo, list[Pose]]]:
-        """One answer a photo."""
+        """Split into one answer per photo."""
         return output
 
     def encode_response(self, output: tuple[Photo, list[Pose]]) -> Response:
-        """JSON, ready to send: LitServe's own way from a dict takes longer."""
+        """Encode as JSON here: LitServe's own conversion from a dict is slower."""
         return Response(self.poser.answer(*output), media_type="application/json")
 
 

@@ -1,7 +1,7 @@
 """The student behind mosec: `python tests/bench/peers/mosec_server.py --port PORT`.
 
-Two stages, as its documentation advises where preparing and computing both take time: photos are
-decoded in processes of their own, and one process with all CPUs computes in batches.
+Two stages, as its documentation advises if preprocessing and inference both take time: photos are
+decoded in separate processes, and one process with all CPUs computes in batches.
 """
 
 import sys
@@ -21,7 +21,7 @@ MAX_WAIT_MS = 5
 
 
 class Decode(Worker):  # type: ignore[misc]  # its types are not installed
-    """From JSON to pixels."""
+    """Decodes JSON to pixels."""
 
     def forward(self, data: Any) -> Photo:
         """The photo of a body."""
@@ -29,14 +29,14 @@ class Decode(Worker):  # type: ignore[misc]  # its types are not installed
 
 
 class Estimate(Worker):  # type: ignore[misc]  # its types are not installed
-    """From pixels to the answer."""
+    """Converts pixels to the answer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.poser = Poser()
 
     def forward(self, data: Sequence[Photo]) -> list[bytes]:
-        """The answer of each photo."""
+        """Find the answer for each photo."""
         photos = [Photo(*fields) for fields in data]
         return [
             self.poser.answer(photo, poses)
@@ -44,7 +44,7 @@ class Estimate(Worker):  # type: ignore[misc]  # its types are not installed
         ]
 
     def serialize(self, data: bytes) -> bytes:
-        """The answer is JSON already."""
+        """Return the answer unchanged, since it is already JSON."""
         return data
 
 

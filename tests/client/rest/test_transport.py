@@ -1,4 +1,4 @@
-"""Questions over HTTP: what is sent, what is retried, what failures are called."""
+"""Requests over HTTP: their contents, retries, and the names of failures."""
 
 import io
 import json
@@ -56,7 +56,7 @@ FOUND = {
 
 
 class Asked:
-    """A server that answers what it is given, then a person, and notes what it is asked."""
+    """A server that answers with the given responses, then with a person, and records requests."""
 
     def __init__(self) -> None:
         self.answers: deque[Answer] = deque()

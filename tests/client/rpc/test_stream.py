@@ -1,4 +1,4 @@
-"""Streams that outlive the server they began on."""
+"""Streams that survive the loss of their server."""
 
 import asyncio
 import threading
@@ -90,7 +90,7 @@ def test_another_server_takes_over(service: StubGrpcService) -> None:
             asking.estimate(b"x")
         service.plans.append(Plan(4, LOST))
         assert ids(list(asking.stream(PICTURES))) == list(range(20))
-        # Round robin: the one that failed is not the next to be asked.
+        # Round robin: the server that failed is not the next to be called.
         assert (len(service.streams), len(other.streams)) == (1, 1)
 
 
@@ -107,7 +107,7 @@ def test_at_most_a_window_of_frames_is_read_ahead() -> None:
         answers = asking.stream(pictures(), window=4)
         next(answers)
         time.sleep(0.3)
-        assert read <= 1 + 4 + 1  # answered, kept, and one that waits for room
+        assert read <= 1 + 4 + 1  # answered, kept, and one waiting for room
         assert ids(list(answers)) == list(range(1, 20))
 
 

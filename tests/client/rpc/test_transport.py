@@ -1,4 +1,4 @@
-"""Questions over gRPC: what is sent, what is retried, whom they go to."""
+"""Requests over gRPC: their contents, retries, and their servers."""
 
 import subprocess
 import sys

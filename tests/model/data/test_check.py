@@ -1,4 +1,4 @@
-"""What is found wrong with a folder, and whether that is too much."""
+"""The findings of a check, and the verdict on them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""When two pictures are the same."""
+"""Recognition of the same picture in two data sets."""
 
 from io import BytesIO
 

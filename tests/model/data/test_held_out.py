@@ -1,4 +1,4 @@
-"""Samples of held-out people, of a student that is known to err by a certain distance."""
+"""Samples of held-out people, from a student with a known error."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from distilpose.model.errors import DataError
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 
 BOX_XYWH = (50.0, 40.0, 72.0, 96.0)
-"""Of the crop's shape, so that the crop is 90 x 120 pixels around (86, 88)."""
+"""A box of the crop's shape, so that the crop is 90 x 120 pixels around (86, 88)."""
 
 
 class Middle(PoseEngine):

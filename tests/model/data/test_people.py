@@ -1,4 +1,4 @@
-"""Folders of COCO people: the forms that are read, and what is said of broken ones."""
+"""Folders of COCO people: the accepted forms, and the errors of broken ones."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Which labels of a person break which rule."""
+"""The rules that a person's labels break."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +45,7 @@ def broken(someone: Person) -> list[tuple[str, str]]:
 
 
 def swapped(*parts: str) -> Points:
-    """Someone frontal with these parts' left and right exchanged."""
+    """A frontal person with left and right of these parts exchanged."""
     other = {"left": "right", "right": "left"}
     sides = {f"{side}_{part}": f"{other[side]}_{part}" for side in other for part in parts}
     return {sides.get(name, name): xy for name, xy in FRONTAL.items()}

@@ -1,4 +1,4 @@
-"""What a sheet of findings shows; how it looks is for eyes."""
+"""The contents of a sheet of findings; its look is judged by people."""
 
 from pathlib import Path
 

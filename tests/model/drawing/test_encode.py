@@ -1,4 +1,4 @@
-"""Drawn pictures to files."""
+"""Encoding of drawn pictures."""
 
 import io
 

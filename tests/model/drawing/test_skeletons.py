@@ -1,4 +1,4 @@
-"""What is drawn where; how it looks is for eyes."""
+"""The positions of drawn parts; their look is judged by people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ def draw_poses(
     visible: Sequence[BoolArray] | None = None,
     **how: Any,
 ) -> ImageHWC:
-    """As the function of that name, with all keypoints visible where nothing else is said."""
+    """Call the function of that name, with all keypoints visible by default."""
     seen = [np.ones(17, bool)] * len(poses) if visible is None else visible
     return skeletons.draw_poses(image, poses, visible=seen, **how)
 
@@ -53,7 +53,7 @@ def changed(image: ImageHWC, before: ImageHWC) -> BoolArray:
 
 
 def of_colour(image: ImageHWC, colour: skeletons.Colour) -> BoolArray:
-    """Pixels of a colour, but for the softness of its edges."""
+    """Pixels of a colour, except its soft edges."""
     return np.asarray((np.abs(image.astype(int) - colour) <= 30).all(axis=-1))
 
 

@@ -1,4 +1,4 @@
-"""Who of the labelled people has a box."""
+"""The labelled people who have a box."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds held to the authors' counts, and speed by a clock of our own."""
+"""Parameters and multiply-adds, compared with the authors' counts, and speed by a fake clock."""
 
 import subprocess
 import sys
@@ -21,11 +21,11 @@ PUBLISHED = {
     "distilpose-l": (21.3, 10.33),
     "tokenpose-l": (69.4, 17.03),
 }
-"""Millions of parameters and 10^9 operations, as the paper and its code's README have them."""
+"""Millions of parameters and 10^9 operations, from the paper and its code's README."""
 
 
 class Timed(PoseEngine):
-    """Takes these seconds for its runs, in turn, on a clock that stands still otherwise."""
+    """Takes these seconds for its runs, in turn, on a clock that otherwise stands still."""
 
     def __init__(self, runs_seconds: Sequence[float]) -> None:
         self.device, self.dtype = torch.device("cpu"), torch.float32
@@ -57,7 +57,7 @@ def test_counts_are_the_authors_with_the_attention_products_that_they_leave_out(
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_counts_without_attention_products_are_near_the_published_ones(name: str) -> None:
-    # The published count has a little more: 2 for each element of a norm, 1 for each of a ReLU.
+    # The published count is slightly higher: 2 for each element of a norm, 1 for each of a ReLU.
     million_parameters, published = PUBLISHED[name]
     cost, attention = network_cost(name), 0.343
     assert cost.parameters / 1e6 == pytest.approx(million_parameters, rel=2e-3)

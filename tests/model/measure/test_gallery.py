@@ -15,7 +15,7 @@ from knowing import LEFT, LEFT_XYXY, RIGHT, Knowing, person, write_folder
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 22 people, of whom the detector finds those on the left."""
+    """The gallery of 22 people, of whom the detector finds those on the left."""
     folder = tmp_path_factory.mktemp("pictures")
     data = tmp_path_factory.mktemp("data")
     pictures = [[person(LEFT, id=2 * i), person(RIGHT, id=2 * i + 1)] for i in range(11)]

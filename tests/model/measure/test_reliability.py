@@ -18,7 +18,7 @@ BOX = (10.0, 10.0, 110.0, 110.0)
 
 
 def keypoints(count: int = 6000, **columns: Any) -> Keypoints:
-    """Right with the probability that the score says, and off by the spread that is told."""
+    """Keypoints that are right with the probability of their score, and off by their spread."""
     generator = np.random.default_rng(0)
     score, sigma_px = generator.uniform(0, 1, count), generator.uniform(1, 9, count)
     right = generator.uniform(size=count) < score

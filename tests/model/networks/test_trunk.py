@@ -1,4 +1,4 @@
-"""The trunk by itself: features, norms, building it."""
+"""The trunk by itself: features, norms, construction."""
 
 import torch
 

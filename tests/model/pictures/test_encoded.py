@@ -58,7 +58,7 @@ def test_one_pixel_is_an_image(name: str) -> None:
     np.testing.assert_allclose(read(data), [[[255, 255, 255]]], atol=1)
 
 
-# Orientation: each letter is a block of one colour; a stored picture turned as its number says is
+# Orientation: each letter is a block of one colour; turned as its number says, a stored picture is
 # "abc" over "def".
 
 COLOURS = {

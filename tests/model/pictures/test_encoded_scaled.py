@@ -1,4 +1,4 @@
-"""JPEGs decoded smaller: which pixels there are, and where they lie in the whole image."""
+"""JPEGs decoded at reduced size: their pixels, and their position in the whole image."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Sizes before anything is decoded."""
+"""Sizes read before anything is decoded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Encoded images and raw frames by one way."""
+"""Encoded images and raw frames through the same functions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Raw pixels of each format, held to OpenCV's conversions."""
+"""Raw pixels of each format, compared with OpenCV's conversions."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ PADDING = 10
 
 
 def padded(rows: Picture, padding: int) -> bytes:
-    """Rows with that many bytes of rubbish after each."""
+    """Rows with that many bytes of garbage after each."""
     return np.pad(rows, ((0, 0), (0, padding)), constant_values=77).tobytes()
 
 
@@ -31,7 +31,7 @@ def i420(rgb: Picture) -> Picture:
 
 
 def yuv_frame(format_name: str, yuv: Picture, padding: int = 0) -> RawFrame:
-    """A frame of these planes, its rows with padding if asked for."""
+    """A frame of these planes, optionally with padded rows."""
     height, width = yuv.shape[0] * 2 // 3, yuv.shape[1]
     luma, planes = yuv[:height], yuv[height:].reshape(2, height // 2, width // 2)
     if format_name == "I420":

@@ -1,4 +1,4 @@
-"""How much smaller JPEGs are decoded, and how they then lie in the whole image."""
+"""Factors for decoding JPEGs at reduced size, and the mapping to the whole image."""
 
 import numpy as np
 import pytest

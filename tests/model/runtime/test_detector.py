@@ -53,7 +53,7 @@ def assert_same(
     assert np.abs(found.scores - scores).max() < 0.01
 
 
-# What the uncut network of 80 classes says, with ultralytics' own letterbox and suppression.
+# The output of the unreduced network of 80 classes, with ultralytics' letterbox and suppression.
 BUS_SCORES = [0.8902, 0.8833, 0.8784, 0.4363]
 ZIDANE_SCORES = [0.8270, 0.8252]
 
@@ -69,7 +69,7 @@ def test_the_packaged_detector_finds_what_the_uncut_network_found(
 
 @pytest.fixture(scope="module")
 def in_both_precisions(detector: PersonDetector) -> list[tuple[Detections, Detections]]:
-    """Photos, the same at half their size, and all in a mirror; faint people too."""
+    """Photos, the same at half size, and all of them mirrored; with low-scoring people too."""
     in_bfloat16 = PersonDetector.load(dtype=torch.bfloat16)
     photos = [read_picture(photo_path(name)) for name in ("bus.jpg", "zidane.jpg")]
     pictures = [*photos, *(image[::2, ::2] for image in photos)]
@@ -109,7 +109,7 @@ def test_in_bfloat16_boxes_are_placed_in_float32(bus: ImageHWC) -> None:
     in_bfloat16 = PersonDetector.load(dtype=torch.bfloat16)
     (found,) = in_bfloat16.run(square[None], np.array([0.25], np.float32))
     edges_px = torch.from_numpy(found.boxes_xyxy_px)
-    # From 256 pixels on, bfloat16 tells apart only every second one.
+    # From 256 pixels on, bfloat16 represents only every second integer.
     assert (edges_px.bfloat16() != edges_px).float().mean() > 0.9
 
 

@@ -1,4 +1,4 @@
-"""What the detector makes of a network's raw answer, with a stand-in for the network."""
+"""The detector's processing of a network's raw output, with a stand-in for the network."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from distilpose.model.runtime.yolo import DetectorNetwork
 
 
 class Answer(nn.Module):
-    """Says the same of every batch, in the place of a network and of its head."""
+    """Returns the same output for every batch, in place of a network and its head."""
 
     def __init__(self, output: torch.Tensor, *, end2end: bool) -> None:
         super().__init__()

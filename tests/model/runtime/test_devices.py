@@ -1,4 +1,4 @@
-"""Which device computes, and how."""
+"""The choice of device, precision and runtime."""
 
 import cv2
 import pytest

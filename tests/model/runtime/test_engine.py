@@ -95,7 +95,7 @@ def test_folding_the_norms_changes_nothing_but_rounding(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def changed_by_bfloat16() -> PoseChanges:
-    """People of two photos and their mirror images, by the packaged student."""
+    """The changes for people of two photos and their mirror images, with the packaged student."""
     crops = [
         crop.cut(read(photo(name)), geometry.crop_regions(np.array(boxes_xyxy_px, np.float32)))
         for name, boxes_xyxy_px in (

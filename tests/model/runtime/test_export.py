@@ -1,4 +1,4 @@
-"""Exported students: what the files answer, hold and refuse."""
+"""Exported students: their outputs, metadata and refusals."""
 
 from pathlib import Path
 

@@ -51,7 +51,7 @@ def engine() -> TeacherEngine:
 
 
 class LeftWristSeen(TeacherEngine):
-    """Shows the left wrist at cell (20, 30), in a mirrored crop where it has to be then."""
+    """Shows the left wrist at cell (20, 30), and in a mirrored crop at the mirrored place."""
 
     def __init__(self) -> None:
         self.buckets = (1,)

@@ -176,8 +176,8 @@ def test_loading_leaves_the_random_numbers_of_the_process_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-# Runs in a process of its own, where ultralytics is imported for the first time. Audit hooks see
-# what Python does even where ultralytics swallows the error.
+# Runs in a separate process, where ultralytics is imported for the first time. Audit hooks record
+# Python's actions even if ultralytics swallows the error.
 OBSERVED_RUN = """
 import json, os, sys, warnings
 import cv2, numpy, PIL.Image, torch
@@ -228,7 +228,7 @@ print(json.dumps({"seen": seen, "changed": changed, "switches": switches}))
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a fresh process did that loaded both kinds of weights and ran them."""
+    """The actions of a fresh process that loaded both kinds of weights and ran them."""
     folder = tmp_path_factory.mktemp("observed")
     temp, home = folder / "temp", folder / "home"
     temp.mkdir()

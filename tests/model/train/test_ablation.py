@@ -1,4 +1,4 @@
-"""Tables of runs: the rows of the paper, of a file, and what is kept of them."""
+"""Tables of runs: rows of the paper, rows from a file, and the stored results."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def config(folder: Path, **changes: Any) -> Path:
 
 
 def figures(ablation: Ablation, row: str, seed: int, ap: float) -> None:
-    """Leave what a run that has ended leaves."""
+    """Write the files that a finished run leaves."""
     [settings] = [s for name, number, s in ablation.runs() if (name, number) == (row, seed)]
     values = EarlyFigures(ap=ap, ap50=0.5, mean_oks=0.4, pck=0.3)._asdict()
     folder = ablation.folder(row, seed)

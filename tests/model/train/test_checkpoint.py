@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be gone on from, and what a killed writer leaves."""
+"""Checkpoints that cannot be resumed, and the leftovers of a killed writer."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -24,14 +24,14 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Loader:
 
 
 def answers(x: float, y: float) -> tuple[np.ndarray, np.ndarray]:
-    """Six people with all their keypoints in one place of the crop, 0..1."""
+    """Six people with all their keypoints at one place of the crop, 0..1."""
     return np.full((6, 17, 2), (x, y), np.float32), np.ones((6, 17), np.float32)
 
 
 def test_everyone_is_on_the_sheet_with_the_labels_in_green(people: Loader) -> None:
     sheet_HWC = examples.sheet(people, *answers(0.5, 0.5))
     height, width = sheet_HWC.shape[:2]
-    assert width > 5 * TILE_WH[0]  # five a row
+    assert width > 5 * TILE_WH[0]  # five per row
     assert 2 * TILE_WH[1] < height < 3 * TILE_WH[1]
     green = np.all(np.abs(sheet_HWC.astype(int) - TRUTH_RGB) < 40, axis=2)
     # The first person's labels: shoulders above ankles, all within the first tile.

@@ -1,4 +1,4 @@
-"""What is carried in training only: what it reads, and that it leaves nothing behind."""
+"""Helpers used in training only: the values that they read, and that they leave no trace."""
 
 import pytest
 import torch

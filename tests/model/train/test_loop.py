@@ -56,7 +56,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(people: Path, out: Path, **changes: Any) -> tuple[Run, Listener]:
-    """A run with changed settings; `resumes=True` goes on from the folder's checkpoint."""
+    """A run with changed settings; `resumes=True` continues from the folder's checkpoint."""
     resumes = changes.pop("resumes", False)
     values = {
         "network": "tokenpose-s",
@@ -212,7 +212,7 @@ def test_a_published_student_is_distilled_from_a_teacher_and_starts_from_it(
 
 
 def stopped_after(run: Run, listener: Listener, step: int) -> None:
-    """Take a run to a step in its middle."""
+    """Stop a run in its middle, at this step."""
 
     def stop(entry: dict[str, float]) -> None:
         run.stopping = entry.get("step") == step
@@ -342,8 +342,8 @@ def test_the_precision_that_a_trial_chose_is_noted_and_kept(people: Path, tmp_pa
 def write_sixteen_people(folder: Path) -> Path:
     """Sixteen people that only their pixels tell apart.
 
-    They are the six of two photos as they are and mirrored, and four of them upside down too. Each
-    has a pose of its own, drawn at random in its box, so that knowing the box or a twin is no help.
+    They are the six of two photos, unchanged and mirrored, and four of them upside down too. Each
+    has its own random pose in its box, so that knowing the box or a twin does not help.
     """
     draw = np.random.default_rng(0)
     pictures, people, files = [], [], {}

@@ -1,6 +1,6 @@
-"""What a step goes down: against the prototype of the student, and with a teacher on top.
+"""The objectives of a step: compared with the student's prototype, and with a teacher.
 
-The reference is the loss that the prototype of `distilpose-n` computed, in float32 on a CPU, with
+The reference is the loss of the prototype of `distilpose-n`, in float32 on a CPU, with
 the weights and crops of `golden_rules` and the labels of `batch`.
 """
 
@@ -44,7 +44,7 @@ DISTILLED = {"heatmap_dist", "vis_dist", "kpt_dist"}
 
 
 def batch() -> TrainBatch:
-    """Two people: of 34 keypoints 11 unlabelled, some of half the trust, 6 outside the crop."""
+    """Two people: of 34 keypoints 11 are unlabelled, some half trusted, 6 outside the crop."""
     random = np.random.RandomState(7)
     xy_crop_px = torch.from_numpy(
         random.uniform([-20, -20], [212, 276], (2, 17, 2)).astype(np.float32)
@@ -66,7 +66,7 @@ def helped(loss: LossSettings) -> Helped:
 
 
 def taught(crops_BCHW: torch.Tensor) -> TeacherOut:
-    """A teacher that sees nothing."""
+    """A teacher with empty heatmaps."""
     count = len(crops_BCHW)
     return TeacherOut(
         torch.zeros(count, 192, 192), torch.zeros(count, 17, 192), torch.zeros(count, 17, 64, 48)

@@ -1,4 +1,4 @@
-"""Who is learned from."""
+"""The choice of the people to train on."""
 
 import gzip
 import json

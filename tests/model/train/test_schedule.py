@@ -1,4 +1,4 @@
-"""Where a run is, and what that means."""
+"""A run's progress, and the values that depend on it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A run's settings: from a file, with overrides, refusing what does not fit."""
+"""A run's settings: from a file, with overrides, rejecting invalid ones."""
 
 import re
 from collections.abc import Iterator

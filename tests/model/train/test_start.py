@@ -1,4 +1,4 @@
-"""What a run starts from."""
+"""The weights that a run starts from."""
 
 import hashlib
 import json

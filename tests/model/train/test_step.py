@@ -53,7 +53,7 @@ def test_only_matrices_decay() -> None:
 
 
 class OnTrunk(nn.Module):
-    """Two lines, the first of which is called as a pretrained trunk is."""
+    """Two linear layers, the first of which is called like a pretrained trunk."""
 
     def __init__(self) -> None:
         super().__init__()

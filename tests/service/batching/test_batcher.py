@@ -72,7 +72,7 @@ async def one(
 def virtually(
     scenario: Callable[[Bench], Coroutine[Any, Any, None]],
 ) -> Callable[[], None]:
-    """A test that is given a bench in virtual time."""
+    """Turn a scenario into a test that receives a bench in virtual time."""
 
     def test() -> None:
         async def with_bench() -> None:
@@ -295,7 +295,7 @@ async def test_the_pace_counts_what_else_the_device_does(bench: Bench) -> None:
     assert asked[-1] == pytest.approx(2 * BATCH_SECONDS, rel=0.01)
 
 
-# Leaving and being late
+# Disconnects and deadlines
 
 
 @virtually
@@ -415,7 +415,7 @@ async def test_batches_are_filled_up_to_their_bucket(bench: Bench) -> None:
 
 
 def break_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which raises the first time."""
+    """Wrap the function so that it raises the first time."""
     errors = [TypeError("broken")]
 
     def part(*args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What holds for every batcher under random arrivals, departures, deadlines and failures."""
+"""The invariants of every batcher under random arrivals, departures, deadlines and failures."""
 
 import asyncio
 from collections import Counter
@@ -27,9 +27,9 @@ class Caller:
     arrives: float
     items: int
     patience: float
-    """Until its deadline."""
+    """Time until the deadline."""
     leaves: float | None
-    """After this it hangs up."""
+    """Time after which it disconnects; None for never."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ scenarios = st.builds(
 
 
 class World:
-    """A scenario in virtual time, and everything that is seen of it."""
+    """A scenario in virtual time, and the record of its events."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -73,7 +73,7 @@ class World:
         self.observer = CountingObserver()
         self.computed: Counter[int] = Counter()
         self.seen: list[int] = []
-        """Items in the order in which the device met them."""
+        """Items in the order in which the device computed them."""
         self.coming = 0
         self.batcher = Batcher(
             self.run,
@@ -96,7 +96,7 @@ class World:
         return [2 * item for item in items]
 
     async def call(self, caller: Caller, items: list[int]) -> "list[Outcome[int]] | str":
-        """A caller that is on its way until it arrives."""
+        """Make a request that is on its way until it arrives."""
         self.coming += 1
         try:
             await asyncio.sleep(caller.arrives)
@@ -127,7 +127,7 @@ class World:
         return list(zip(asked, answers, strict=True))
 
     def idle_seconds(self, start: float, end: float) -> float:
-        """How long the device was free between two instants."""
+        """The time that the device was idle between two instants."""
         busy = (max(0.0, min(end, b) - max(start, a)) for a, b in self.thread.busy)
         return end - start - sum(busy)
 

@@ -1,4 +1,4 @@
-"""The device behind the stages: whether it lives, and what happens when it does not."""
+"""The device behind the stages: its health, and the consequences of failures."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ FOREVER = float("inf")
 
 
 class Bench:
-    """A device that computes as `broken` says, with one stage."""
+    """A device with one stage, whose computations fail as `broken` specifies."""
 
     def __init__(self, *, seconds: Callable[[], float] = lambda: 0.01) -> None:
         self.broken: str | None = None

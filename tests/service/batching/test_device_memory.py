@@ -1,4 +1,4 @@
-"""A device that is short of memory."""
+"""A device that runs out of memory."""
 
 import asyncio
 from collections.abc import Sequence

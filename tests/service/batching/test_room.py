@@ -1,4 +1,4 @@
-"""Places: taken, waited for, given back."""
+"""Places: taken, waited for, returned."""
 
 import asyncio
 
@@ -123,7 +123,7 @@ async def test_places_given_back_while_a_waiter_leaves_go_to_the_next() -> None:
     room.take(4)
     leaving, staying = await queue(room, 2, 2)
     leaving.cancel()
-    room.release(2)  # before the one who leaves has heard of it
+    room.release(2)  # before the cancelled waiter has noticed it
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert staying.done()

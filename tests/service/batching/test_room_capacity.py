@@ -1,4 +1,4 @@
-"""How much may wait, by the pace at which it leaves."""
+"""The capacity of a queue, from the rate at which it clears."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One request's journey over real queues and threads; what the device computes is arithmetic."""
+"""One request's journey over real queues and threads; the device's computation is arithmetic."""
 
 import asyncio
 import time
@@ -43,13 +43,13 @@ TWO_BOXES = np.array([[0, 20, 32, 44], [32, 20, 64, 44]], np.float32)
 
 
 def find_two_people(items: Sequence[DetectItem]) -> list[Detections]:
-    """Two people in each square of 64 pixels, whose scores are 0.9 and 0.3."""
+    """Two people in each square of 64 pixels, with the scores 0.9 and 0.3."""
     scores = np.array([0.9, 0.3], np.float32)
     return [Detections(TWO_BOXES[scores >= i.min_box_score], scores) for i in items]
 
 
 def look_at_the_middle(crops: Sequence[np.ndarray]) -> list[PoseArrays]:
-    """Every keypoint in the crop's middle, its score how red that is; green breaks the device."""
+    """Every keypoint in the crop's middle, scored by its red value; green breaks the device."""
     if any(crop[128, 96].tolist() == [0, 255, 0] for crop in crops):
         raise RuntimeError("/secret/path: green")
     middle = np.full((17, 2), 0.5, np.float32)
@@ -348,10 +348,10 @@ async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do()
     bench.device.start()
     places = bench.pipeline.means.pose.admit(1)
     asked = [asyncio.create_task(bench.ask(RED))]
-    while not bench.pipeline.means.pose.room.is_crowded:  # noqa: ASYNC110 - it tells nobody
+    while not bench.pipeline.means.pose.room.is_crowded:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.01)
     asked.append(asyncio.create_task(bench.ask(RED)))
-    while not bench.pipeline.means.detect.queued:  # noqa: ASYNC110 - it tells nobody
+    while not bench.pipeline.means.detect.queued:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
     assert bench.detected == 1

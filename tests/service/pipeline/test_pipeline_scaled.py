@@ -1,6 +1,6 @@
-"""Requests whose JPEGs are decoded smaller: answers are those of the whole image.
+"""Requests whose JPEGs are decoded at reduced size: answers are those of the whole image.
 
-A white spot is the person; detector and student say where it is.
+A white spot is the person; detector and student find its position.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def find_the_spot(items: Sequence[DetectItem], half_height: float) -> list[Detec
     half = np.array([half_height / 2, half_height], np.float32)
     found = []
     for item in items:
-        # The grey of the border is no light.
+        # The grey of the border does not count as light.
         square = np.where(item.square == 114, 0, item.square).astype(np.uint8)
         middle = middle_of_light_xy(square) + np.float32(0.5)
         box = np.concatenate([middle - half, middle + half])[None]
@@ -65,7 +65,7 @@ def point_at_the_spot(crops: Sequence[Picture]) -> list[PoseArrays]:
 
 
 def photo_of_the_spot(name: str = "jpeg", orientation: int = 1) -> bytes:
-    """The spot in an image that is upright as its orientation says."""
+    """The spot in an image whose orientation makes it upright."""
     y, x = np.mgrid[: SIZE_WH[1], : SIZE_WH[0]]
     distance_px = np.hypot(x - SPOT_XY_PX[0], y - SPOT_XY_PX[1])
     light = (255 * np.exp(-((distance_px / 60) ** 2) / 2)).astype(np.uint8)
@@ -86,7 +86,7 @@ def photo_of_the_spot(name: str = "jpeg", orientation: int = 1) -> bytes:
 
 
 class RecordingBudget(ByteBudget):
-    """Remembers what was asked of it."""
+    """Records the requested bytes."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(limit_bytes)
@@ -173,7 +173,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 def shift_crop_px(pose: Pose) -> float:
-    """How far the worst keypoint is from the spot."""
+    """The largest distance of a keypoint from the spot."""
     [[width, _]] = crop_regions(pose.box_xyxy_px).sizes_wh_px
     return float(np.abs(pose.keypoints_xy_px - SPOT_XY_PX).max() / width * 192)
 

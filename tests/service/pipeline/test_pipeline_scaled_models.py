@@ -1,4 +1,4 @@
-"""The packaged models on photos of 12 megapixels, decoded smaller and in full."""
+"""The packaged models on photos of 12 megapixels, decoded at reduced size and in full."""
 
 import asyncio
 import dataclasses
@@ -64,12 +64,12 @@ async def all_poses() -> list[tuple[list[Pose], list[Pose]]]:
 
 @pytest.fixture(scope="module")
 def answers() -> list[tuple[list[Pose], list[Pose]]]:
-    """The poses of each photo, decoded in full and decoded smaller."""
+    """The poses of each photo, decoded in full and at reduced size."""
     return asyncio.run(all_poses())
 
 
 def moved_crop_px(full: FloatArray, scaled: FloatArray, pose: Pose) -> FloatArray:
-    """How far points (N, 2) of a person have moved."""
+    """The shifts of a person's points (N, 2)."""
     [[width, _]] = crop_regions(pose.box_xyxy_px).sizes_wh_px
     moved_px = np.linalg.norm(full - scaled, axis=1)
     return np.asarray(moved_px / width * CROP_WIDTH, np.float32)

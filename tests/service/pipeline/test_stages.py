@@ -1,4 +1,4 @@
-"""What the stages give to the device, and what their failures mean."""
+"""The stages' input to the device, and the meaning of their failures."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from distilpose.service.pipeline.stages import DetectItem, kind_of, run_detector
 
 
 class SquareLog:
-    """A detector that finds as many people as a square's first pixel says."""
+    """A detector that finds as many people as the value of a square's first pixel."""
 
     image_size_px = 32
 
@@ -28,7 +28,7 @@ class SquareLog:
 
 
 class CropLog:
-    """A student that answers a crop of value 9 with no numbers."""
+    """A student that returns NaN for a crop of value 9."""
 
     def run(self, crops: np.ndarray) -> PoseArrays:
         value = crops[:, 0, 0, 0].astype(np.float32)

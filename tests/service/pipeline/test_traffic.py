@@ -1,4 +1,4 @@
-"""Images that are on their way, as batches that wait for company see them."""
+"""Images on their way, as seen by batches that wait for more items."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Domain answers as REST callers read them."""
+"""Domain answers as JSON for REST callers."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""How long a caller waits, and that it has left."""
+"""A caller's timeout, and its disconnection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

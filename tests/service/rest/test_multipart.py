@@ -11,11 +11,11 @@ CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 ALMOST_BOUNDARIES = st.lists(
     st.sampled_from([b"\r", b"\n", b"\r\n", b"-", b"--", b"\r\n--", b"\r\n----", b"a", b"\0"])
 ).map(b"".join)
-"""Contents that a parser may take for the end of a part, and no part may hold a whole one."""
+"""Contents that a parser may mistake for the end of a part, without a whole boundary."""
 
 
 def body_of(*parts: Part) -> bytes:
-    """As httpx sends it."""
+    """The body in the form in which httpx sends it."""
     files = [
         (part.name, (part.filename, part.content, "image/jpeg" if part.filename else ""))
         for part in parts

@@ -1,4 +1,4 @@
-"""What REST callers send, to domain objects."""
+"""Conversion of REST input to domain objects."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What surrounds a call: its id, its key, its count, and what becomes of what it raises."""
+"""The wrapper around calls: id, key, count, and the handling of exceptions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,14 +27,14 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class Details(NamedTuple):
-    """Of a call that comes in."""
+    """Details of an incoming call."""
 
     method: str
     invocation_metadata: Metadata = ()
 
 
 class Context:
-    """A call's context as the library would hand it over."""
+    """A call's context in the form in which the library passes it."""
 
     def __init__(self, metadata: Metadata = (), *, seconds_left: float | None = None) -> None:
         self.initial: dict[str, str] = {}
@@ -69,7 +69,7 @@ class Bench:
         )
 
     async def handler(self, behaviour: Callable[..., Awaitable[Any]], details: Details) -> Any:
-        """What the interceptor makes of the behaviour for such a call."""
+        """The intercepted handler of the behaviour for such a call."""
         make = (
             grpc.stream_stream_rpc_method_handler
             if details.method == STREAM
@@ -82,7 +82,7 @@ class Bench:
         return await self._interceptor.intercept_service(continuation, details)  # type: ignore[arg-type]  # named alike
 
     async def call(self, behaviour: Callable[..., Awaitable[Any]], context: Context) -> Any:
-        """The answer of a call of EstimatePose."""
+        """The answer of a call to EstimatePose."""
         details = Details(ESTIMATE, context.invocation_metadata())
         return await (await self.handler(behaviour, details)).unary_unary(b"request", context)
 
@@ -192,7 +192,7 @@ async def test_a_caller_that_left_is_counted_so(seconds_left: float | None, code
 @pytest.mark.parametrize("metadata", [(), (("x-api-key", "wrong"),)])
 async def test_without_a_fitting_key_nothing_is_read(method: str, metadata: Metadata) -> None:
     handler = await Bench("open-sesame").handler(echo, Details(method, metadata))
-    assert handler.request_streaming  # of which the library reads no message by itself
+    assert handler.request_streaming  # so that the library reads no message by itself
     context = Context(metadata)
     with pytest.raises(grpc.aio.AbortError):
         await handler.stream_stream(None, context)

@@ -1,4 +1,4 @@
-"""Messages to domain objects and back, by literals."""
+"""Conversion of messages to domain objects and back, with literals."""
 
 from dataclasses import asdict
 

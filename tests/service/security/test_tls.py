@@ -1,4 +1,4 @@
-"""Certificates that are swapped while a server listens; handshakes in memory."""
+"""Certificates that are replaced while a server listens; handshakes in memory."""
 
 import ssl
 from pathlib import Path
@@ -24,10 +24,10 @@ def write(folder: Path, certificate: trustme.LeafCert, client_ca: trustme.CA | N
 
 
 def handshake(server: ssl.SSLContext, client_certificate: trustme.LeafCert | None = None) -> bytes:
-    """The certificate that a client is shown, DER.
+    """The certificate that a client receives, as DER.
 
     Raises:
-        ssl.SSLError: one end refuses the other.
+        ssl.SSLError: one end rejects the other.
     """
     client = ssl.create_default_context()
     AUTHORITY.configure_trust(client)
@@ -58,7 +58,7 @@ def test_a_handshake_shows_the_certificate_that_is_in_the_file_then(tmp_path: Pa
     context = files.server_context()
     assert handshake(context) == der(first)
     files.certificate.write_bytes(second.cert_chain_pems[0].bytes())
-    assert handshake(context) == der(first)  # the key does not fit yet
+    assert handshake(context) == der(first)  # the key does not match yet
     files.private_key.write_bytes(second.private_key_pem.bytes())
     assert handshake(context) == der(second)
 

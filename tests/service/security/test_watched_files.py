@@ -1,4 +1,4 @@
-"""Values that follow files."""
+"""Values that are reloaded when their files change."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
 
 
 def test_a_file_behind_a_link_may_be_swapped(tmp_path: Path) -> None:
-    # As Kubernetes swaps a mounted secret.
+    # Replaced the way Kubernetes replaces a mounted secret.
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
     link = tmp_path / "link"

@@ -1,4 +1,4 @@
-"""Who the people of a stream are, and when their boxes come from the detector."""
+"""The people of a stream, and when their boxes come from the detector."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,14 +31,14 @@ def person(x_px: float, *, y_px: float = 20, score: float = 0.8, size: float = 1
 
 
 class Scene:
-    """Where people are in each frame; the pipeline finds those whose box it is given."""
+    """The people of each frame; the pipeline finds those whose box it is given."""
 
     def __init__(self, **options: Any) -> None:
         self.people: Sequence[Pose] = []
         self.size_wh = SIZE_WH
         self.error: Any = None
         self.asked: list[FloatArray | None] = []
-        """With which boxes; None for the detector."""
+        """The boxes of each request; None for the detector."""
         self.options = StreamOptions(pose=POSE, **options)
         self.follower = Follower(self._estimate, self.options)
         self._index = -1
@@ -71,7 +71,7 @@ class Scene:
 
     @property
     def detected(self) -> str:
-        """For each question D where the detector was asked, else the number of boxes."""
+        """For each request D if the detector was used, else the number of boxes."""
         return "".join("D" if boxes is None else str(len(boxes)) for boxes in self.asked)
 
 

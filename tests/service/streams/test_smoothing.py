@@ -1,4 +1,4 @@
-"""Keypoints at rest tremble less, keypoints that move are not left behind."""
+"""Keypoints at rest jitter less, and moving keypoints do not lag behind."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Frames to answers in order; what is asked of the pipeline takes milliseconds at random."""
+"""Frames answered in order; each request to the pipeline takes a random few milliseconds."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -21,7 +21,7 @@ from virtual_time import run_virtually
 
 
 class Crowd(Camera):
-    """One of many cameras before a server that does ten frames a second, one after the other."""
+    """One of many cameras on a server that answers ten frames a second, one at a time."""
 
     def __init__(self, server: asyncio.Lock) -> None:
         super().__init__(map(frame, range(1, 100_000)), every_seconds=0.1)
@@ -48,7 +48,7 @@ def bench() -> Bench:
 
 @pytest.fixture
 async def nothing_stays() -> AsyncIterator[None]:
-    """No task of a stream outlives it."""
+    """Check that no task outlives its stream."""
     before = asyncio.all_tasks()
     yield
     await asyncio.sleep(0)

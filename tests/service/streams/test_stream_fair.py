@@ -36,7 +36,7 @@ RUN_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Kind:
-    """What a stream is like; without a rate it sends as fast as it is read."""
+    """The properties of a stream; without a rate it sends as fast as it is read."""
 
     mode: str
     frames_a_second: int
@@ -54,7 +54,7 @@ KINDS = st.builds(
 
 
 def find_people(items: Sequence[DetectItem]) -> list[Detections]:
-    """As many as the least score says: it is what a test has to tell them by."""
+    """As many people as the minimum score, by which a test recognises its frames."""
     counts = [round(item.min_box_score * 100) for item in items]
     boxes = [[[20.0 + i, 0, 40 + i, 60] for i in range(count)] for count in counts]
     return [
@@ -91,7 +91,7 @@ def pipeline() -> Pipeline:
 
 
 class RealCamera(Camera):
-    """Its frames go through a pipeline, and it notes how long that takes."""
+    """A camera whose frames go through a pipeline; it records the latencies."""
 
     def __init__(self, kind: Kind, shared: Pipeline) -> None:
         every_seconds = 1 / kind.frames_a_second if kind.frames_a_second else 0.005
@@ -136,17 +136,18 @@ async def run_together(kinds: Sequence[Kind], *, seconds: float = RUN_SECONDS) -
 
 
 def batches_of(kind: Kind) -> int:
-    """What a stream's frames in flight take of the device, each by itself."""
+    """The number of batches for a stream's frames in flight, if each is computed by itself."""
     at_once = kind.mode == "ordered" and kind.detect_every == 1
     return (WINDOW if at_once else 1) * (1 + -(-kind.people // 8))
 
 
-# What is found is so small that a smaller case tells no more, and looking for one takes minutes.
+# Failing cases are small enough; shrinking them takes minutes and adds nothing.
 @settings(max_examples=8, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(kinds=st.lists(KINDS, min_size=2, max_size=6))
 def test_no_stream_starves(kinds: list[Kind]) -> None:
     cameras = run_virtually(run_together(kinds))
-    # Before a frame goes what was read before it, and a batch that is not full lets two others go.
+    # Before a frame goes, earlier frames go first, and a batch that is not full lets two others
+    # pass.
     longest_seconds = (3 * sum(map(batches_of, kinds)) + 6) * BATCH_SECONDS
     for camera in cameras:
         assert max(camera.seconds_to_answer) <= longest_seconds

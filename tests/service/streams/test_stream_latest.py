@@ -1,4 +1,4 @@
-"""Mode latest: the newest frame wins, and what it has replaced is told. In virtual time."""
+"""Mode latest: only the newest frame is answered, and replaced ones are reported. Virtual time."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,11 +15,11 @@ from distilpose.service.life import State
 from virtual_time import run_virtually
 
 A_SECOND = 10
-"""Frames that the server can do."""
+"""Number of frames per second that the server can answer."""
 
 
 class SlowCamera(Camera):
-    """A camera of 60 frames a second before a server of 10, in virtual time."""
+    """A camera of 60 frames a second on a server that answers 10, in virtual time."""
 
     def __init__(
         self, frames: list[Frame], *, estimate: Estimate = answered, **options: Any
@@ -63,7 +63,7 @@ def test_the_newest_frame_wins_and_the_others_are_named() -> None:
         await bench.stream(camera).run()
         assert len(camera.taken) == pytest.approx(300 * A_SECOND, rel=0.01)
         assert camera.most_working == 1
-        # One frame is in flight, and the newest waits for no more than that one.
+        # One frame is in flight, and the newest waits only for that one.
         assert max(camera.ages_seconds) <= 2 / A_SECOND + 1e-9
         assert sorted(camera.taken_ids + camera.dropped_ids) == list(range(1, 18_001))
         before = 0

@@ -1,4 +1,4 @@
-"""Who is who: over crossings, gaps and noise, by people whose movements are known."""
+"""Tracking across crossings, gaps and noise, with people whose movements are known."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SIZE_PX = (COAT.outline_xy_px.max(0) - COAT.outline_xy_px.min(0)).astype(np.floa
 
 
 def person(x_px: float, y_px: float = 0, *, keypoints: FloatArray = STANDING_XY_PX) -> Pose:
-    """Somebody whose box's corner is there."""
+    """A person whose box has its corner there."""
     corner_px = np.array([x_px, y_px], np.float32)
     return pose(np.concatenate([corner_px, corner_px + SIZE_PX]), keypoints + corner_px)
 
@@ -121,7 +121,7 @@ def test_people_of_the_past_are_forgotten() -> None:
 
 
 def found(of: Person, random: np.random.Generator) -> Pose:
-    """As a model finds them: a few pixels beside, and for hidden keypoints many."""
+    """The person as found by a model: off by a few pixels, and by many for hidden keypoints."""
     height_px = of.box_xyxy_px[3] - of.box_xyxy_px[1]
     noise_px = height_px * np.where(of.is_seen, 0.01, 0.05)[:, None]
     keypoints = of.keypoints_xy_px + random.normal(0, 1, (17, 2)) * noise_px

@@ -1,4 +1,4 @@
-"""One line an event, with the request's id."""
+"""One line per event, with the request's id."""
 
 import json
 import logging

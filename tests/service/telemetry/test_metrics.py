@@ -1,4 +1,4 @@
-"""What is counted, and under which names."""
+"""The metrics' names, labels and counts."""
 
 import math
 
@@ -56,7 +56,7 @@ BOUNDARIES = {
 
 
 def everything() -> CollectorRegistry:
-    """Metrics as a service has them that serves."""
+    """The metrics of a service in operation."""
     metrics, registry = made()
     metrics.expect("rest", "estimate_pose", codes=["200"])
     metrics.model_info.info(dict.fromkeys(PROMISED["model_info"], "x"))

@@ -1,4 +1,4 @@
-"""Traces where nobody wants any."""
+"""Traces that are disabled."""
 
 from distilpose.service.telemetry import traces
 from distilpose.service.telemetry.spans import Spans

@@ -39,7 +39,7 @@ def bench() -> Bench:
 
 
 def journey(now: float) -> Spans:
-    """Of an image that was decoded for 1 s, waited for 2 s and was detected for 3 s."""
+    """The spans of an image that was decoded for 1 s, waited for 2 s and was detected for 3 s."""
     spans = Spans()
     spans.add_outcomes(Stage.DECODE, [Outcome(None, None, now, now, now + 1)])
     spans.add_outcomes(Stage.DETECT, [Outcome(None, None, now + 1, now + 3, now + 6)])

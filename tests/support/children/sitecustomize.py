@@ -1,4 +1,4 @@
-"""Python runs this first in every process that a test starts: it may not phone home either."""
+"""Python runs this first in every process that a test starts: those must not phone home either."""
 
 import os
 import runpy

@@ -34,9 +34,9 @@ VALUES: dict[str, Any] = {
         (PodValues([0.2, 0.4, 0.3]), 3, 2),
         (PodValues([0.0]), 1, 0),
         (PodValues([1.4]), 1, 2),
-        (PodValues([1.4], pending=1), 2, 2),  # the one that comes may be enough
+        (PodValues([1.4], pending=1), 2, 2),  # the starting pod may be enough
         (PodValues([1.4, 1.4], missing=1), 3, 4),
-        (PodValues([0.35], missing=1), 2, 2),  # it may be as busy as it should be
+        (PodValues([0.35], missing=1), 2, 2),  # the missing pod may be on target
         (PodValues([0.35, 0.35], pending=1), 3, 1),
         (PodValues([]), 3, 3),
     ],
@@ -53,7 +53,7 @@ def test_ten_pods_that_are_always_busy_ask_for_fifteen_and_no_more() -> None:
 
 
 def decided(values: list[float], *, seconds: float = 15) -> list[int]:
-    """The replicas after each look, with this metric on each of the pods, whose target is 1."""
+    """The replicas after each decision, with this metric on each pod and a target of 1."""
     autoscaler = Autoscaler(VALUES, {"metric": 1.0})
     replicas = [1]
     for number, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""The made day is the same one at every run, and worth scaling for."""
+"""The synthetic day is the same at every run, and requires scaling."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The chart's own values through the made day, and what each part of the rule is there for."""
+"""The chart's own values through the synthetic day, and the purpose of each part of the rule."""
 
 import pytest
 

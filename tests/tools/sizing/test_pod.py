@@ -1,4 +1,4 @@
-"""A pod's queue, and that it behaves as a measured server did."""
+"""A pod's queue, compared with a measured server."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_the_mean_wait_is_that_of_the_last_two_minutes() -> None:
 
 
 def test_a_full_pod_answers_as_late_as_the_measured_server() -> None:
-    # Photos at 150% of what it can do, by REST: 5.33 s at the median.
+    # Photos at 150% of its capacity, over REST: a median of 5.33 s.
     each = MEASURED.device_seconds(PEOPLE)
     arrived_at = np.arange(0, 300, each / 1.5)
     work = np.full(len(arrived_at), each)

@@ -1,4 +1,4 @@
-"""Replicas on paper."""
+"""Estimates of replicas."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md say what the code says."""
+"""The tables of docs/scaling.md match the code."""
 
 from sizing import tables
 

@@ -16,7 +16,7 @@ from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
 
 WITHIN_PX = 0.02
-"""Crop pixels: what design and batch composition allow in float32."""
+"""Crop pixels: the tolerance for batch composition and runtime in float32."""
 
 
 def packaged() -> Student:
@@ -32,7 +32,7 @@ def engine() -> OpenVinoEngine:
 
 @pytest.fixture(scope="module")
 def crops_BHWC() -> CropsBHWC:
-    """Five crops of bus.jpg: its four people, and the first mirrored."""
+    """Five crops of bus.jpg: its four people, and the first one mirrored."""
     boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
     crops = crop.cut(read(photo("bus.jpg")), geometry.crop_regions(boxes_xyxy_px))
     return np.concatenate([crops, crop.mirror(crops[:1])])

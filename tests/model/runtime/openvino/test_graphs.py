@@ -1,4 +1,4 @@
-"""OpenVINO: what importing it leaves, and its graphs against what the networks' authors compute."""
+"""OpenVINO: the side effects of its import, and its graphs compared with the networks."""
 
 import subprocess
 import sys

@@ -226,7 +226,7 @@ def test_measured_figures_stand_in_the_card(done: DetectorRun, tmp_path: Path) -
     assert read_card(path).source == read_card(done.weights_path).source
 
 
-# Runs in a process of its own: audit hooks see what Python does even where errors are swallowed.
+# Runs in a separate process: audit hooks record Python's actions even if errors are swallowed.
 OBSERVED_RUN = """
 import json, os, sys
 from pathlib import Path
@@ -264,7 +264,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a fresh process did that trained, with an account to report to in its environment."""
+    """The actions of a fresh process that trained, with an account for reporting."""
     folder = tmp_path_factory.mktemp("observed")
     write_people(folder / "people")
     home = folder / "home"

@@ -1,4 +1,4 @@
-"""Ultralytics' trainer under our pace. What a whole run does is in test_detector_run.py."""
+"""Ultralytics' trainer with our pace. A whole run is tested in test_run.py."""
 
 from collections.abc import Mapping
 from pathlib import Path

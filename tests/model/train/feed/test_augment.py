@@ -138,7 +138,7 @@ def test_the_stored_crops_are_left_as_they_were() -> None:
 
 
 class RefuseWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own is untyped
-    """Fails on what makes the host wait for a GPU: values read from it, values handed to it."""
+    """Fails on operations that make the host wait for a GPU: reading or writing single values."""
 
     def __torch_dispatch__(
         self,

@@ -1,4 +1,4 @@
-"""Augmentation by OpenCV: draws and places of whole batches, and nearly their pixels."""
+"""Augmentation by OpenCV: the same draws and positions as whole batches, and similar pixels."""
 
 import cv2
 import numpy as np

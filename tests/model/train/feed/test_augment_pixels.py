@@ -1,4 +1,4 @@
-"""What augmentation does to pixels alone: colours, blur and cut-outs."""
+"""Augmentation of pixels alone: colours, blur and cut-outs."""
 
 import numpy as np
 import numpy.typing as npt

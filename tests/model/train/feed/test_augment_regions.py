@@ -1,4 +1,4 @@
-"""Which region augmentation shows: how often it is changed, how far, and the half bodies."""
+"""The regions of augmented crops: frequency and amount of changes, and half bodies."""
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ REGION_WIDTH = BOX_WH[1] * 0.75 * 1.25
 def many_tiny_people() -> StoredBatch:
     """2000 people whose nose is in the middle of their stored crop, their ankle 10 px to the right.
 
-    The crops are too small for the box, so that thousands cost little.
+    The crops are smaller than the box, so that thousands of them are cheap.
     """
     xy_store_px = np.full((17, 2), (12.0, 16.0))
     xy_store_px[RIGHT_ANKLE] = 22.0, 16.0
@@ -32,7 +32,7 @@ def tiny(batch: StoredBatch, settings: AugmentSettings) -> TrainBatch:
 
 
 def drawn_scale_and_degrees(settings: AugmentSettings) -> tuple[Tensor, Tensor]:
-    """Of 2000 regions, against the plain one; clockwise."""
+    """Scale and clockwise rotation of 2000 regions, relative to the plain one."""
     xy_crop_px = tiny(many_tiny_people(), settings).xy_crop_px
     dx, dy = (xy_crop_px[:, RIGHT_ANKLE] - xy_crop_px[:, NOSE]).unbind(1)
     scale = 10 * (192 / REGION_WIDTH) / torch.hypot(dx, dy)
@@ -40,7 +40,7 @@ def drawn_scale_and_degrees(settings: AugmentSettings) -> tuple[Tensor, Tensor]:
 
 
 def drawn_shift_in_boxes(settings: AugmentSettings) -> Tensor:
-    """(2000, 2), how far the regions' centres moved, in sides of the box, if none is scaled."""
+    """(2000, 2), the shifts of the regions' centres in sides of the box, if none is scaled."""
     nose_xy = tiny(many_tiny_people(), settings).xy_crop_px[:, NOSE]
     return (torch.tensor([96.0, 128.0]) - nose_xy) * (REGION_WIDTH / 192) / torch.tensor(BOX_WH)
 
@@ -98,7 +98,7 @@ def golden_people(count: int, *, visible: npt.ArrayLike = 1.0) -> StoredBatch:
 
 
 def golden_half(half: str) -> npt.NDArray[np.float32]:
-    """Where all keypoints of the golden person lie when one half of it is the region."""
+    """The positions of all keypoints of the golden person if one half of it is the region."""
     center, width = GEOMETRY[f"half_body_{half}_center"], GEOMETRY[f"half_body_{half}_scale"][0]
     joints = GEOMETRY["half_body_joints"]
     return np.asarray((joints - center) * (192 / (200 * width)) + [96, 128], np.float32)

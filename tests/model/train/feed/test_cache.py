@@ -1,4 +1,4 @@
-"""Crops on the disk: what they show, when they are cut anew, and what is refused."""
+"""Crops on disk: their contents, when the cache is rebuilt, and rejected input."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ def test_progress_counts_pictures(tmp_path: Path) -> None:
 
 
 class Count:
-    """How many pictures were cut."""
+    """Counts the pictures that were cut."""
 
     def __init__(self) -> None:
         self.pictures = 0
@@ -182,7 +182,7 @@ def test_a_table_of_other_crops_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> CropCache:
-    """Rows 0 to 4, the first two of a picture that is held out."""
+    """A cache with rows 0 to 4, the first two of a held-out picture."""
     folder = tmp_path_factory.mktemp("mixed")
     write_folder(folder, [picture(20), picture(21)], [person(20, FRONTAL), person(20), person(21)])
     people = [person(40, FRONTAL, label="mixed"), person(41, FRONTAL, label="pseudo")]

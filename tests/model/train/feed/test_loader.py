@@ -1,4 +1,4 @@
-"""Batches of stored people: their order, their shares, and what they hold."""
+"""Batches of stored people: their order, shares and contents."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ COUNT = 10
 
 
 def small_cache() -> CropCache:
-    """Ten people, each recognised by the colour of a tiny crop; the last two of `lspet`."""
+    """Ten people, each identified by the colour of a tiny crop; the last two from `lspet`."""
     number = np.arange(COUNT)
     crops_NHWC = np.zeros((COUNT, 4, 3, 3), np.uint8)
     crops_NHWC[:] = number[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Which people of a folder training gets, and what it is told of them."""
+"""The people of a folder that training uses, and their data."""
 
 from pathlib import Path
 from typing import Any

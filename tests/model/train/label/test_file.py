@@ -1,4 +1,4 @@
-"""Labels as a file, read as training reads it."""
+"""Label files, read the way training reads them."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ WEIGHT = np.array([0, 0.05, *[0.75] * 15], np.float32)
 
 
 def photo(file_name: str, *weights: np.ndarray, doubtful: int = 0) -> LabelledPhoto:
-    """A photo of 80 x 60 pixels with a person for each of the weights, all in one place."""
+    """A photo of 80 x 60 pixels with a person for each of the weights, all at the same place."""
     count = len(weights)
     people = Detections(
         np.tile(np.array([[10, 15, 50, 55]], np.float32), (count, 1)),

@@ -1,4 +1,4 @@
-"""A folder of photos, seen by a predictor that says the same of each."""
+"""A folder of photos, labelled by a predictor with a constant answer."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -19,7 +19,7 @@ LEFT = np.array([name.startswith("left") for name in KEYPOINT_NAMES])
 
 
 def labelled(folder: Path, people: int) -> LabelledFolder:
-    """A grey photo of people in one place, of whom only the left keypoints have a label."""
+    """A grey photo of people at the same place, with labels for the left keypoints only."""
     Image.new("RGB", (240, 320), (128, 128, 128)).save(folder / "a.png")
     rng = np.random.default_rng(0)
     labels = Labels(

@@ -1,4 +1,4 @@
-"""Labels by networks that are known to say certain things."""
+"""Labels by networks with known answers."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train.label.trust import MIN_WEIGHT, WIDENING, label, trust
 
 BOXES_XYXY_PX = np.array([[50, 40, 122, 136]], np.float32)
-"""Of the crop's shape, so that the crop is 90 x 120 pixels around (86, 88)."""
+"""A box of the crop's shape, so that the crop is 90 x 120 pixels around (86, 88)."""
 GREY = np.full((180, 172, 3), 128, np.uint8)
 NOSE, LEFT_HIP, RIGHT_HIP = (
     KEYPOINT_NAMES.index(name) for name in ("nose", "left_hip", "right_hip")
@@ -25,7 +25,7 @@ NOSE, LEFT_HIP, RIGHT_HIP = (
 
 
 class Same(Predictor):
-    """Finds every keypoint at one place of its crop, whatever the crop shows."""
+    """Finds every keypoint at the same place of its crop, for any crop."""
 
     def __init__(
         self, *xy_crop: float, raw_score: float, calibration: Calibration | None = None
@@ -40,7 +40,7 @@ class Same(Predictor):
 
 
 class Halves(TeacherEngine):
-    """Takes the brightest place of a crop's left half for left keypoints, right ones likewise."""
+    """Finds left keypoints at the brightest place of the crop's left half, right ones likewise."""
 
     def __init__(self) -> None:
         pass
@@ -57,7 +57,7 @@ class Halves(TeacherEngine):
 
 
 def with_spots(*spots_xy_px: tuple[float, float]) -> ImageHWC:
-    """Black but for round white spots of deviation 4 pixels."""
+    """Black except for round white spots of deviation 4 pixels."""
     rows, columns = np.mgrid[:180, :172]
     light: npt.NDArray[np.float64] = sum(
         (np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 32) for x, y in spots_xy_px),
