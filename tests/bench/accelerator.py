@@ -40,7 +40,7 @@ class Contestant(NamedTuple):
 def seconds_a_batch(
     run: Callable[[], object], *, seconds: float, wait: Callable[[], None]
 ) -> float:
-    """The median over the rounds, `seconds` in all, after a warm-up; `wait` waits for the device."""
+    """The median of rounds that take `seconds` in all, after a warm-up; `wait` syncs the device."""
     for _ in range(3):
         run()
     wait()

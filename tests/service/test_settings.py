@@ -92,7 +92,7 @@ def test_lists_come_from_variables_as_json(monkeypatch: pytest.MonkeyPatch) -> N
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.http.port = 1  # the test checks this
+        settings.http.port = 1  # type: ignore[misc]  # the test checks this
 
 
 def test_scaled_decode_takes_what_it_took_before_it_was_a_boolean(
