@@ -8,7 +8,8 @@ from PIL import Image
 from distilpose.model.load import load_models
 from distilpose.model.predict import Predictor
 from distilpose.service.domain import Options
-from distilpose.service.offline import Photo, answer_line, loss_by_drawing, photos_in
+from distilpose.service.errors import InvalidOptions
+from distilpose.service.offline import Photo, answer_line, answer_lines, loss_by_drawing, photos_in
 from photos import BUS_SIZE_WH, photo, photo_path
 
 MAX_PIXELS = 50_000_000
@@ -87,3 +88,39 @@ def test_a_photo_that_cannot_be_read_has_an_error_and_no_drawing(
 def test_a_photo_above_the_limit_of_pixels_is_not_decoded(predictor: Predictor) -> None:
     line = answer_line(predictor, photo_path("bus.jpg"), OPTIONS, max_pixels=1000)
     assert "1000" in line["error"]
+
+
+def test_each_photo_gets_a_line_in_turn_and_a_drawing(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    done: list[tuple[int, int]] = []
+    photos = list(photos_in([tmp_path]))
+    lines = answer_lines(
+        photos,
+        {"min_box_score": 0.5},
+        out=tmp_path / "out",
+        on_progress=lambda count, total: done.append((count, total)),
+        weights=None,
+        detector=None,
+        device="cpu",
+    )
+    assert next(lines)["poses"] == []
+    assert done == []
+    assert "error" in next(lines)
+    assert list(lines) == []
+    assert done == [(1, 2), (2, 2)]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["black.png.jpg"]
+
+
+def test_an_option_out_of_range_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOptions, match="min_box_score"):
+        next(
+            answer_lines(
+                [],
+                {"min_box_score": 2},
+                weights=tmp_path / "none.safetensors",
+                detector=None,
+                device="cpu",
+                out=None,
+            )
+        )

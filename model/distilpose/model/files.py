@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def trouble_of_file(path: Path) -> str | None:
-    """The reason why `path` cannot be written as a file, found by trying; None if it can be."""
+    """Return why `path` cannot be written as a file, found by trying; None if it can be."""
     if path.is_dir():
         return f"{path} is a folder"
     if not path.exists():
@@ -47,13 +47,13 @@ def _trouble_in(folder: Path) -> str | None:
 
 
 def trouble_of_folder(folder: Path) -> str | None:
-    """The reason why nothing can be written into `folder`, which is made if it is missing."""
+    """Return why nothing can be written into `folder`, made if missing; None if it can be."""
     nearest = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
     return _trouble_in(nearest)
 
 
 def replaced_by(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> str | None:
-    """A complaint of an output that is an input, a file in an input folder, or another output.
+    """Return a complaint about an output that is an input, in an input folder, or another output.
 
     None if there is no such output.
 
@@ -82,7 +82,7 @@ def _replaces(output: Path, source: Path) -> bool:
 
 
 def identity(path: Path) -> object:
-    """A key that two paths share if they lead to the same file, by links too."""
+    """Return a key that two paths share if they lead to the same file, by links too."""
     try:
         status = path.stat()
     except OSError:

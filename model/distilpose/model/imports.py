@@ -33,10 +33,10 @@ _COUNTER: Final = "num_batches_tracked"
 def import_file(
     checkpoint: Path, out: Path, architecture: str, *, version: str, licences: Sequence[str] = ()
 ) -> int:
-    """Write the weights in a published file to `out` with a card; how many tensors they are.
+    """Write a published file's weights to `out` with a card, and return the number of tensors.
 
-    With `licences` empty, the card has what is known of them. `architecture` is a network's name or
-    `configs.TRUNK`.
+    If `licences` is empty, the card says what is known of them. `architecture` is the name of a
+    network or `configs.TRUNK`.
 
     Raises:
         WeightsError: the file is missing, unreadable or refused, or is not of `architecture`.
@@ -54,7 +54,7 @@ def import_file(
 def published_card(
     architecture: str, checkpoint: str, version: str, licences: Sequence[str] = ()
 ) -> Card:
-    """A card for a whole network from the published file of the name `checkpoint`."""
+    """Return a card for a whole network, imported from the published file `checkpoint`."""
     return Card(
         architecture=architecture,
         version=version,
@@ -68,7 +68,7 @@ def published_card(
 
 
 def trunk_card(file: str, version: str, licences: Sequence[str] = ()) -> Card:
-    """A card for the bare trunk from a file of Ultralytics' that is named so."""
+    """Return a card for the bare trunk, imported from `file` by Ultralytics."""
     return Card(
         architecture=TRUNK,
         version=version,

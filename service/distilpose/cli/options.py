@@ -66,7 +66,7 @@ config_option = click.option(
 
 @contextmanager
 def reported_errors(*others: type[Exception]) -> Iterator[None]:
-    """Turn expected errors, `others` included, into one line on standard error and exit code 1."""
+    """Report expected errors, `others` included, as one line on standard error; exit code 1."""
     from distilpose.model.errors import ModelError
     from distilpose.service.errors import ServiceError
     from distilpose.service.settings import SettingsError

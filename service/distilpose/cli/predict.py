@@ -53,11 +53,7 @@ def command(
 
     A photo that cannot be read gives a line with its error, and exit code 1 at the end.
     """
-    from distilpose.model.load import load_models
-    from distilpose.model.runtime.devices import use_threads
-    from distilpose.service.intake import checked_options
-    from distilpose.service.offline import answer_line, loss_by_drawing, photos_in
-    from distilpose.service.settings import load_settings
+    from distilpose.service.offline import answer_lines, loss_by_drawing, photos_in
 
     refuse_sigma_without(out, sigma=sigma)
     found = list(photos_in(photos))
@@ -69,23 +65,8 @@ def command(
         "draw_sigma": sigma,
     }
     failed = 0
-    with reported_errors():
-        settings = load_settings()
-        options = checked_options(given).resolve(settings, images=1)
-        use_threads()
-        if out:
-            out.mkdir(parents=True, exist_ok=True)
-        predictor = load_models(**models).predictor
-        with progress("photos", hidden=len(found) < 2) as on_progress:
-            for done, (path, drawing) in enumerate(found, start=1):
-                line = answer_line(
-                    predictor,
-                    path,
-                    options,
-                    max_pixels=settings.limits.max_pixels,
-                    drawing=out / drawing if out else None,
-                )
-                click.echo(json.dumps(line))
-                failed += "error" in line
-                on_progress(done, len(found))
+    with reported_errors(), progress("photos", hidden=len(found) < 2) as on_progress:
+        for line in answer_lines(found, given, out=out, on_progress=on_progress, **models):
+            click.echo(json.dumps(line))
+            failed += "error" in line
     sys.exit(1 if failed else 0)

@@ -69,7 +69,7 @@ class Recorder:
                 on_progress(done, reader.frame_count)
 
     def _watched(self, shots: Iterator[Shot]) -> Iterator[Shot]:
-        """The same, kept until they are drawn."""
+        """Yield the shots, and keep their pictures until they are drawn."""
         for frame_id, shot in enumerate(shots):
             if self.video:
                 self._images[frame_id] = shot.image

@@ -1,6 +1,6 @@
-"""Photos in files answered without a server: which there are, and the line that each gets."""
+"""Finds the people in photo files without a server: one line of JSON for each photo."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -10,9 +10,13 @@ from distilpose.model.drawing.skeletons import draw_poses
 from distilpose.model.errors import PictureError
 from distilpose.model.files import identity
 from distilpose.model.formats import SUFFIXES
+from distilpose.model.load import load_models
 from distilpose.model.predict import Predictor
+from distilpose.model.runtime.devices import use_threads
 from distilpose.service.domain import ImageAnswer, Options
+from distilpose.service.intake import checked_options
 from distilpose.service.rest.answer import images_out
+from distilpose.service.settings import load_settings
 
 _JPEG_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
 
@@ -48,7 +52,7 @@ def _drawing_of(name: Path) -> Path:
 
 
 def loss_by_drawing(photos: Sequence[Photo], out: Path) -> str | None:
-    """A complaint of a drawing in `out` that would replace a photo, or another photo's drawing.
+    """Return a complaint about a drawing in `out` that would replace a photo or another drawing.
 
     It names both photos. None if there is no such drawing.
     """
@@ -64,6 +68,45 @@ def loss_by_drawing(photos: Sequence[Photo], out: Path) -> str | None:
             text = f"{other} and {path} would both be drawn as {out / drawing}"
             return f"{text}; draw them into folders of their own"
     return None
+
+
+def answer_lines(
+    photos: Sequence[Photo],
+    given: Mapping[str, Any],
+    *,
+    weights: Path | None,
+    detector: Path | None,
+    device: str,
+    out: Path | None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the line of each photo, and draw its poses below `out` if that is a folder.
+
+    `given` are options as a request has them; the others are those of the settings. Without
+    `weights` or a `detector`, the packaged ones are used. `on_progress` receives the number of
+    photos done and the total after each photo.
+
+    Raises:
+        SettingsError: the environment has settings that are unknown or out of range.
+        InvalidOptions: an option is unknown or out of range.
+        ModelError: the models cannot be loaded.
+        OSError: a drawing cannot be written.
+    """
+    settings = load_settings()
+    options = checked_options(given).resolve(settings, images=1)
+    use_threads()
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+    predictor = load_models(weights=weights, detector=detector, device=device).predictor
+    for done, (path, drawing) in enumerate(photos, start=1):
+        yield answer_line(
+            predictor,
+            path,
+            options,
+            max_pixels=settings.limits.max_pixels,
+            drawing=out / drawing if out else None,
+        )
+        on_progress(done, len(photos))
 
 
 def answer_line(

@@ -98,7 +98,7 @@ class Report:
         return [finding for finding in self.findings if finding.breach.rule is rule]
 
     def people_table(self) -> list[list[str]]:
-        """A row for each source with its pictures and its people by label, below the names."""
+        """Return a header, and a row for each source: its pictures, and its people by label."""
         pictures = Counter(picture.source for picture in self.pictures)
         people = self.people_by_label()
         labels = sorted({label for _, label in people})
@@ -113,7 +113,7 @@ class Report:
         return [["source", "pictures", *labels], *rows]
 
     def rules_table(self) -> list[list[str]]:
-        """A row for each rule that was looked at and how often it is broken, below the names."""
+        """Return a header, and a row for each checked rule: how often it is broken."""
         rows = [
             [
                 result.rule.name,

@@ -127,13 +127,13 @@ class Checkpoint:
         )
 
     def crops_before(self, crops_per_step: int) -> int | None:
-        """Crops that the weights had seen before this run; None if unknown."""
+        """Return the number of crops seen before this run; None if unknown."""
         return None if self.crops_seen is None else self.crops_seen - self.step * crops_per_step
 
     def restore(
         self, *, helped: Helped, averaged: torch.nn.Module, optimiser: torch.optim.Optimizer
     ) -> None:
-        """Give back the weights and the optimiser's state; `helped` has the network in it."""
+        """Load weights and the optimiser's state into a run's parts; `helped` has the network."""
         helped.network.load_state_dict(self.network)
         helped.load_state_dict(self.helpers, strict=False)
         averaged.load_state_dict(self.averaged)
@@ -197,10 +197,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load_own(
     folder: Path, settings: TrainSettings, data_digest: str, device: torch.device
 ) -> Checkpoint | None:
-    """The checkpoint that the run of `settings` in `folder` goes on from; None if there is none.
+    """Return the checkpoint from which the run of `settings` in `folder` resumes; None if none.
 
     Raises:
-        WeightsError: the file is no checkpoint, or another run's.
+        WeightsError: the file is not a checkpoint, or is another run's.
     """
     path = folder / NAME
     if not path.exists():

@@ -29,16 +29,16 @@ class StoredBatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Targets of B people for all losses; a step makes them once."""
+    """Targets of B people for all losses, computed once per step."""
 
     points: RegressionTarget
     heatmaps: HeatmapTarget
     known: Tensor
-    """True where it is known that a keypoint lies in or outside the crop: bool (B, 17)."""
+    """True for keypoints known to lie in the crop or outside it, bool (B, 17)."""
     _shares: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
     def shares(self, grid_hw: tuple[int, int]) -> Tensor:
-        """The heatmaps as distributions over a grid, (B, 17, *grid_hw); computed once a grid."""
+        """Return the heatmaps as shares of 1 over a grid, (B, 17, *grid_hw); computed once."""
         if grid_hw not in self._shares:
             self._shares[grid_hw] = cell_shares(self.heatmaps.heatmaps_BKHW, grid_hw)
         return self._shares[grid_hw]

@@ -19,7 +19,7 @@ _CAPTION_LETTERS: Final = 16
 
 
 def write_sheet(path: Path, labelled: LabelledFolder) -> bool:
-    """Write the contact sheet (PNG), and say whether there was anybody to show; if not, no file.
+    """Write the contact sheet (PNG) and return True; only return False if nobody was found.
 
     Raises:
         DataError: a photo can no longer be read.
