@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prose import NOUN_CLAUSE, docstrings
+
 ROOT = Path(__file__).parents[1]
 SOURCE_ROOTS = ("service", "model", "proto")
 SOURCES = [
@@ -19,6 +21,12 @@ FOLDERS = sorted({path.parent for path in SOURCES if "proto" not in path.parts})
 HOMES = {"model": "model/distilpose", "service": "service/distilpose", "cli": "service/distilpose"}
 """The source folders of the modules that each folder of tests covers."""
 TESTS = [path for side in HOMES for path in sorted((ROOT / "tests" / side).rglob("test_*.py"))]
+DOCUMENTED = [
+    path
+    for root in (*SOURCE_ROOTS, "helm", "tools", "tests", "docs", "findings")
+    for path in sorted((ROOT / root).rglob("*.py"))
+    if "_pb2" not in path.name
+]
 ALL_TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
@@ -69,6 +77,13 @@ def test_middleware_is_pure_asgi(path: Path) -> None:
         if isinstance(getattr(node, field, None), str)
     }
     assert not names & {"BaseHTTPMiddleware", "middleware"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_docstring_is_a_noun_clause(path: Path) -> None:
+    # "Return True if ..." or "The number of ..." is a statement, "Whether ..." only a part of one.
+    found = docstrings(path.read_text("utf-8"))
+    assert not [f"{line}: {text}" for line, text in found if NOUN_CLAUSE.match(text)]
 
 
 def test_every_slice_is_typed() -> None:

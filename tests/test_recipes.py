@@ -29,7 +29,7 @@ def recipe() -> Any:
     return module
 
 
-def told(rows: list[dict[str, Any]]) -> list[tuple[str, int, int, int, bool]]:
+def summary(rows: list[dict[str, Any]]) -> list[tuple[str, int, int, int, bool]]:
     """A summary of the results for each photo."""
     return [
         (
@@ -53,7 +53,7 @@ EXPECTED = [
 def test_a_batch_of_files_becomes_a_row_for_each() -> None:
     columns = recipe().Poser(threads=1)({"path": list(FOLDER), "bytes": list(FOLDER.values())})
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    assert told(rows) == EXPECTED
+    assert summary(rows) == EXPECTED
     assert [len(person["keypoints_xy_px"]) for person in rows[0]["people"]] == [34] * 4
 
 
@@ -77,4 +77,4 @@ def test_ray_runs_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         timeout=500,
     )
     rows = pyarrow.parquet.read_table(out).to_pylist()
-    assert told(sorted(rows, key=lambda row: row["path"])) == EXPECTED
+    assert summary(sorted(rows, key=lambda row: row["path"])) == EXPECTED

@@ -129,8 +129,8 @@ class Row:
     def __str__(self) -> str:
         ages = np.array(self.ages_seconds) * 1000
         p50, p95 = np.percentile(ages, [50, 95]) if len(ages) else (np.nan, np.nan)
-        told = len(ages) + self.dropped + self.failed
-        dropped, failed = (count / max(told, 1) for count in (self.dropped, self.failed))
+        reported = len(ages) + self.dropped + self.failed
+        dropped, failed = (count / max(reported, 1) for count in (self.dropped, self.failed))
         return f"{p50:11.0f} {p95:7.0f} {dropped:8.0%} {failed:7.0%}"
 
 

@@ -232,10 +232,12 @@ def compare(settings: TrainSettings, kit_folder: Path, people: int, turns: int) 
                 pairs = [(next(ours), next(theirs)) for _ in range(turns)]
             finally:
                 kit.kill()
-    tell(pairs, TURN * settings.run.batch_size)
+    print_comparison(pairs, TURN * settings.run.batch_size)
 
 
-def tell(pairs: list[tuple[tuple[float, float], tuple[float, float]]], crops: int) -> None:
+def print_comparison(
+    pairs: list[tuple[tuple[float, float], tuple[float, float]]], crops: int
+) -> None:
     """Print the table and the ratio."""
     for kind, name in ((0, "CPU"), (1, "wall")):
         ours, theirs = ([crops / pair[side][kind] for pair in pairs] for side in (0, 1))

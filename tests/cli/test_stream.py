@@ -143,8 +143,8 @@ def test_latest_plays_the_video_at_its_speed(clip: Path) -> None:
     assert result.exit_code == 0, result.output
     options = service.streams[0][0].options
     assert (options.mode, options.track) == (pose_pb2.STREAM_MODE_LATEST, False)
-    told = [[line["frame_id"], *line.get("dropped_frame_ids", [])] for line in lines(result)]
-    assert sorted(number for numbers in told for number in numbers) == list(range(FRAMES))
+    reported = [[line["frame_id"], *line.get("dropped_frame_ids", [])] for line in lines(result)]
+    assert sorted(number for numbers in reported for number in numbers) == list(range(FRAMES))
 
 
 def test_a_lost_server_is_not_noticed(clip: Path) -> None:
@@ -185,7 +185,7 @@ def test_what_ends_the_stream_is_one_line(clip: Path) -> None:
         service.plans.append(Plan(0, refused))
         result = stream(clip, "--server", service.address)
     assert result.exit_code == 1
-    assert result.stderr.strip() == "Error: as told"
+    assert result.stderr.strip() == "Error: as configured"
 
 
 def test_a_missing_video_is_one_line(tmp_path: Path) -> None:

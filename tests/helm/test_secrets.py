@@ -81,7 +81,7 @@ def test_no_key_stands_in_the_config_map() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (["apiKeys={keys: [k], existingSecret: s}"], "apiKeys.keys and apiKeys.existingSecret"),
         ([{"tls": {**PEM, "existingSecret": "s"}}], "tls.certificate and tls.existingSecret"),
@@ -90,8 +90,8 @@ def test_no_key_stands_in_the_config_map() -> None:
         ([{"tls": {**PEM, "requireClientCertificate": True}}], "tls.clientCa is not set"),
     ],
 )
-def test_halves_are_refused(changes: list[Any], told: str) -> None:
-    assert told in refusal(*changes)
+def test_halves_are_refused(changes: list[Any], message: str) -> None:
+    assert message in refusal(*changes)
 
 
 def test_the_readmes_certificate_is_one() -> None:

@@ -103,7 +103,7 @@ def test_large_numbers_stay_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("replicas=2", "additional properties 'replicas'"),
         ("image.repo=r", "additional properties 'repo'"),
@@ -126,8 +126,8 @@ def test_large_numbers_stay_whole() -> None:
         ("weights.sha256=abc", "pattern"),
     ],
 )
-def test_a_typo_or_a_value_out_of_bounds_is_refused(change: str, told: str) -> None:
-    assert told in refusal(change)
+def test_a_typo_or_a_value_out_of_bounds_is_refused(change: str, message: str) -> None:
+    assert message in refusal(change)
 
 
 @pytest.mark.parametrize(

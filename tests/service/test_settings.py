@@ -12,6 +12,7 @@ from distilpose.service.settings import (
     field_names,
     load_settings,
 )
+from prose import NOUN_CLAUSE
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,7 @@ def test_a_description_is_a_sentence_that_stands_alone(name: str) -> None:
     text = type(getattr(Settings(), group)).model_fields[field].description
     assert re.fullmatch(r"[A-Z].{15,}\.", text)
     assert not re.match(r"(Its|This|It|Auto|From then|Least|Most)\b", text)
+    assert not NOUN_CLAUSE.match(text)
 
 
 def test_all_settings_that_do_not_fit_are_named(tmp_path: Path) -> None:

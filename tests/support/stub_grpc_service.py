@@ -36,7 +36,7 @@ class Failure:
             retry.retry_delay.FromMilliseconds(round(self.retry_seconds * 1000))
             details[1].Pack(retry)
         kept = details if self.retry_seconds is not None else details[:1] if self.reason else []
-        status = Status(code=self.code.value[0], message="as told", details=kept)
+        status = Status(code=self.code.value[0], message="as configured", details=kept)
         context.abort_with_status(rpc_status.to_status(status))
         raise AssertionError("not reached")
 

@@ -95,8 +95,7 @@ class GrpcSettings(_Group):
     max_connection_age_grace_seconds: float = Field(
         30,
         ge=0,
-        description="How long open calls may go on once their connection has reached its maximum "
-        "age.",
+        description="Grace period of open calls once their connection has reached its maximum age.",
     )
     keepalive_seconds: float = Field(
         30, gt=0, description="Minimum interval between a client's keepalive pings."
@@ -271,13 +270,13 @@ class LifeSettings(_Group):
     """Shutdown."""
 
     drain_delay_seconds: float = Field(
-        0, ge=0, le=3600, description="How long new work is still accepted after SIGTERM."
+        0, ge=0, le=3600, description="Time for which new work is still accepted after SIGTERM."
     )
     drain_seconds: float = Field(
         30,
         ge=0,
         le=3600,
-        description="How long accepted work may take to finish once new work is refused.",
+        description="Time for accepted work to finish once new work is refused.",
     )
 
 

@@ -90,7 +90,7 @@ FINE: Answer = (200, {}, FOUND)
 
 
 def problem(status: int, kind: str, **headers: str) -> Answer:
-    return status, {"x-request-id": "r", **headers}, {"type": kind, "detail": "as told"}
+    return status, {"x-request-id": "r", **headers}, {"type": kind, "detail": "as configured"}
 
 
 @pytest.fixture
@@ -171,17 +171,17 @@ def test_overload_is_asked_again_after_retry_after(asked: Asked, status: int, ki
 )
 def test_the_rest_is_asked_once(asked: Asked, answer: Answer, kind: type[PoseError]) -> None:
     asked.answers.append(answer)
-    with Client(asked.url, backoff=QUICK) as client, pytest.raises(kind) as told:
+    with Client(asked.url, backoff=QUICK) as client, pytest.raises(kind) as raised:
         client.estimate(b"x")
     assert len(asked.requests) == 1
-    assert told.value.type == kind.type
+    assert raised.value.type == kind.type
 
 
 def test_a_failure_names_the_request(asked: Asked) -> None:
     asked.answers.append(problem(500, "internal"))
-    with Client(asked.url) as client, pytest.raises(Internal, match="as told") as told:
+    with Client(asked.url) as client, pytest.raises(Internal, match="as configured") as raised:
         client.estimate(b"x")
-    assert told.value.request_id == "r"
+    assert raised.value.request_id == "r"
 
 
 def test_a_refused_connection_is_asked_again_and_then_unavailable() -> None:

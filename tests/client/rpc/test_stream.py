@@ -124,7 +124,7 @@ def test_what_no_other_server_would_do_better_ends_the_stream(service: StubGrpcS
     with client(service) as asking:
         answers = asking.stream(PICTURES)
         assert [next(answers).frame_id for _ in range(2)] == [0, 1]
-        with pytest.raises(InvalidRequest, match="as told"):
+        with pytest.raises(InvalidRequest, match="as configured"):
             next(answers)
     assert len(service.streams) == 1
 

@@ -163,17 +163,17 @@ def test_a_call_is_not_retried_where_that_is_unsafe_or_useless(
     service: StubGrpcService, failure: Failure, kind: type[PoseError]
 ) -> None:
     service.failures.append(failure)
-    with Client(service.address, backoff=QUICK) as client, pytest.raises(kind) as told:
+    with Client(service.address, backoff=QUICK) as client, pytest.raises(kind) as raised:
         client.estimate(b"x")
     assert len(service.asked) == 1
-    assert told.value.type == kind.type
+    assert raised.value.type == kind.type
 
 
 def test_a_failure_unknown_to_the_client_keeps_its_name(service: StubGrpcService) -> None:
     service.failures.append(Failure(CODES.ABORTED, "SOMETHING_NEW"))
-    with Client(service.address) as client, pytest.raises(PoseError) as told:
+    with Client(service.address) as client, pytest.raises(PoseError) as raised:
         client.estimate(b"x")
-    assert told.value.type == "something-new"
+    assert raised.value.type == "something-new"
 
 
 def test_nobody_there_is_unavailable_after_the_retries() -> None:

@@ -111,11 +111,11 @@ def test_people_are_counted_by_source_and_label(tmp_path: Path) -> None:
 
 
 def test_progress_counts_the_pictures_of_both_folders(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     one_person(tmp_path / "a")
     folder = PeopleFolder(tmp_path / "a")
-    check(folder, against=folder, on_progress=lambda *counts: told.append(counts))
-    assert told == [(1, 2), (2, 2)]
+    check(folder, against=folder, on_progress=lambda *counts: progress.append(counts))
+    assert progress == [(1, 2), (2, 2)]
 
 
 def test_a_finding_names_picture_and_person_as_json(tmp_path: Path) -> None:

@@ -73,9 +73,9 @@ def test_an_onnx_file_answers_as_torch_and_brings_its_card(
 
     for name, expected in by_torch._asdict().items():
         assert scaled_error(answers[name], expected) <= TOLERANCE
-    told = session.get_modelmeta().custom_metadata_map
-    assert told["card"] == loaded.card.model_dump_json()
-    assert told["calibration"] == CALIBRATION.model_dump_json()
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["card"] == loaded.card.model_dump_json()
+    assert metadata["calibration"] == CALIBRATION.model_dump_json()
     assert [file.name for file in tmp_path.iterdir()] == ["student.onnx"]
 
 

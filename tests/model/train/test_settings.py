@@ -16,6 +16,7 @@ from distilpose.model.train.settings import (
     SizeSettings,
     load_run,
 )
+from prose import NOUN_CLAUSE
 
 ROOT = Path(__file__).parents[3]
 TEACHER = """
@@ -156,6 +157,7 @@ def described() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "text"), list(described()))
 def test_a_description_is_a_sentence_that_stands_alone(name: str, text: str) -> None:
     assert re.fullmatch(r"[A-Z].{15,}\.", text), name
+    assert not NOUN_CLAUSE.match(text), name
 
 
 def test_a_network_of_another_role_is_refused(tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def test_a_drained_stream_answers_the_newest_and_names_it() -> None:
         with pytest.raises(Draining):
             await running
         assert stream.last_frame_id == camera.read_frames == camera.taken_ids[-1]
-        told = sorted(camera.taken_ids + camera.dropped_ids)
-        assert told == list(range(1, camera.read_frames + 1))
+        reported = sorted(camera.taken_ids + camera.dropped_ids)
+        assert reported == list(range(1, camera.read_frames + 1))
 
     virtually(scenario)
 

@@ -27,7 +27,7 @@ class DataSettings(_Group):
         None, description="Folder of people to measure on, in COCO's keypoints form."
     )
     cache: Path = Field(
-        description="Folder for the cut crops, 279 kB a person; it is made if it is missing."
+        description="Folder for the cache of crops, 279 kB per person; created if it is missing."
     )
     sources: tuple[str, ...] = Field(
         (), description="Stems of the annotation files to use; all files by default."
@@ -43,7 +43,7 @@ class DataSettings(_Group):
         description="Minimum weight of a keypoint; those with a lower one do not count.",
     )
     repeat: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        {}, description="How often a source's people appear in an epoch; 1 by default."
+        {}, description="Repetitions of each source's people in an epoch; 1 by default."
     )
     resident: bool = Field(True, description="Keep all crops in the memory of an accelerator.")
     limit: int | None = Field(
@@ -62,19 +62,19 @@ class OptimiserSettings(_Group):
         0.4,
         ge=0,
         le=1,
-        description="Rate of the trunk, as a share of the others' rate; of one that was drawn at "
-        "random too.",
+        description="Learning rate of the trunk, as a share of the others' rate; it applies to "
+        "an untrained trunk too.",
     )
     trunk_frozen: float = Field(
-        0.0, ge=0, lt=1, description="Share of the run in which the trunk does not learn yet."
+        0.0, ge=0, lt=1, description="Share of the run, at its start, in which the trunk is frozen."
     )
     warmup_steps: int = Field(
         100, ge=0, description="Number of steps in which the learning rate rises to its peak."
     )
     schedule: Literal["steps", "flat_cosine"] = Field(
         "flat_cosine",
-        description="How the learning rate falls: `steps` divides it by 10 at 2/3 and at 13/15 "
-        "of the run, as published.",
+        description="Decay of the learning rate: `steps` divides it by 10 at 2/3 and at 13/15 of "
+        "the run, as published.",
     )
     flat: float = Field(
         0.2, ge=0, le=1, description="Share of the run before the learning rate begins to fall."
@@ -112,17 +112,19 @@ class LossSettings(_Group):
         description="Error, as a share of the crop's side, below which the distance is quadratic.",
     )
     reg2hm: float = Field(
-        0.3, ge=0, description="Weight of the distance between the simulated and the true heatmap."
+        0.3,
+        ge=0,
+        description="Weight of the distance between the simulated and the target heatmap.",
     )
     score: float = Field(
         0.02,
         ge=0,
-        description="Weight of the distance between the score and the true heatmap's value where "
-        "the student points.",
+        description="Weight of the distance between the score and the target heatmap's value at "
+        "the predicted point.",
     )
     heatmaps_of: Literal["labels", "teacher"] = Field(
         "labels",
-        description="Whose heatmaps are the true ones; `teacher` gives the published losses.",
+        description="Source of the target heatmaps; `teacher` gives the published losses.",
     )
     heatmap_dist: float = Field(
         0.3,
@@ -139,18 +141,17 @@ class LossSettings(_Group):
     )
     heatmap_weighting: Literal["per_sample", "published"] = Field(
         "per_sample",
-        description="How keypoints are weighted; `published` leaks a teacher's weights over the "
-        "batch.",
+        description="Weighting of keypoints; `published` leaks a teacher's weights over the batch.",
     )
     score_keypoints: Literal["all", "published"] = Field(
         "all",
-        description="Which keypoints' scores count; `published` skips unlabelled ones if the "
+        description="Keypoints whose scores count; `published` skips unlabelled ones if the "
         "heatmaps are a teacher's.",
     )
     point: Literal["map", "token"] = Field(
         "map",
-        description="Where a trunk student's point comes from; `token` reads it from its token "
-        "alone, by a sigmoid: the baseline of the ablation, whose weights nothing serves.",
+        description="Source of a trunk student's point; `token` reads it from its token alone, "
+        "through a sigmoid: the baseline of the ablation, whose weights cannot be served.",
     )
     map: float = Field(
         0.01,
@@ -161,8 +162,8 @@ class LossSettings(_Group):
     dense: float = Field(
         0.01,
         ge=0,
-        description="Weight of the cross-entropy of a map that training alone reads from the "
-        "trunk.",
+        description="Weight of the cross-entropy of a map that is read from the trunk in "
+        "training only.",
     )
     attention: float = Field(
         0.005,
@@ -211,7 +212,7 @@ class RunSettings(_Group):
     )
     batch_size: int = Field(48, ge=1, description="Number of people in a step of one process.")
     small_first: SizeSettings | None = Field(
-        None, description="A smaller input for the first part of the run."
+        None, description="Smaller input for the first part of the run."
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -241,8 +242,8 @@ class TrainSettings(_Group):
     teacher: Path | None = Field(None, description="Weights file of a student's frozen teacher.")
     start_from: Path | Literal["packaged", "nothing"] | None = Field(
         None,
-        description="What to start from, as far as it fits: a weights file, a checkpoint, "
-        "`packaged` or `nothing`; a student's teacher by default, if it has one.",
+        description="Weights to start from, as far as they fit: a weights file, a checkpoint, "
+        "`packaged` or `nothing`; by default a student's teacher, if it has one.",
     )
     data: DataSettings
     run: RunSettings

@@ -73,10 +73,10 @@ def test_several_processes_cut_what_one_does(tmp_path: Path) -> None:
 
 
 def test_progress_counts_pictures(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     people_folder = two_pictures(tmp_path)
-    build(people_folder, tmp_path / "cache", on_progress=lambda *counts: told.append(counts))
-    assert told == [(1, 2), (2, 2)]
+    build(people_folder, tmp_path / "cache", on_progress=lambda *counts: progress.append(counts))
+    assert progress == [(1, 2), (2, 2)]
 
 
 class Count:

@@ -100,13 +100,13 @@ def test_the_detector_is_asked_for_doubtful_people_too(
 
 
 def test_progress_is_reported_after_each_photo(folder: Path) -> None:
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     (folder / "a.jpg").write_bytes(b"broken")
     label_photos(
         Middle(),
         folder,
         photo_paths(folder),
         min_box_score=0.5,
-        on_progress=lambda *done: told.append(done),
+        on_progress=lambda *done: progress.append(done),
     )
-    assert told == [(1, 2), (2, 2)]
+    assert progress == [(1, 2), (2, 2)]
