@@ -1,6 +1,8 @@
 """Servers for end-to-end tests."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import httpx
@@ -8,15 +10,15 @@ import pytest
 from playwright.sync_api import Browser
 
 from browsers import Pages, running_browser
-from servers import Server, start
+from servers import API_KEY, QUICK_START, ROOT_PATH, Server, start
+from soaking import PATIENT
 
 StartServer = Callable[..., Server]
 
 
-@pytest.fixture(scope="module")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Start servers with settings such as `HTTP__MAX_IMAGES="2"`; all end with the module."""
-    folder = tmp_path_factory.mktemp("servers")
+@contextmanager
+def running_servers(folder: Path) -> Iterator[StartServer]:
+    """Starts servers with settings such as `HTTP__MAX_IMAGES="2"`; all end with the block."""
     started: list[tuple[Server, IO[bytes]]] = []
 
     def begin(*, wait: bool = True, **settings: str) -> Server:
@@ -26,25 +28,67 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
             server.wait_until_ready()
         return server
 
-    yield begin
-    for server, stream in started:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.process.wait()
-        stream.close()
+    try:
+        yield begin
+    finally:
+        for server, stream in started:
+            if server.process.poll() is None:
+                server.process.kill()
+            server.process.wait()
+            stream.close()
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start servers of a module's own, which end with it."""
+    with running_servers(tmp_path_factory.mktemp("servers")) as begin:
+        yield begin
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server with default settings, for all tests that change nothing."""
-    running, stream = start(tmp_path_factory.mktemp("server"), 0, {})
-    try:
-        running.wait_until_ready()
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
-        stream.close()
+def start_shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start servers for several modules: a test may neither end one nor change how it answers."""
+    with running_servers(tmp_path_factory.mktemp("shared")) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="session")
+def server(start_shared_server: StartServer) -> Server:
+    """A shared server with default settings, for all tests that change nothing."""
+    return start_shared_server()
+
+
+@pytest.fixture(scope="session")
+def guarded(start_shared_server: StartServer) -> Server:
+    """A shared server that asks for `API_KEY` and lies below `ROOT_PATH` of a proxy."""
+    return start_shared_server(
+        HTTP__ROOT_PATH=ROOT_PATH, SECURITY__API_KEYS=f'["{API_KEY}"]', **QUICK_START
+    )
+
+
+@pytest.fixture(scope="session")
+def strict(start_shared_server: StartServer) -> Server:
+    """A shared server that refuses what is only a little large."""
+    return start_shared_server(
+        HTTP__MAX_BODY_BYTES="200000",
+        HTTP__MAX_IMAGES="2",
+        LIMITS__MAX_PIXELS="500000",
+        GRPC__MAX_STREAMS="2",
+        GRPC__MAX_MESSAGE_BYTES="10000",
+        **QUICK_START,
+    )
+
+
+@pytest.fixture(scope="session")
+def tuned(start_shared_server: StartServer) -> Server:
+    """A shared server of small batches, a low threshold and a deadline too far away to matter."""
+    return start_shared_server(
+        BATCHING__DECODE_THREADS="1",
+        BATCHING__DETECT_MAX_BATCH="1",
+        BATCHING__POSE_MAX_BATCH="4",
+        LIMITS__MIN_KEYPOINT_SCORE="0.15",
+        **PATIENT,
+    )
 
 
 @pytest.fixture

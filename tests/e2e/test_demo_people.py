@@ -12,11 +12,11 @@ from playwright.sync_api import Page, expect
 
 from browsers import Pages, asked, choose, expect_status, needs_chromium
 from photos import photo_path
+from servers import API_KEY, ROOT_PATH, Server
 
 pytestmark = needs_chromium
 
 BUS = photo_path("bus.jpg")
-KEY = "a-key-for-the-page"
 
 LEAST_CONTRAST = """() => {
     const luminance = (colour) => {
@@ -41,20 +41,19 @@ LEAST_CONTRAST = """() => {
 
 
 @pytest.fixture
-def proxied(start_server: Any) -> Iterator[str]:
-    """A server with a key, below `/pose-api` of a proxy that strips that, whatever follows."""
-    server = start_server(HTTP__ROOT_PATH="/pose-api", SECURITY__API_KEYS=f'["{KEY}"]')
+def proxied(guarded: Server) -> Iterator[str]:
+    """A server with a key, below `ROOT_PATH` of a proxy that strips that, whatever follows."""
 
     class Proxy(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.removeprefix("/pose-api")
+            path = self.path.removeprefix(ROOT_PATH)
             if path == self.path:
                 self.send_error(404)
                 return
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             kept = ("content-type", "x-api-key")
             headers = {name: self.headers[name] for name in kept if name in self.headers}
-            url = f"{server.url}/{path.removeprefix('/')}"
+            url = f"{guarded.url}/{path.removeprefix('/')}"
             answer = httpx.request(self.command, url, content=body, headers=headers, timeout=60)
             self.send_response(answer.status_code)
             for name, value in answer.headers.items():
@@ -69,7 +68,7 @@ def proxied(start_server: Any) -> Iterator[str]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{proxy.server_port}/pose-api"
+        yield f"http://127.0.0.1:{proxy.server_port}{ROOT_PATH}"
         proxy.shutdown()
 
 
@@ -89,7 +88,7 @@ def test_behind_a_proxy_it_asks_for_a_key_and_keeps_it_to_itself(
     field.fill("ключ")
     page.keyboard.press("Enter")
     expect(alert).to_contain_text("Not a valid key")
-    field.fill(KEY)
+    field.fill(API_KEY)
     page.get_by_role("button", name="Apply").click()
     expect_status(page, "4 people found.")
     expect(alert).to_be_empty()
@@ -102,7 +101,7 @@ def test_behind_a_proxy_it_asks_for_a_key_and_keeps_it_to_itself(
     kept = page.evaluate(
         "[document.cookie, ...Object.values(localStorage), ...Object.values(sessionStorage)].join()"
     )
-    assert KEY not in f"{kept}{curl}{urls}{page.url}{page.content()}"
+    assert API_KEY not in f"{kept}{curl}{urls}{page.url}{page.content()}"
     page.reload()
     expect(page.get_by_label("API key")).to_have_value("")
 

@@ -10,6 +10,7 @@ import pytest
 
 from odd_images import encode
 from photos import photo
+from servers import Server
 
 BUS = photo("bus.jpg")
 JPEG = {"content-type": "image/jpeg"}
@@ -181,11 +182,8 @@ def test_unknown_routes_answer_problem_documents(
     assert response.json()["status"] == status
 
 
-def test_limits_are_checked_before_decoding(start_server: Any) -> None:
-    server = start_server(
-        HTTP__MAX_BODY_BYTES="200000", HTTP__MAX_IMAGES="2", LIMITS__MAX_PIXELS="500000"
-    )
-    with server.client() as client:
+def test_limits_are_checked_before_decoding(strict: Server) -> None:
+    with strict.client() as client:
         pixels = client.post("/v1/pose", content=BUS, headers=JPEG)
         assert_problem(pixels, 413, "too-large", "874800", "500000")
         body = client.post("/v1/pose", content=bytes(200_001), headers=JPEG)

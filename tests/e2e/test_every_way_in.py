@@ -20,7 +20,7 @@ from grpc_callers import frame, opening, raw
 from odd_images import encode, exif, read
 from photos import photo
 from servers import Server
-from soaking import FAST, PATIENT, address, ask, post, samples
+from soaking import address, ask, post, samples
 
 BUS = photo("bus.jpg")
 STREET = Image.open(io.BytesIO(BUS))
@@ -115,14 +115,13 @@ def test_a_raw_image_says_by_its_format_whether_blue_comes_first(server: Server)
     assert len(wrong) != len(right) or np.abs(wrong - right).max() > 1
 
 
-async def test_a_crowd_is_split_over_batches(start_server: Any) -> None:
-    server: Server = start_server(BATCHING__POSE_MAX_BATCH="4", **FAST, **PATIENT)
+async def test_a_crowd_is_split_over_batches(tuned: Server) -> None:
     boxes = json.dumps([[[8 * i, 400, 8 * i + 190, 900] for i in range(10)]], separators=(",", ":"))
     name = 'batch_items_count{stage="pose"}'
-    before = samples(server)[name]
-    answer = await ask(server, BUS, f"/v1/pose?boxes={boxes}")
+    before = samples(tuned)[name]
+    answer = await ask(tuned, BUS, f"/v1/pose?boxes={boxes}")
     assert len(answer.poses) == 10
-    assert samples(server)[name] - before == 3
+    assert samples(tuned)[name] - before == 3
 
 
 async def test_a_body_that_stops_coming_is_waited_for_until_the_deadline(server: Server) -> None:

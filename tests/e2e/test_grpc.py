@@ -186,8 +186,8 @@ def least_visible(target: str, **options: Any) -> tuple[list[float], list[float]
     return seen, [k.score for k in called.keypoints if not k.visible]
 
 
-def test_a_threshold_that_is_not_given_is_the_setting(start_server: Any) -> None:
-    target = start_server(LIMITS__MIN_KEYPOINT_SCORE="0.15").grpc_target
+def test_a_threshold_that_is_not_given_is_the_setting(tuned: Server) -> None:
+    target = tuned.grpc_target
     seen, hidden = least_visible(target)
     assert min(seen, default=1) >= 0.15 > max(hidden)
     seen, hidden = least_visible(target, min_keypoint_score=0)

@@ -13,7 +13,7 @@ from distilpose.v1 import pose_pb2
 from grpc_callers import LAST_FRAME_ID, Refusal, frame, opening, raw, refusal, stream_stub
 from odd_images import encode, read
 from photos import photo
-from servers import Server
+from servers import QUICK_START, Server
 
 ZIDANE = photo("zidane.jpg")
 TINY = encode(np.zeros((8, 8, 3), np.uint8), "png")
@@ -140,21 +140,14 @@ async def test_a_caller_that_leaves_ends_its_stream(server: Server, client: http
         await asyncio.to_thread(wait_for_metric, client, "distilpose_streams_active 0.0")
 
 
-@pytest.fixture(scope="module")
-def small(start_server: Any) -> Server:
-    """A server of few and short streams."""
-    started: Server = start_server(
-        GRPC__MAX_STREAMS="2",
+async def test_an_old_stream_is_ended_and_names_its_last_frame(start_server: Any) -> None:
+    server: Server = start_server(
         GRPC__STREAM_WINDOW="2",
         GRPC__MAX_CONNECTION_AGE_SECONDS="2",
         GRPC__MAX_CONNECTION_AGE_GRACE_SECONDS="1",
-        GRPC__MAX_MESSAGE_BYTES="10000",
+        **QUICK_START,
     )
-    return started
-
-
-async def test_an_old_stream_is_ended_and_names_its_last_frame(small: Server) -> None:
-    async with stream_stub(small.grpc_target) as stub:
+    async with stream_stub(server.grpc_target) as stub:
         call = stub.StreamPose()
         await call.write(opening(boxes=NOBODY))
         for number in (3, 4):
@@ -168,14 +161,14 @@ async def test_an_old_stream_is_ended_and_names_its_last_frame(small: Server) ->
     assert told.trailing[LAST_FRAME_ID] == "4"
 
 
-async def test_more_streams_than_the_limit_are_overload(small: Server) -> None:
-    async with stream_stub(small.grpc_target) as stub:
+async def test_more_streams_than_the_limit_are_overload(strict: Server) -> None:
+    async with stream_stub(strict.grpc_target) as stub:
         calls = [stub.StreamPose() for _ in range(2)]
         for call in calls:
             await call.write(opening(boxes=NOBODY))
             await call.write(frame(1, TINY))
             await call.read()
-        _, failure = await answers(small, opening())
+        _, failure = await answers(strict, opening())
         for call in calls:
             await call.done_writing()
             assert await call.code() == grpc.StatusCode.OK
@@ -184,9 +177,9 @@ async def test_more_streams_than_the_limit_are_overload(small: Server) -> None:
     assert failure.retry_seconds == 1
 
 
-async def test_a_frame_over_the_limit_gets_its_own_error(small: Server) -> None:
+async def test_a_frame_over_the_limit_gets_its_own_error(strict: Server) -> None:
     large = TINY + bytes(10_000)
-    found, failure = await answers(small, opening(), frame(1, large), frame(2, TINY))
+    found, failure = await answers(strict, opening(), frame(1, large), frame(2, TINY))
     assert failure is None
     assert [(answer.frame_id, answer.error.type) for answer in found] == [(1, "too-large"), (2, "")]
     assert "the limit is 10000" in found[0].error.detail

@@ -13,7 +13,7 @@ from distilpose.v1 import pose_pb2
 from grpc_callers import LAST_FRAME_ID, refusal, stream_stub
 from moving_people import Clip, timestamp_ms
 from odd_images import encode
-from servers import Server
+from servers import QUICK_START, Server
 
 Message = pose_pb2.StreamPoseRequest
 TINY = encode(np.zeros((8, 8, 3), np.uint8), "png")
@@ -115,7 +115,7 @@ async def test_latest_answers_the_newest_and_names_the_dropped(
 async def test_a_draining_server_names_the_last_answered_frame_in_both_modes(
     start_server: Any,
 ) -> None:
-    server: Server = start_server()
+    server: Server = start_server(**QUICK_START)
     resume = pose_pb2.Resume(last_frame_id=2)
     async with stream_stub(server.grpc_target) as stub:
         calls = [stub.StreamPose() for _ in range(2)]

@@ -3,18 +3,16 @@
 import json
 import re
 import signal
-import ssl
 import threading
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-import trustme
 
 from photos import photo
-from ports import free_port
+from servers import API_KEY, QUICK_START, Server
 
 BUS = photo("bus.jpg")
 JPEG = {"content-type": "image/jpeg"}
@@ -90,9 +88,8 @@ def test_the_openapi_document_describes_bodies_options_and_errors(client: httpx.
     assert len(example["images"][0]["poses"][0]["keypoints"]) == 17
 
 
-def test_keys_guard_the_api_and_the_metrics(start_server: Any) -> None:
-    server = start_server(SECURITY__API_KEYS='["open-sesame"]')
-    with server.client() as client:
+def test_keys_guard_the_api_and_the_metrics(guarded: Server) -> None:
+    with guarded.client() as client:
         refused = client.post("/v1/pose", content=BUS, headers=JPEG)
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"
@@ -101,51 +98,15 @@ def test_keys_guard_the_api_and_the_metrics(start_server: Any) -> None:
         assert client.get("/metrics").status_code == 401
         for free in ("/healthz", "/readyz", "/docs", "/openapi.json"):
             assert client.get(free).status_code == 200
-        key = {"x-api-key": "open-sesame"}
+        key = {"x-api-key": API_KEY}
         assert client.get("/v1/models", headers=key).status_code == 200
-        bearer = {"authorization": "Bearer open-sesame", **JPEG}
+        bearer = {"authorization": f"Bearer {API_KEY}", **JPEG}
         assert client.post("/v1/pose", content=BUS, headers=bearer).status_code == 200
-    assert "open-sesame" not in server.log.read_text()
-
-
-def test_metrics_can_have_a_port_of_their_own(start_server: Any) -> None:
-    port = free_port()
-    server = start_server(TELEMETRY__METRICS_PORT=str(port), SECURITY__API_KEYS='["key"]')
-    own = f"http://127.0.0.1:{port}"
-    assert "distilpose_ready 1.0" in httpx.get(f"{own}/metrics").text
-    assert httpx.get(f"{own}/readyz").status_code == 200
-    with server.client(headers={"x-api-key": "key"}) as client:
-        assert client.get("/metrics").status_code == 404
-
-
-def test_tls_and_client_certificates(start_server: Any, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    files = {name: str(tmp_path / f"{name}.pem") for name in ("cert", "key", "ca")}
-    certificate.cert_chain_pems[0].write_to_path(files["cert"])
-    certificate.private_key_pem.write_to_path(files["key"])
-    authority.cert_pem.write_to_path(files["ca"])
-    operations = free_port()
-    server = start_server(
-        wait=False,
-        SECURITY__TLS_CERT=files["cert"],
-        SECURITY__TLS_KEY=files["key"],
-        SECURITY__TLS_CLIENT_CA=files["ca"],
-        TELEMETRY__METRICS_PORT=str(operations),
-    )
-    # The port for health and metrics stays plain, whatever guards the public one.
-    server.wait_until_ready(f"http://127.0.0.1:{operations}")
-    context = ssl.create_default_context(cafile=files["ca"])
-    url = server.url.replace("http:", "https:")
-    with httpx.Client(base_url=url, verify=context) as nobody, pytest.raises(httpx.TransportError):
-        nobody.get("/readyz")
-    authority.issue_cert("caller@example.org").configure_cert(context)
-    with httpx.Client(base_url=url, verify=context) as known:
-        assert known.get("/readyz").status_code == 200
+    assert API_KEY not in guarded.log.read_text()
 
 
 def test_a_full_queue_refuses_with_a_time_to_come_back(start_server: Any) -> None:
-    server = start_server(BATCHING__QUEUE_CAPACITY="1")
+    server = start_server(BATCHING__QUEUE_CAPACITY="1", **QUICK_START)
     answers: list[httpx.Response] = []
 
     def call() -> None:
@@ -165,15 +126,43 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(start_server: Any) -> Non
 
 
 def test_a_deadline_that_passes_is_504(start_server: Any) -> None:
-    server = start_server(LIMITS__REQUEST_TIMEOUT_SECONDS="0.001")
+    server = start_server(LIMITS__REQUEST_TIMEOUT_SECONDS="0.001", **QUICK_START)
     with server.client() as client:
         answer = client.post("/v1/pose", content=BUS, headers=JPEG)
         assert answer.status_code == 504
         assert answer.json()["type"] == "deadline-exceeded"
 
 
-def test_sigterm_finishes_accepted_work_and_exits_0(start_server: Any) -> None:
-    server = start_server()
+@dataclass
+class Started:
+    """A server that is ready, and the answers from before."""
+
+    server: Server
+    probes: list[tuple[int, int]]
+    """Statuses of readiness and health, of each time that both were asked."""
+
+
+@pytest.fixture(scope="module")
+def started(start_server: Any) -> Started:
+    server: Server = start_server(wait=False)
+    probes: list[tuple[int, int]] = []
+    with server.client() as client:
+        while not probes or probes[-1] != (200, 200):
+            try:
+                ready, alive = client.get("/readyz"), client.get("/healthz")
+                probes.append((ready.status_code, alive.status_code))
+            except httpx.TransportError:
+                assert server.process.poll() is None
+            time.sleep(0.01)
+    return Started(server, probes)
+
+
+def test_probes_get_answers_while_the_models_load(started: Started) -> None:
+    assert started.probes[0] == (503, 200)
+
+
+def test_sigterm_finishes_accepted_work_and_exits_0(started: Started) -> None:
+    server = started.server
     answers: list[int] = []
 
     def call() -> None:
@@ -195,7 +184,7 @@ def test_sigterm_finishes_accepted_work_and_exits_0(start_server: Any) -> None:
 
 
 def test_draining_is_not_ready_at_once_and_still_answers(start_server: Any) -> None:
-    server = start_server(LIFE__DRAIN_DELAY_SECONDS="3")
+    server = start_server(LIFE__DRAIN_DELAY_SECONDS="3", **QUICK_START)
     with server.client() as client:
         server.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 2
@@ -207,7 +196,7 @@ def test_draining_is_not_ready_at_once_and_still_answers(start_server: Any) -> N
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_second_signal_ends_at_once(start_server: Any, number: signal.Signals, code: int) -> None:
-    server = start_server(LIFE__DRAIN_DELAY_SECONDS="60")
+    server = start_server(LIFE__DRAIN_DELAY_SECONDS="60", **QUICK_START)
     server.process.send_signal(number)
     while "draining" not in server.log.read_text():
         time.sleep(0.01)
@@ -231,19 +220,6 @@ def test_a_start_that_cannot_succeed_ends_with_1_and_the_reason(
     server = start_server(wait=False, **settings)
     assert server.process.wait(60) == 1
     assert words in server.log.read_text()
-
-
-def test_probes_get_answers_while_the_models_load(start_server: Any) -> None:
-    server = start_server(wait=False)
-    states: list[tuple[int, int]] = []
-    with server.client() as client:
-        while not states or states[-1] != (200, 200):
-            try:
-                ready, alive = client.get("/readyz"), client.get("/healthz")
-                states.append((ready.status_code, alive.status_code))
-            except httpx.TransportError:
-                assert server.process.poll() is None
-    assert states[0] == (503, 200)
 
 
 def test_logs_are_json_with_request_ids(server: Any) -> None:

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from photos import photo
-from servers import Server
+from servers import QUICK_START, Server
+from soaking import samples
 
 BUS = photo("bus.jpg")
 JPEG = {"content-type": "image/jpeg"}
@@ -51,7 +52,7 @@ def test_a_lost_device_is_not_ready_and_ends_the_process(
     fault = tmp_path / "fault"
     monkeypatch.setenv("TEST_RUN_FIRST", str(FIRST / "break_device.py"))
     monkeypatch.setenv("TEST_BREAK_DEVICE", str(fault))
-    server: Server = start_server()
+    server: Server = start_server(**QUICK_START)
     with server.client() as client, server.client() as probe:
         assert client.post("/v1/pose", content=BUS, headers=JPEG).status_code == 200
         fault.touch()
@@ -72,7 +73,7 @@ def test_a_failed_warm_up_ends_the_process_and_probes_are_answered_until_then(
     failing = tmp_path / "failing"
     monkeypatch.setenv("TEST_RUN_FIRST", str(FIRST / "fail_warm_up.py"))
     monkeypatch.setenv("TEST_FAIL_WARM_UP", str(failing))
-    server: Server = start_server(wait=False)
+    server: Server = start_server(wait=False, **QUICK_START)
     with server.client() as client:
 
         def warming() -> bool:
@@ -95,9 +96,8 @@ def test_a_failed_warm_up_ends_the_process_and_probes_are_answered_until_then(
     assert last_entry(server)["message"] == "the service ended: no kernel image is available"
 
 
-def test_work_of_a_caller_who_closes_its_socket_is_withdrawn(start_server: Any) -> None:
-    server: Server = start_server(BATCHING__DETECT_MAX_BATCH="1")
-    [host, port] = server.url.removeprefix("http://").split(":")
+def test_work_of_a_caller_who_closes_its_socket_is_withdrawn(tuned: Server) -> None:
+    [host, port] = tuned.url.removeprefix("http://").split(":")
     boundary = b"--b\r\n"
     part = b'Content-Disposition: form-data; name="images"; filename="x"\r\n\r\n' + BUS + b"\r\n"
     body = (boundary + part) * 24 + b"--b--\r\n"
@@ -105,19 +105,19 @@ def test_work_of_a_caller_who_closes_its_socket_is_withdrawn(start_server: Any) 
         f"POST /v1/pose HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     ).encode()
-    with server.client() as client:
+    left = 'requests_total{code="499",method="estimate_pose",transport="rest"}'
+    dropped = 'dropped_items_total{reason="cancelled",stage="detect"}'
+    with tuned.client() as client:
 
         def value(series: str) -> float:
-            lines = client.get("/metrics").text.splitlines()
-            [line] = [line for line in lines if line.startswith(f"distilpose_{series} ")]
-            return float(line.rpartition(" ")[2])
+            return samples(tuned).get(series, 0)
 
+        left_before, dropped_before = value(left), value(dropped)
         with socket.create_connection((host, int(port))) as caller:
             caller.sendall(head + body)
             wait_for(lambda: value('queue_items{stage="detect"}') > 2, 60)
-        left = 'requests_total{code="499",method="estimate_pose",transport="rest"}'
-        wait_for(lambda: value(left) == 1, 60)
-        assert value('dropped_items_total{reason="cancelled",stage="detect"}') > 0
+        wait_for(lambda: value(left) == left_before + 1, 60)
+        assert value(dropped) > dropped_before
         assert value('queue_items{stage="detect"}') == 0
         assert value('requests_in_flight{transport="rest"}') == 1  # this scrape
         assert client.post("/v1/pose", content=BUS, headers=JPEG).status_code == 200

@@ -11,7 +11,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from photos import photo
-from ports import free_port
 
 BUS = photo("bus.jpg")
 JPEG = {"content-type": "image/jpeg"}
@@ -55,15 +54,9 @@ def test_promtool_finds_nothing_to_say(client: httpx.Client) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_open_inference_protocols_probes_follow_health(
-    client: httpx.Client, start_server: Any
-) -> None:
+def test_the_open_inference_protocols_probes_follow_health(client: httpx.Client) -> None:
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}
-    port = free_port()
-    start_server(TELEMETRY__METRICS_PORT=str(port), SECURITY__API_KEYS='["key"]')
-    for kind in ("live", "ready"):
-        assert httpx.get(f"http://127.0.0.1:{port}/v2/health/{kind}").status_code == 200
 
 
 def test_the_callers_deadline_comes_before_the_servers(client: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from photos import photo
-from servers import Server
+from servers import QUICK_START, Server
 
 BUS = photo("bus.jpg")
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -50,7 +50,7 @@ def test_a_request_arrives_at_the_collector_by_stage(
 ) -> None:
     address = f"http://127.0.0.1:{collector.server_port}"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
-    server: Server = start_server()
+    server: Server = start_server(**QUICK_START)
     headers = {"content-type": "image/jpeg", "x-request-id": "find-me"}
     headers["traceparent"] = f"00-{TRACE_ID}-b7ad6b7169203331-01"
     with server.client() as client:
@@ -75,7 +75,7 @@ def test_a_collector_that_is_not_there_keeps_nothing_waiting(
     start_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    server: Server = start_server()
+    server: Server = start_server(**QUICK_START)
     with server.client() as client:
         headers = {"content-type": "image/jpeg"}
         assert client.post("/v1/pose", content=BUS, headers=headers).status_code == 200

@@ -13,6 +13,17 @@ import httpx
 from ports import free_port
 
 START_SECONDS = 120
+API_KEY = "open-sesame"
+ROOT_PATH = "/pose-api"
+QUICK_START = {
+    "MODEL__ENGINE": "torch",
+    "BATCHING__POSE_MAX_BATCH": "1",
+    "BATCHING__DECODE_THREADS": "1",
+}
+"""Settings that halve a start: for tests that end their server, or ask little of its answers.
+
+Torch has no graphs to compile, and with one thread none that waits for another on a busy machine.
+"""
 
 
 @dataclass
