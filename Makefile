@@ -10,7 +10,7 @@ else
 INSTALLED := $(STAMP)
 endif
 
-.PHONY: install serve format lint types test test-slow soak e2e bench proto image chart
+.PHONY: install serve format lint types test unit e2e test-slow soak bench proto image chart
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,8 +31,14 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy service model tests helm tools
 
-test: lint types
-	$(BIN)/python -Im pytest
+# With `-j2` the end-to-end tests, which mostly wait for their servers, run beside all others.
+test: lint types unit e2e
+
+unit: $(INSTALLED)
+	$(BIN)/python -Im pytest --ignore=tests/e2e
+
+e2e: $(INSTALLED)
+	$(BIN)/python -Im pytest tests/e2e
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -Im pytest -m slow
@@ -40,9 +46,6 @@ test-slow: $(INSTALLED)
 # Some of these tests take minutes and need an otherwise idle machine.
 soak: $(INSTALLED)
 	$(BIN)/python -Im pytest -m soak -s
-
-e2e: $(INSTALLED)
-	$(BIN)/python -Im pytest tests/e2e
 
 bench: $(INSTALLED)
 	$(BIN)/python tests/bench/photo.py
