@@ -238,12 +238,18 @@ def bus_folder(folder: Path, predictor: Predictor) -> PeopleFolder:
     return PeopleFolder(folder)
 
 
-@pytest.mark.parametrize("boxes", ["ground-truth", "detector"])
-def test_the_packaged_models_are_right_about_their_own_answers(tmp_path: Path, boxes: Any) -> None:
-    predictor = load_models(device="cpu", dtype="float32").predictor
-    people_folder = bus_folder(tmp_path, predictor)
+@pytest.fixture(scope="module")
+def packaged() -> Predictor:
+    return load_models(device="cpu", dtype="float32").predictor
 
-    report = evaluate(predictor, people_folder, boxes=boxes)
+
+@pytest.mark.parametrize("boxes", ["ground-truth", "detector"])
+def test_the_packaged_models_are_right_about_their_own_answers(
+    tmp_path: Path, packaged: Predictor, boxes: Any
+) -> None:
+    people_folder = bus_folder(tmp_path, packaged)
+
+    report = evaluate(packaged, people_folder, boxes=boxes)
 
     assert len(report.results) >= 3
     assert report.mean_oks == pytest.approx(1, abs=1e-3)

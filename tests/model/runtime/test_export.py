@@ -13,10 +13,10 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
-from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine, cast_for_inference
 from distilpose.model.runtime.export import TOLERANCE, Format, _read_openvino, export
 from distilpose.model.runtime.openvino import graphs
-from distilpose.model.runtime.openvino.engine import OpenVinoEngine
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine, student_graph
 from golden_rules import scaled_error
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
@@ -112,13 +112,18 @@ def answers_of_torch(loaded: weights.Weights, crops_BHWC: CropsBHWC) -> PoseArra
     return engine.run(crops_BHWC)
 
 
+@pytest.fixture(scope="module")
+def trunk_file(on_trunk: weights.Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trunk") / "n.xml"
+    export(on_trunk, path, "openvino")
+    return path
+
+
 @pytest.mark.parametrize("people", [1, 3])
 def test_an_openvino_file_of_a_student_on_the_trunk_answers_as_torch(
-    tmp_path: Path, on_trunk: weights.Weights, people: int
+    trunk_file: Path, on_trunk: weights.Weights, people: int
 ) -> None:
-    export(on_trunk, tmp_path / "n.xml", "openvino")
-    graph = graphs.read(tmp_path / "n.xml")
-    answers = graphs.compiled(graph, threads=1)(CROPS_BHWC[:people])
+    answers = graphs.compiled(graphs.read(trunk_file), threads=1)(CROPS_BHWC[:people])
     expected = answers_of_torch(on_trunk, CROPS_BHWC[:people])
     for ours, want in zip(answers, expected, strict=True):
         assert scaled_error(ours, want) <= TOLERANCE
@@ -150,16 +155,28 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.fixture(scope="module")
+def converted() -> graphs.Graph:
+    """The packaged student, converted once for all files of it that are refused."""
+    cpu = torch.device("cpu")
+    return student_graph(cast_for_inference(student(), device=cpu, dtype=torch.float32))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("field", range(len(PoseArrays._fields)))
 def test_a_file_that_answers_with_no_number_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: int, value: float
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    converted: graphs.Graph,
+    field: int,
+    value: float,
 ) -> None:
     def spoiled(path: Path, crops_BHWC: CropsBHWC) -> PoseArrays:
         answers = _read_openvino(path, crops_BHWC)
         answers[field].flat[0] = value
         return answers
 
+    monkeypatch.setattr("distilpose.model.runtime.export.student_graph", lambda _: converted)
     monkeypatch.setattr("distilpose.model.runtime.export._read_openvino", spoiled)
     with pytest.raises(WeightsError, match=r"differs from torch by (nan|inf)"):
         export(packaged(), tmp_path / "student.xml", "openvino")

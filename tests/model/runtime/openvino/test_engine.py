@@ -90,12 +90,19 @@ def on_trunk() -> Student:
     return network
 
 
-@pytest.mark.parametrize("people", [1, 3])
-def test_a_student_on_the_trunk_answers_as_by_torch(crops_BHWC: CropsBHWC, people: int) -> None:
+@pytest.fixture(scope="module")
+def trunk_engines() -> tuple[OpenVinoEngine, PoseEngine]:
+    """OpenVINO's, with a program for one person and one for three, and torch's."""
     cpu = torch.device("cpu")
-    by_torch = PoseEngine(on_trunk(), device=cpu, dtype=torch.float32, buckets=(people,))
-    expected = by_torch.run(crops_BHWC[:people])
-    answers = OpenVinoEngine(on_trunk(), buckets=(people,)).run(crops_BHWC[:people])
+    by_torch = PoseEngine(on_trunk(), device=cpu, dtype=torch.float32, buckets=(1, 3))
+    return OpenVinoEngine(on_trunk(), buckets=(1, 3)), by_torch
+
+
+@pytest.mark.parametrize("people", [1, 3])
+def test_a_student_on_the_trunk_answers_as_by_torch(
+    trunk_engines: tuple[OpenVinoEngine, PoseEngine], crops_BHWC: CropsBHWC, people: int
+) -> None:
+    answers, expected = (engine.run(crops_BHWC[:people]) for engine in trunk_engines)
     for ours, want in zip(answers, expected, strict=True):
         assert scaled_error(ours, want) <= 1e-4
 
