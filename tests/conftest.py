@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def forbidden_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where forbidden calls are noted, of this process and of those it starts."""
+    """The file that notes forbidden calls of this process and of those it starts."""
     report = tmp_path_factory.mktemp("network") / "forbidden"
     report.touch()
     forbid_the_rest(report)

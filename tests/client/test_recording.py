@@ -29,7 +29,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def follow(clip: Path, recorder: Recorder, **options: Any) -> pose_pb2.StreamOptions:
-    """What a server was asked for when it answered the clip."""
+    """The requests that a server received while it answered the clip."""
     with (
         StubGrpcService() as service,
         Client(service.address) as client,

@@ -95,7 +95,7 @@ class Story:
 
     before: Shares
     after: Shares
-    """When one of the two pods has left and a third one has come."""
+    """Time at which one of the two pods has left and a third one has come."""
     exit_code: int
     """Of the one that left."""
     ended_streams: float
@@ -118,7 +118,7 @@ async def lived(pods: list[Server], port: int) -> Story:
 
 
 async def shared(pods: Sequence[Server], *, within_seconds: float) -> Shares:
-    """Who answers, as soon as each pod does its part, or when time is over."""
+    """The pods that answer, as soon as each does its part, or when time is over."""
     limit = time.monotonic() + within_seconds
     while True:
         found = await asyncio.to_thread(shares, pods)

@@ -1,4 +1,4 @@
-"""What a caller is told when something is wrong."""
+"""Errors as a caller sees them."""
 
 import base64
 import json

@@ -128,10 +128,10 @@ def test_when_no_image_is_answered_the_call_fails_with_the_first_error(
     stub: PoseServiceStub,
 ) -> None:
     gif = encode(np.zeros((8, 8, 3), np.uint8), "gif")
-    told = refused(lambda: stub.EstimatePose(request(gif, b"hello")))
-    assert (told.code, told.reason) == ("INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE")
-    assert "GIF" in told.detail
-    assert told.retry_seconds is None
+    error = refused(lambda: stub.EstimatePose(request(gif, b"hello")))
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE")
+    assert "GIF" in error.detail
+    assert error.retry_seconds is None
 
 
 @pytest.mark.parametrize(
@@ -148,15 +148,15 @@ def test_when_no_image_is_answered_the_call_fails_with_the_first_error(
 def test_a_wrong_request_is_refused_and_named(
     stub: PoseServiceStub, message: pose_pb2.EstimatePoseRequest, reason: str, words: str
 ) -> None:
-    told = refused(lambda: stub.EstimatePose(message))
-    assert (told.code, told.reason) == ("INVALID_ARGUMENT", reason)
-    assert words in told.detail
+    error = refused(lambda: stub.EstimatePose(message))
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", reason)
+    assert words in error.detail
 
 
 def test_bytes_that_are_no_message_are_refused(channel: grpc.Channel) -> None:
     send_bytes = channel.unary_unary(f"/{SERVICE}/EstimatePose", bytes, bytes)
-    told = refused(lambda: send_bytes(b"\xff\xff"))
-    assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    error = refused(lambda: send_bytes(b"\xff\xff"))
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
 
 
 def test_options_are_followed(stub: PoseServiceStub) -> None:
@@ -230,8 +230,8 @@ def wait_for_count(client: httpx.Client, code: str, expected: float) -> None:
 def test_the_calls_deadline_is_the_requests(client: httpx.Client, stub: PoseServiceStub) -> None:
     before = count(client, "DEADLINE_EXCEEDED")
     called_at = time.monotonic()
-    told = refused(lambda: stub.EstimatePose(request(*[BUS] * 8), timeout=0.1))
-    assert told.code == "DEADLINE_EXCEEDED"
+    error = refused(lambda: stub.EstimatePose(request(*[BUS] * 8), timeout=0.1))
+    assert error.code == "DEADLINE_EXCEEDED"
     assert time.monotonic() - called_at < 5
     wait_for_count(client, "DEADLINE_EXCEEDED", before + 1)
 

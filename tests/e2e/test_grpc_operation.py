@@ -27,7 +27,7 @@ def test_a_port_that_is_taken_ends_the_start_with_1(server: Server, start_server
 
 
 class Watched(threading.Thread):
-    """The states of a service's health, as they are told."""
+    """The states of a service's health, as they are reported."""
 
     def __init__(self, target: str) -> None:
         super().__init__(daemon=True)
@@ -39,14 +39,14 @@ class Watched(threading.Thread):
         with grpc.insecure_channel(self._target, SOON) as channel:
             watch = health_pb2_grpc.HealthStub(channel).Watch
             try:
-                for told in watch(request, wait_for_ready=True):
+                for status in watch(request, wait_for_ready=True):
                     states = health_pb2.HealthCheckResponse.ServingStatus
-                    self.states.append(states.Name(told.status))
+                    self.states.append(states.Name(status.status))
             except grpc.RpcError:
                 return  # the server has ended
 
     async def wait_for(self, *states: str) -> None:
-        """Return when exactly these were told."""
+        """Return when exactly these were reported."""
         limit = time.monotonic() + 10
         while self.states != list(states):
             assert time.monotonic() < limit, self.states
@@ -63,9 +63,9 @@ async def test_streams_end_with_the_service_and_health_tells_it_before(start_ser
         request = pose_pb2.EstimatePoseRequest(images=[pose_pb2.Image(encoded=TINY)])
         with pytest.raises(grpc.RpcError) as early:
             await stub.EstimatePose(request, wait_for_ready=True)
-        told = refusal(early.value)
-        assert (told.code, told.reason) == ("UNAVAILABLE", "NOT_READY")
-        assert told.retry_seconds is not None
+        error = refusal(early.value)
+        assert (error.code, error.reason) == ("UNAVAILABLE", "NOT_READY")
+        assert error.retry_seconds is not None
         await health.wait_for("NOT_SERVING")
         await asyncio.to_thread(server.wait_until_ready)
         calls = [stub.StreamPose() for _ in range(20)]
@@ -82,8 +82,8 @@ async def test_streams_end_with_the_service_and_health_tells_it_before(start_ser
         for number, call in enumerate(calls):
             with pytest.raises(grpc.RpcError) as ended:
                 await call.read()
-            told = refusal(ended.value)
-            assert (told.code, told.reason) == ("UNAVAILABLE", "DRAINING")
-            assert told.trailing[LAST_FRAME_ID] == str(number or 100)
+            error = refusal(ended.value)
+            assert (error.code, error.reason) == ("UNAVAILABLE", "DRAINING")
+            assert error.trailing[LAST_FRAME_ID] == str(number or 100)
     assert await asyncio.to_thread(server.process.wait, 10) == 0
     health.join(5)

@@ -25,7 +25,7 @@ Message = pose_pb2.StreamPoseRequest
 async def answers(
     server: Server, *messages: Message
 ) -> tuple[list[pose_pb2.StreamPoseResponse], Refusal | None]:
-    """What a stream of these messages is answered, and why it failed, if it did."""
+    """The answers to a stream of these messages, and the reason why it failed, if it did."""
     found: list[pose_pb2.StreamPoseResponse] = []
     async with stream_stub(server.grpc_target) as stub:
         try:
@@ -155,10 +155,10 @@ async def test_an_old_stream_is_ended_and_names_its_last_frame(start_server: Any
         assert [(await call.read()).frame_id for _ in range(2)] == [3, 4]
         with pytest.raises(grpc.RpcError) as ended:
             await asyncio.wait_for(call.read(), 10)
-    told = refusal(ended.value)
-    assert (told.code, told.reason, told.retry_seconds) == ("UNAVAILABLE", "DRAINING", 0)
-    assert "maximum age of 2 s" in told.detail
-    assert told.trailing[LAST_FRAME_ID] == "4"
+    error = refusal(ended.value)
+    assert (error.code, error.reason, error.retry_seconds) == ("UNAVAILABLE", "DRAINING", 0)
+    assert "maximum age of 2 s" in error.detail
+    assert error.trailing[LAST_FRAME_ID] == "4"
 
 
 async def test_more_streams_than_the_limit_are_overload(strict: Server) -> None:

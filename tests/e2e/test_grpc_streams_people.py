@@ -90,9 +90,9 @@ async def test_what_does_not_go_together_is_refused(server: Server) -> None:
     whole = pose_pb2.PoseOptions(whole_image=True)
     with pytest.raises(grpc.RpcError) as failed:
         await answers(server, opening(detect_every=2, pose=whole), tiny(1))
-    told = refusal(failed.value)
-    assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
-    assert told.detail == "detect_every and whole_image: give one or the other"
+    error = refusal(failed.value)
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    assert error.detail == "detect_every and whole_image: give one or the other"
 
 
 async def test_latest_answers_the_newest_and_names_the_dropped(
@@ -128,7 +128,7 @@ async def test_a_draining_server_names_the_last_answered_frame_in_both_modes(
         for call in calls:
             with pytest.raises(grpc.RpcError) as ended:
                 await asyncio.wait_for(call.read(), 20)
-            told = refusal(ended.value)
-            assert (told.code, told.reason) == ("UNAVAILABLE", "DRAINING")
-            assert told.trailing[LAST_FRAME_ID] == "3"
+            error = refusal(ended.value)
+            assert (error.code, error.reason) == ("UNAVAILABLE", "DRAINING")
+            assert error.trailing[LAST_FRAME_ID] == "3"
     assert await asyncio.to_thread(server.process.wait, 30) == 0

@@ -18,7 +18,7 @@ SECONDS = 300.0
 FRAMES_A_SECOND = 60
 WINDOW = 8
 MEMORY_MIB = 40.0
-"""What may be held at the end more than after the first fifth; frames sent and not answered would
+"""Memory that may be held at the end beyond the first fifth's; frames sent and not answered would
 be gigabytes."""
 BUS = photo("bus.jpg")
 
@@ -69,12 +69,12 @@ async def test_a_camera_too_fast_for_the_server_fills_no_memory(
                 held_mib = rss_mib(server)
     rate = len(answers) / (time.monotonic() - began)
     more_mib = rss_mib(server) - held_mib
-    told = sorted(number for one, dropped in answers for number in (one, *dropped))
+    answered = sorted(number for one, dropped in answers for number in (one, *dropped))
     print(  # noqa: T201 - figures for whoever runs it
         f"{mode}: {len(camera.sent_at)} sent, {len(answers)} answered, {rate:.1f}/s, "
         f"oldest {max(ages_seconds):.2f} s, {held_mib:.0f} MiB and {more_mib:+.0f}"
     )
-    assert told == sorted(camera.sent_at)
+    assert answered == sorted(camera.sent_at)
     assert held_mib
     assert more_mib <= MEMORY_MIB
     if mode == "LATEST":

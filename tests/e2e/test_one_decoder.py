@@ -50,7 +50,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""How an upright picture is stored so that the orientation turns it back."""
+"""The transposition of an upright picture that its orientation turns back."""
 
 
 def upright() -> ImageHWC:
@@ -202,7 +202,7 @@ def test_labelling_looks_for_people_in_it(photos: tuple[Path, list[Sample]]) -> 
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[ImageHWC]:
-    """What the predictors of this process are shown to find people in; they find nobody."""
+    """The pictures that the predictors of this process are given; they find nobody in them."""
     watching = Watching()
 
     def detect(_: Predictor, images: Sequence[ImageHWC], **options: float) -> list[Detections]:

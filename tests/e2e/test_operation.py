@@ -1,4 +1,4 @@
-"""What whoever runs the service relies on: health, metrics, keys, start and stop."""
+"""Operating the service: health, metrics, keys, start and stop."""
 
 import json
 import re

@@ -99,8 +99,8 @@ def test_a_caller_needs_a_certificate_of_the_authority(secured: Secured) -> None
     with secured.channel() as channel:
         assert PoseServiceStub(channel).GetModel(MODEL, metadata=KEY).model.name == "distilpose-n"
     with secured.channel(caller=False) as channel:
-        told = refused(PoseServiceStub(channel).GetModel, MODEL, metadata=KEY, timeout=5)
-    assert told.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+        error = refused(PoseServiceStub(channel).GetModel, MODEL, metadata=KEY, timeout=5)
+    assert error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 def test_a_caller_of_rest_needs_one_as_well(secured: Secured) -> None:
@@ -128,8 +128,8 @@ def test_the_open_inference_protocols_probes_are_on_that_port_too(
 def test_keys_guard_the_methods_and_not_the_health(secured: Secured) -> None:
     with secured.channel() as channel:
         stub = PoseServiceStub(channel)
-        told = refused(stub.GetModel, MODEL)
-        assert (told.code, told.reason) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        error = refused(stub.GetModel, MODEL)
+        assert (error.code, error.reason) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
         large = pose_pb2.EstimatePoseRequest(images=[pose_pb2.Image(encoded=bytes(90_000))])
         assert refused(stub.EstimatePose, large).code == "UNAUTHENTICATED"
         assert refused(lambda: list(stub.StreamPose(iter([opening()])))).code == "UNAUTHENTICATED"
@@ -152,9 +152,9 @@ def test_a_message_over_the_limit_is_our_error_and_no_overload(secured: Secured)
         estimate = PoseServiceStub(channel).EstimatePose
         for size_bytes in (LIMIT_BYTES - 1, LIMIT_BYTES):
             assert len(estimate(message(size_bytes), metadata=KEY).images) == 1
-        told = refused(estimate, message(LIMIT_BYTES + 1), metadata=KEY)
-        assert (told.code, told.reason) == ("INVALID_ARGUMENT", "TOO_LARGE")
-        assert told.detail == "the message has 100001 bytes, the limit is 100000"
+        error = refused(estimate, message(LIMIT_BYTES + 1), metadata=KEY)
+        assert (error.code, error.reason) == ("INVALID_ARGUMENT", "TOO_LARGE")
+        assert error.detail == "the message has 100001 bytes, the limit is 100000"
         library = refused(estimate, message(2 * LIMIT_BYTES), metadata=KEY)
         assert library.code == "RESOURCE_EXHAUSTED"
         assert (library.reason, library.retry_seconds) == ("", None)
@@ -229,8 +229,8 @@ def test_a_certificate_is_swapped_under_load(secured: Secured) -> None:
             time.sleep(0.05)
     assert load.failures == []
     with secured.channel() as channel:  # which trusts the old authority only
-        told = refused(PoseServiceStub(channel).GetModel, MODEL, metadata=KEY, timeout=5)
-    assert told.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+        error = refused(PoseServiceStub(channel).GetModel, MODEL, metadata=KEY, timeout=5)
+    assert error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     url = secured.server.url.replace("http:", "https:")
     old = ssl.create_default_context(cadata=secured.authority.cert_pem.bytes().decode())
     secured.authority.issue_cert("caller@example.org").configure_cert(old)

@@ -70,7 +70,7 @@ async def test_callers_who_stay_are_answered_while_every_second_one_leaves(
 
 
 async def answered_a_second(server: Server, body: bytes, *, callers: int) -> float:
-    """What callers get who each wait for their answer before they ask again."""
+    """The load of callers who each wait for their answer before they ask again."""
     ends_at = time.monotonic() + CAPACITY_SECONDS
 
     async def keep_asking() -> int:
@@ -83,13 +83,13 @@ async def answered_a_second(server: Server, body: bytes, *, callers: int) -> flo
 
 
 def device_seconds(scrape: dict[str, float]) -> float:
-    """How long the device had been at work."""
+    """Seconds that the device had been at work."""
     return sum(scrape[f'device_busy_seconds_total{{stage="{stage}"}}'] for stage in DEVICE_STAGES)
 
 
 @dataclass
 class Overload:
-    """What became of more work than can be done."""
+    """The outcome of more work than can be done."""
 
     answers: list[Answer] = field(default_factory=list)
     in_time: int = 0
@@ -103,7 +103,7 @@ class Overload:
 
     @property
     def more_mib(self) -> float:
-        """What is held in the last quarter beyond the second one."""
+        """Memory held in the last quarter beyond that of the second."""
         quarter = len(self.held_mib) // 4
         late, early = self.held_mib[-quarter:], self.held_mib[quarter : 2 * quarter]
         return float(np.median(late) - np.median(early))

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.soak
 
 
 class GoodCaller:
-    """Asks for one photo after the other, and comes back when it is told to."""
+    """Asks for one photo after the other, and comes back when it is asked to."""
 
     def __init__(self, server: Server, photos: list[bytes], solo: list[Answer]) -> None:
         self._server = server
@@ -102,10 +102,10 @@ async def test_good_callers_are_answered_beside_two_hundred_that_misbehave(
     with start_bad_callers(server, SECONDS) as bad:
         try:
             await asyncio.gather(*(each.ask_until(time.monotonic() + SECONDS) for each in good))
-            told, _ = await asyncio.to_thread(bad.communicate)
+            output, _ = await asyncio.to_thread(bad.communicate)
         finally:
             bad.kill()
-    done = json.loads(told)
+    done = json.loads(output)
     wait_until_idle(server)
     seconds = sorted(second for each in good for second in each.seconds)
     print(  # noqa: T201 - figures for whoever runs it

@@ -116,7 +116,7 @@ class Story:
 
 
 def shares_at_last(pods: list[Server]) -> Shares:
-    """Who answers at the end of twice the age from now."""
+    """The pods that answer at the end of twice the age from now."""
     time.sleep(2 * AGE_SECONDS - LAST_SECONDS)
     return shares(pods)
 

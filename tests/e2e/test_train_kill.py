@@ -1,4 +1,4 @@
-"""Training processes that are killed or told to stop, and all that comes after them."""
+"""Training processes that are killed or asked to stop, and all that comes after them."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ Steps = list[int]
 
 @dataclass
 class Killed:
-    """What a killed process left of a teacher's run."""
+    """The files that a killed process left of a teacher's run."""
 
     config: Path
     out: Path

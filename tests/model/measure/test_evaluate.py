@@ -155,11 +155,11 @@ def test_the_flip_test_reaches_the_predictor(tmp_path: Path) -> None:
 
 def test_progress_is_reported_after_each_picture(tmp_path: Path) -> None:
     people_folder = write_folder(tmp_path, *[[person(LEFT)]] * 12)
-    told: list[tuple[int, int]] = []
+    seen: list[tuple[int, int]] = []
 
-    evaluate(Knowing(), people_folder, on_progress=lambda done, total: told.append((done, total)))
+    evaluate(Knowing(), people_folder, on_progress=lambda done, total: seen.append((done, total)))
 
-    assert told == [(done, 12) for done in range(1, 13)]
+    assert seen == [(done, 12) for done in range(1, 13)]
 
 
 def test_a_limit_takes_the_first_pictures(tmp_path: Path) -> None:

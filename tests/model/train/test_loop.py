@@ -162,7 +162,9 @@ def test_a_folder_with_another_runs_checkpoint_is_not_begun_in(
 ) -> None:
     run, _ = make(people, tmp_path)
     run.save()
-    with pytest.raises(ConfigError, match=rf"{tmp_path}: has the checkpoint\.pt .* --resume"):
+    with pytest.raises(
+        ConfigError, match=rf"{tmp_path}: already has the checkpoint\.pt .* --resume"
+    ):
         make(people, tmp_path, **ON_TRUNK)
 
 

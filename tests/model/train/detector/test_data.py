@@ -122,14 +122,14 @@ def test_a_box_of_less_than_a_pixel_is_no_label(tmp_path: Path) -> None:
 def test_a_data_set_that_fits_is_used_again(tmp_path: Path) -> None:
     people = only_picture(tmp_path / "people", person(1))
     first = write_detector_data(people, tmp_path / "data")
-    told: list[int] = []
+    progress: list[int] = []
 
     again = write_detector_data(
-        people, tmp_path / "data", on_progress=lambda done, total: told.append(done)
+        people, tmp_path / "data", on_progress=lambda done, total: progress.append(done)
     )
 
     assert again == first
-    assert told == []
+    assert progress == []
 
 
 def test_other_labels_are_written_anew(tmp_path: Path) -> None:

@@ -83,16 +83,16 @@ def test_a_box_where_people_are_ignored_is_neither_right_nor_wrong(
 def test_pictures_in_which_not_everyone_has_a_box_are_not_measured(tmp_path: Path) -> None:
     pictures = [picture(1), picture(2, boxes_complete=False)]
     people = write_folder(tmp_path, pictures, [person(1, bbox=LEFT_XYWH)])
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
 
     found = box_figures(
         cast("PersonDetector", AlwaysSees(LEFT_XYXY)),
         people,
-        on_progress=lambda done, total: told.append((done, total)),
+        on_progress=lambda done, total: progress.append((done, total)),
     )
 
     assert found.ap == 1
-    assert told == [(1, 1)]
+    assert progress == [(1, 1)]
     assert found.protocol.startswith(f"1 people in 1 pictures of {tmp_path.name} (coco), at 640")
 
 

@@ -1,4 +1,4 @@
-"""What the labels of a batch ask of a network."""
+"""Targets that follow from the labels of a batch."""
 
 import pytest
 import torch
