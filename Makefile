@@ -10,7 +10,7 @@ else
 INSTALLED := $(STAMP)
 endif
 
-.PHONY: install serve format lint types test unit e2e test-slow soak bench proto image chart
+.PHONY: install serve format lint types test commands unit e2e test-slow soak bench proto image chart
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,11 +31,14 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy service model tests helm tools
 
-# With `-j2` the end-to-end tests, which mostly wait for their servers, run beside all others.
-test: lint types unit e2e
+# With `-j2` three parts of about the same length share two cores; the order lets both end together.
+test: lint types commands unit e2e
+
+commands: $(INSTALLED)
+	$(BIN)/python -Im pytest tests/cli
 
 unit: $(INSTALLED)
-	$(BIN)/python -Im pytest --ignore=tests/e2e
+	$(BIN)/python -Im pytest --ignore=tests/cli --ignore=tests/e2e
 
 e2e: $(INSTALLED)
 	$(BIN)/python -Im pytest tests/e2e
