@@ -45,7 +45,7 @@ def assert_problem(response: httpx.Response, status: int, kind: str, *words: str
         ("boxes=[[]]&whole_image=true", ["one or the other"]),
         ("format=xml", ["format"]),
         ("min_keypoint_score=-0.1", ["min_keypoint_score", "0"]),
-        ("draw_sigma=true", ["draw_sigma", "picture", "image/jpeg or image/png"]),
+        ("draw_sigma=true", ["draw_sigma", "drawn answer", "image/jpeg or image/png"]),
     ],
 )
 def test_a_wrong_option_is_422_and_named(
@@ -67,7 +67,7 @@ def test_ellipses_on_no_picture_are_422_with_every_kind_of_body(
     ]
     for body in bodies:
         response = client.post("/v1/pose", headers={"accept": accept}, **body)
-        assert_problem(response, 422, "invalid-request", "draw_sigma", "picture")
+        assert_problem(response, 422, "invalid-request", "draw_sigma", "drawn answer")
 
 
 def test_more_boxes_than_people_are_answered_is_too_large(client: httpx.Client) -> None:

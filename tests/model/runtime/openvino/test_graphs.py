@@ -88,7 +88,7 @@ class Untranslatable(nn.Module):
 
 
 def test_what_it_cannot_express_is_a_typed_error_that_names_the_way_out() -> None:
-    with pytest.raises(ConfigError, match="OpenVINO cannot run Untranslatable, torch can"):
+    with pytest.raises(ConfigError, match="OpenVINO cannot run Untranslatable, but torch can"):
         graphs.convert(Untranslatable(), torch.zeros(1, 3), input_name="x", output_names=["y"])
 
 
