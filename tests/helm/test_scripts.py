@@ -81,7 +81,7 @@ def test_the_smoke_test_tells_the_services_answer_when_it_refuses(tmp_path: Path
 
 
 def test_the_smoke_test_shows_the_first_plain_key(tmp_path: Path) -> None:
-    secrets = with_keys(tmp_path, "# keys\nsha256:abc\n\nplain\nother\n")
+    secrets = with_keys(tmp_path, "# keys\nSHA256:abc\n\nplain\nother\n")
     with StubService() as service:
         assert smoke(service.url, secrets).returncode == 0
     assert service.requests[0].headers["x-api-key"] == "plain"

@@ -36,10 +36,16 @@ def test_keys_come_from_an_existing_secret() -> None:
 
 
 def test_keys_are_made_into_a_secret_one_a_line() -> None:
-    made = render("apiKeys.keys=[one, 'sha256:two']")
+    hashed = f"sha256:{'0a' * 32}"
+    made = render(f"apiKeys.keys=[one, '{hashed}']")
     secret = made.one("Secret")
     assert secret["metadata"]["name"] == secret_of(made, "/etc/distilpose/keys")
-    assert b64decode(secret["data"]["api-keys"]) == b"one\nsha256:two"
+    assert b64decode(secret["data"]["api-keys"]) == f"one\n{hashed}".encode()
+
+
+@pytest.mark.parametrize("key", ["sha256:two", "SHA256:0a", "#comment", "two words", "k" * 257])
+def test_what_the_service_would_not_take_as_a_key_is_refused(key: str) -> None:
+    assert "apiKeys" in refusal(f"apiKeys.keys=['{key}']")
 
 
 def test_certificates_come_from_an_existing_secret() -> None:

@@ -24,9 +24,11 @@ def photo() -> bytes:
 def key(secrets: Path) -> dict[str, str]:
     """The header with the first key that is not hashed; empty if there is no file of keys."""
     path = secrets / "keys" / "api-keys"
-    lines = [line.strip() for line in path.read_text().splitlines()] if path.exists() else []
-    plain = [line for line in lines if line and not line.startswith(("#", "sha256:"))]
-    if lines and not plain:
+    text = path.read_text("utf-8-sig") if path.exists() else ""
+    lines = [line.strip() for line in text.split("\n")]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    plain = [key for key in keys if not key.lower().startswith("sha256:")]
+    if keys and not plain:
         sys.exit("all API keys are hashed: the test needs a plain one")
     return {"x-api-key": plain[0]} if plain else {}
 

@@ -248,12 +248,13 @@ class SecuritySettings(_Group):
 
     api_keys: tuple[SecretStr, ...] = Field(
         (),
-        description="Accepted API keys, plain or as `sha256:<hex digest>`; without any, everyone "
-        "may call.",
+        description="Accepted API keys: 1 to 256 printable ASCII characters without blanks, or "
+        "`sha256:` and 64 hexadecimal digits; without any, everyone may call.",
     )
     api_keys_file: Path | None = Field(
         None,
-        description="Path of a file with one API key per line, plain or as `sha256:<hex digest>`.",
+        description="Path of a file with one API key per line, as in security.api_keys; lines that "
+        "begin with # are comments.",
     )
     tls_cert: Path | None = Field(
         None, description="Path of the server's certificate chain (PEM); it turns TLS on."

@@ -48,6 +48,27 @@ def handshake(server: ssl.SSLContext, client_certificate: trustme.LeafCert | Non
     return shown
 
 
+def connect(
+    server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None
+) -> ssl.SSLObject:
+    """The client's end of a connection on which a byte has arrived, and with it any ticket.
+
+    Raises:
+        ssl.SSLError: one end refuses the other.
+    """
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    caller = client.wrap_bio(to_client, to_server, server_hostname="127.0.0.1", session=session)
+    service = server.wrap_bio(to_server, to_client, server_side=True)
+    for end in [caller, service] * 4:
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    service.write(b"x")
+    assert caller.read(1) == b"x"
+    return caller
+
+
 def der(certificate: trustme.LeafCert) -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
 
@@ -77,6 +98,32 @@ def test_a_callers_authority_may_be_swapped(tmp_path: Path) -> None:
     handshake(context, unknown)
     with pytest.raises(ssl.SSLError):
         handshake(context, known)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_caller_of_a_replaced_authority_does_not_come_back_on_an_old_session(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    files = write(tmp_path, AUTHORITY.issue_cert("127.0.0.1"), old)
+    server, client = files.server_context(), ssl.create_default_context()
+    client.minimum_version = client.maximum_version = version
+    AUTHORITY.configure_trust(client)
+    old.issue_cert("caller").configure_cert(client)
+    session = connect(server, client, None).session
+    assert not connect(server, client, session).session_reused
+    assert files.client_ca is not None
+    files.client_ca.write_bytes(new.cert_pem.bytes())
+    with pytest.raises(ssl.SSLError):
+        connect(server, client, session)
+
+
+def test_without_a_callers_authority_sessions_are_resumed(tmp_path: Path) -> None:
+    server = write(tmp_path, AUTHORITY.issue_cert("127.0.0.1"), None).server_context()
+    client = ssl.create_default_context()
+    AUTHORITY.configure_trust(client)
+    session = connect(server, client, None).session
+    assert connect(server, client, session).session_reused
 
 
 def test_the_content_of_the_files_follows_them(tmp_path: Path) -> None:

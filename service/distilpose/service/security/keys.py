@@ -3,36 +3,46 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from distilpose.service.errors import Unauthenticated
 from distilpose.service.security.watched_files import WatchedFiles
 from distilpose.service.settings import SecuritySettings, SettingsError
 
-_HASHED = re.compile(r"sha256:([0-9a-f]{64})")
+_PLAIN: Final = re.compile(r"[!-~]{1,256}")
+_DIGEST_PREFIX: Final = "sha256:"
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
+_BLANKS: Final = " \t\r"
+_FORM: Final = (
+    "must be 1 to 256 characters from ! to ~ without blanks, or sha256: and 64 hexadecimal digits"
+)
 
 
 class ApiKeys:
     """The accepted keys, stored as SHA-256 digests. Without keys everyone may call.
 
-    Keys from a file follow its changes; the last readable content counts.
+    A key is 1 to 256 printable ASCII characters without blanks, or `sha256:` and the digest of one.
+    Keys from a file follow its changes; the last valid content counts.
+
+    Raises:
+        SettingsError: on construction, naming the place of a key that is none, but never the key.
     """
 
-    def __init__(self, keys: Iterable[str], file: Path | None = None) -> None:
-        self._configured = _digests(keys)
-        self._file = WatchedFiles([file], lambda: _digests(_read_keys(file))) if file else None
+    def __init__(self, keys: Sequence[str], file: Path | None = None) -> None:
+        places = (f"security.api_keys: entry {number}" for number in range(1, len(keys) + 1))
+        self._configured = [_digest(key, place) for key, place in zip(keys, places, strict=True)]
+        self._file = WatchedFiles([file], lambda: _read_digests(file)) if file else None
 
     @classmethod
     def from_settings(cls, security: SecuritySettings) -> "ApiKeys":
         """Load the keys from the settings and from the file they name.
 
         Raises:
-            SettingsError: the file cannot be read, or holds no key.
+            SettingsError: a key is none, or the file cannot be read or holds no key.
         """
         keys = [key.get_secret_value() for key in security.api_keys]
-        if any(not key.strip() for key in keys):
-            raise SettingsError("security.api_keys: an empty key would let everyone in")
         return cls(keys, security.api_keys_file)
 
     @property
@@ -61,22 +71,37 @@ class ApiKeys:
             raise Unauthenticated("this key is not accepted")
 
 
-def _digests(keys: Iterable[str]) -> list[bytes]:
-    return [_digest_of_configured(key) for key in keys]
+def _digest(configured: str, place: str) -> bytes:
+    """The SHA-256 digest of a key that is configured as it is or by its digest.
+
+    Raises:
+        SettingsError: it is neither; the message names the place, and not the key.
+    """
+    key = configured.strip(_BLANKS)
+    prefix, rest = key[: len(_DIGEST_PREFIX)], key[len(_DIGEST_PREFIX) :]
+    # In capitals too: whoever writes it so does not mean a key of that name.
+    if prefix.lower() == _DIGEST_PREFIX:
+        if not _DIGEST.fullmatch(rest):
+            raise SettingsError(f"{place}: {_FORM}")
+        return bytes.fromhex(rest)
+    if not _PLAIN.fullmatch(key):
+        raise SettingsError(f"{place}: {_FORM}")
+    return hashlib.sha256(key.encode("ascii")).digest()
 
 
-def _digest_of_configured(key: str) -> bytes:
-    if hashed := _HASHED.fullmatch(key):
-        return bytes.fromhex(hashed[1])
-    return hashlib.sha256(key.encode()).digest()
-
-
-def _read_keys(path: Path) -> list[str]:
+def _read_digests(path: Path) -> list[bytes]:
+    """The keys of a file, one a line; empty lines and those that begin with # are no keys."""
+    name = f"security.api_keys_file: {path}"
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as err:
-        raise SettingsError(f"security.api_keys_file: {path} cannot be read: {err}") from err
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not keys:
-        raise SettingsError(f"security.api_keys_file: {path} holds no key")
-    return keys
+        raise SettingsError(f"{name} cannot be read: {err}") from err
+    lines = enumerate((line.strip(_BLANKS) for line in text.split("\n")), start=1)
+    digests = [
+        _digest(line, f"{name}, line {number}")
+        for number, line in lines
+        if line and not line.startswith("#")
+    ]
+    if not digests:
+        raise SettingsError(f"{name} holds no key")
+    return digests

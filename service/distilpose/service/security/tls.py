@@ -24,7 +24,10 @@ class Pem:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The paths of the files. With `client_ca`, clients must present a certificate from that CA."""
+    """The paths of the files.
+
+    With `client_ca`, clients must present a certificate from that CA, on every connection.
+    """
 
     certificate: Path
     private_key: Path
@@ -80,6 +83,9 @@ class TlsFiles:
             if self.client_ca:
                 context.load_verify_locations(self.client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
+                # A resumed session is not verified again, not even against a replaced authority.
+                context.options |= ssl.OP_NO_TICKET
+                context.num_tickets = 0
         return context
 
     def _read(self) -> Pem:

@@ -44,7 +44,7 @@ class WatchedFiles(Generic[T]):
         try:
             self._value = self._load()
         except SettingsError as err:
-            logger.warning("changed files are not used: %s", err, extra={"files": names})
+            logger.error("changed files are not used: %s", err, extra={"files": names})
         else:
             logger.info("changed files are in use", extra={"files": names})
 
