@@ -161,7 +161,7 @@ def main() -> None:
     """Print the tables."""
     warnings.simplefilter("ignore")
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    use_threads(usable_cpus())
+    use_threads()
     bus, zidane = read(photo("bus.jpg")), read(photo("zidane.jpg"))
     boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
     crops = crop.cut(bus, geometry.crop_regions(boxes_xyxy_px))

@@ -36,7 +36,7 @@ def median_ms(work: Callable[[], object]) -> float:
 
 def plain(data: bytes) -> tuple[float, int]:
     """The same steps in one thread without a server, with the number of people found."""
-    use_threads(usable_cpus())
+    use_threads()
     predictor = load_models().predictor
 
     def journey() -> int:

@@ -13,7 +13,6 @@ import numpy as np
 
 from distilpose.model import crop, geometry, pictures, predict
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.container import usable_cpus
 from distilpose.model.load import load_models
 from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections
@@ -50,7 +49,7 @@ class Poser:
     """Detector and student as the service loads them, with all CPUs, warmed up."""
 
     def __init__(self) -> None:
-        use_threads(usable_cpus())
+        use_threads()
         models = load_models()
         self.predictor = models.predictor
         self.model = ModelOut(name=models.card.architecture, version=models.card.version)

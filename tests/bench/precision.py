@@ -18,7 +18,6 @@ import torch
 import precisions
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.container import usable_cpus
 from distilpose.model.data.people import PeopleFolder, Picture
 from distilpose.model.load import packaged_student
 from distilpose.model.runtime.detector import PersonDetector
@@ -77,7 +76,7 @@ def main() -> None:
     """Print the changes."""
     folder = PeopleFolder(Path(sys.argv[1]))
     pictures = of_people(folder, int(sys.argv[2]) if len(sys.argv) > 2 else PICTURES)
-    use_threads(usable_cpus())
+    use_threads()
     print(f"oneDNN's kernels: up to {os.environ.get('ONEDNN_MAX_CPU_ISA', 'what the CPU has')}")
     boxes(folder, pictures)
     poses(people(folder, pictures))

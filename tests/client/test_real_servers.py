@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from distilpose.client.rpc.wire import to_image
 from distilpose.v1 import pose_pb2
 from odd_images import read
 from photos import photo
-from servers import Server, start
+from servers import Server, running_servers
 
 pytestmark = pytest.mark.slow
 
@@ -27,23 +27,16 @@ StartServers = Callable[[int], list[Server]]
 
 @pytest.fixture(scope="module")
 def start_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServers]:
-    folder = tmp_path_factory.mktemp("servers")
-    started: list[tuple[Server, IO[bytes]]] = []
+    with running_servers(tmp_path_factory.mktemp("servers")) as start_server:
 
-    def begin(count: int) -> list[Server]:
-        settings = {"GRPC__MAX_MESSAGE_BYTES": str(LIMIT_BYTES)}
-        new = [start(folder, len(started) + i, settings) for i in range(count)]
-        started.extend(new)
-        for server, _ in new:
-            server.wait_until_ready()
-        return [server for server, _ in new]
+        def begin(count: int) -> list[Server]:
+            limit = {"GRPC__MAX_MESSAGE_BYTES": str(LIMIT_BYTES)}
+            new = [start_server(wait=False, **limit) for _ in range(count)]
+            for server in new:
+                server.wait_until_ready()
+            return new
 
-    yield begin
-    for server, stream in started:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.process.wait()
-        stream.close()
+        yield begin
 
 
 @pytest.fixture(scope="module")

@@ -1,41 +1,14 @@
 """Servers for end-to-end tests."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from collections.abc import Iterator
 
 import httpx
 import pytest
 from playwright.sync_api import Browser
 
 from browsers import Pages, running_browser
-from servers import API_KEY, QUICK_START, ROOT_PATH, Server, start
+from servers import API_KEY, QUICK_START, ROOT_PATH, Server, StartServer, running_servers
 from soaking import PATIENT
-
-StartServer = Callable[..., Server]
-
-
-@contextmanager
-def running_servers(folder: Path) -> Iterator[StartServer]:
-    """Starts servers with settings such as `HTTP__MAX_IMAGES="2"`; all end with the block."""
-    started: list[tuple[Server, IO[bytes]]] = []
-
-    def begin(*, wait: bool = True, **settings: str) -> Server:
-        started.append(start(folder, len(started), settings))
-        server = started[-1][0]
-        if wait:
-            server.wait_until_ready()
-        return server
-
-    try:
-        yield begin
-    finally:
-        for server, stream in started:
-            if server.process.poll() is None:
-                server.process.kill()
-            server.process.wait()
-            stream.close()
 
 
 @pytest.fixture(scope="module")

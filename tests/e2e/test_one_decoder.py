@@ -41,18 +41,6 @@ class Sample(NamedTuple):
     atol: int
 
 
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-"""The transposition of an upright picture that its orientation turns back."""
-
-
 def upright() -> ImageHWC:
     """Soft spots without symmetry, which survive lossy formats."""
     return labelled.noise(1, WIDTH, HEIGHT)
@@ -64,8 +52,8 @@ def every_orientation() -> Iterator[Sample]:
         for orientation in range(1, 9 if name != "bmp" else 2):
             stored = Image.fromarray(upright())
             exif: dict[str, Any] = {}
-            if orientation in TURNS:
-                stored = stored.transpose(TURNS[orientation])
+            if orientation in odd_images.TURNS:
+                stored = stored.transpose(odd_images.TURNS[orientation])
                 exif = {"exif": odd_images.exif(orientation)}
             content = odd_images.encode(stored, name, **options, **exif)
             file_name = f"{name}-{orientation}{accepted.suffixes[0]}"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from odd_images import encode, exif
+from odd_images import TURNS, encode, exif
 from photos import BUS_BOXES_XYXY_PX, BUS_SIZE_WH, photo
 from precisions import MIN_OKS
 
@@ -135,21 +135,11 @@ def test_images_keep_their_order_and_ids(client: httpx.Client) -> None:
 
 def test_the_same_photo_in_any_orientation_gives_the_same_poses(client: httpx.Client) -> None:
     upright = Image.open(io.BytesIO(BUS))
-    # How to turn an upright picture so that each EXIF orientation turns it back.
-    turns = {
-        1: None,
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
     expected = poses(post_jpeg(client, encode(upright, "png"), min_box_score=0.5))
     assert len(expected) >= 3
-    for orientation, turn in turns.items():
-        stored = upright.transpose(turn) if turn is not None else upright
+    for orientation in range(1, 9):
+        turned = orientation in TURNS
+        stored = upright.transpose(TURNS[orientation]) if turned else upright
         response = post_jpeg(
             client, encode(stored, "png", exif=exif(orientation)), min_box_score=0.5
         )

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -81,3 +83,28 @@ def start(
         cwd=folder,
     )
     return Server(process, f"http://127.0.0.1:{port}", log, f"127.0.0.1:{grpc_port}"), stream
+
+
+StartServer = Callable[..., Server]
+
+
+@contextmanager
+def running_servers(folder: Path) -> Iterator[StartServer]:
+    """Starts servers with settings such as `HTTP__MAX_IMAGES="2"`; all end with the block."""
+    started: list[tuple[Server, IO[bytes]]] = []
+
+    def begin(*, wait: bool = True, **settings: str) -> Server:
+        started.append(start(folder, len(started), settings))
+        server = started[-1][0]
+        if wait:
+            server.wait_until_ready()
+        return server
+
+    try:
+        yield begin
+    finally:
+        for server, stream in started:
+            if server.process.poll() is None:
+                server.process.kill()
+            server.process.wait()
+            stream.close()

@@ -27,6 +27,11 @@ class Figure(BaseModel):
     """Distinguishes it from figures of the same name and protocol, such as `flip test`."""
 
 
+def figure_text(figure: float | None) -> str:
+    """A figure with three decimals, a dash for one that is not defined."""
+    return "-" if figure is None else f"{figure:.3f}"
+
+
 class CardText(BaseModel):
     """The part of a card that a person writes, since it cannot be measured."""
 

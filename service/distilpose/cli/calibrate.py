@@ -16,6 +16,7 @@ from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 from distilpose.cli.tables import reliability_table
 
 if TYPE_CHECKING:
+    from distilpose.model.card import Figure
     from distilpose.model.measure.calibrate import Comparison
 
 
@@ -61,21 +62,23 @@ def command(
         fitted = fit(engine, people, on_progress=on_progress)
         click.echo(f"fitted on {fitted.crops} crops of {fitted.people} people")
         tensors, card, _ = read_tensors(weights)
-        card = recalibrated_card(card, ())
+        figures: tuple[Figure, ...] = ()
         if eval_folder:
             comparison = compare(engine, fitted.calibration, eval_folder, on_progress=on_progress)
-            card = recalibrated_card(card, comparison.figures(eval_folder.name))
+            figures = comparison.figures(eval_folder.name)
             _print(comparison)
             if report:
                 comparison.write(report)
-        write_tensors(out, tensors, card, calibration=fitted.calibration)
+        write_tensors(
+            out, tensors, recalibrated_card(card, figures), calibration=fitted.calibration
+        )
         click.echo(f"wrote {out}: {card.architecture} {card.version}, calibrated")
 
 
 def _print(comparison: "Comparison") -> None:
     from rich.console import Console
 
-    from distilpose.model.measure.figures import figure_text
+    from distilpose.model.card import figure_text
 
     before, after = comparison.before, comparison.after
     console = Console()

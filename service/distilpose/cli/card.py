@@ -13,7 +13,8 @@ from distilpose.cli.options import (
     picture_progress,
     reported_errors,
 )
-from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
+from distilpose.cli.outputs import OUT_FILE, refuse_replacing
+from distilpose.model.files import trouble_of_file
 
 if TYPE_CHECKING:
     from distilpose.model.measure.evaluate import Report
@@ -65,7 +66,7 @@ def command(
 
 
 def _print(protocol: "Protocol", reports: "Sequence[Report]") -> None:
-    from distilpose.model.measure.figures import figure_text
+    from distilpose.model.card import figure_text
 
     aps = ", ".join(f"{figure_text(each.published.ap)} of {each.sources[0]}" for each in reports)
     click.echo(f"{protocol.case}: AP {aps}", err=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distilpose.cli.options import SHARE, model_options, picture_progress, reported_errors
-from distilpose.cli.outputs import OUT_FOLDER, refuse_replacing, trouble_of_file
+from distilpose.cli.outputs import OUT_FOLDER, refuse_replacing
 from distilpose.cli.tables import reliability_table
+from distilpose.model.files import trouble_of_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -138,7 +139,8 @@ def _print(measured: "NetworkReport") -> None:
 def _accuracy_table(measured: "NetworkReport") -> "Table":
     from rich.table import Table
 
-    from distilpose.model.measure.figures import COCO_NAMES, figure_text
+    from distilpose.model.card import figure_text
+    from distilpose.model.measure.figures import COCO_NAMES
 
     card, speed = measured.models.card, measured.speed
     table = Table(title=f"{card.architecture} {card.version}, {speed.dtype}")

@@ -9,8 +9,6 @@ import click
 
 from distilpose.model.files import replaced_by, trouble_of_file, trouble_of_folder
 
-__all__ = ["OUT_FILE", "OUT_FOLDER", "refuse_replacing", "trouble_of_file"]
-
 
 class _Out(click.Path):
     """A path to write to, refused where `trouble_of` finds a reason why that cannot be done."""

@@ -15,7 +15,8 @@ from distilpose.cli.options import (
     reported_errors,
     sigma_option,
 )
-from distilpose.cli.outputs import OUT_FILE, refuse_replacing, trouble_of_file
+from distilpose.cli.outputs import OUT_FILE, refuse_replacing
+from distilpose.model.files import trouble_of_file
 
 _STANDARD_OUTPUT: Final = ("-", "<stdout>")
 

@@ -15,7 +15,7 @@ def reliability_table(
     """The reliability of scores, a row a group; with `before`, each cell shows the change."""
     from rich.table import Table
 
-    from distilpose.model.measure.figures import figure_text
+    from distilpose.model.card import figure_text
     from distilpose.model.measure.reliability import NAMES, to_json
 
     table = Table(box=None, collapse_padding=True, pad_edge=False)

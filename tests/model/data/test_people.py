@@ -119,6 +119,19 @@ def test_every_annotation_file_of_the_folder_is_read(tmp_path: Path) -> None:
     assert [(picture.id, picture.source) for picture in pictures] == [(1, "coco"), (2, "lspet")]
 
 
+def test_a_folder_by_source_has_the_pictures_of_each_file_and_reads_them(tmp_path: Path) -> None:
+    write_json(tmp_path / "sport.json", document([image(1)], []))
+    write_json(tmp_path / "coco.json.gz", document([image(2), image(3)], []))
+    (tmp_path / "a.png").write_bytes(png())
+    folder = PeopleFolder(tmp_path)
+
+    parts = folder.by_source()
+
+    assert [[each.id for each in part.pictures] for part in parts] == [[2, 3], [1]]
+    assert len(folder.pictures) == 3
+    assert parts[1].read(parts[1].pictures[0]).shape == (6, 8, 3)
+
+
 def test_sources_choose_annotation_files_by_stem(tmp_path: Path) -> None:
     write_json(tmp_path / "coco.json.gz", document([image(1)], []))
     write_json(tmp_path / "lspet.json", document([image(2)], []))

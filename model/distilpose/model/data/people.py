@@ -9,6 +9,7 @@ Three forms of folder are read:
 Fields beyond COCO's (`label`, `keypoint_weight`, `boxes_complete`) are kept if present.
 """
 
+import copy
 import gzip
 import json
 import re
@@ -113,10 +114,14 @@ class PeopleFolder:
         shards = {picture.shard for picture in self.pictures if picture.shard is not None}
         self._spans = {shard: _index_shard(folder / shard) for shard in sorted(shards)}
 
-    @property
-    def sources(self) -> list[str]:
-        """Stems of the annotation files that the pictures come from, in alphabetical order."""
-        return sorted({picture.source for picture in self.pictures})
+    def by_source(self) -> list["PeopleFolder"]:
+        """The folder once for each annotation file, by its stem, with the pictures of that file."""
+        parts = []
+        for source in sorted({picture.source for picture in self.pictures}):
+            part = copy.copy(self)
+            part.pictures = [picture for picture in self.pictures if picture.source == source]
+            parts.append(part)
+        return parts
 
     def read(self, picture: Picture) -> ImageHWC:
         """RGB uint8 (H, W, 3) of one picture, after EXIF orientation.

@@ -7,6 +7,7 @@ import numpy as np
 
 from distilpose.model import geometry, similarity
 from distilpose.model.arrays import FloatArray
+from distilpose.model.card import figure_text
 
 MIN_IOU: Final = 0.5
 """A box of less overlap with a person's own is not theirs, as in COCO's AP50."""
@@ -54,8 +55,7 @@ def recall_by_size(areas_px2: Sequence[float], found: Sequence[bool]) -> dict[st
 def in_words(recall: Mapping[str, BoxRecall]) -> str:
     """The recall of everyone and of each size, with the number of people, as one phrase."""
     everyone, *sizes = (
-        f"{'-' if each.share is None else f'{each.share:.3f}'} of {each.people}"
-        f"{'' if size == 'all' else f' {size}'}"
+        f"{figure_text(each.share)} of {each.people}{'' if size == 'all' else f' {size}'}"
         for size, each in recall.items()
     )
     return f"{everyone} ({', '.join(sizes)})"

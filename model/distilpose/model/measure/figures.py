@@ -167,11 +167,6 @@ class CardMeasurement:
         return f"{dtype} by {engine.runtime} on {describe(engine.device)}"
 
 
-def figure_text(figure: float | None) -> str:
-    """A figure with three decimals, a dash for one that is not defined."""
-    return "-" if figure is None else f"{figure:.3f}"
-
-
 def _named(report: Report) -> dict[str, float | None]:
     published = zip(COCO_NAMES, asdict(report.published).values(), strict=True)
     return {

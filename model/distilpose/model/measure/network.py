@@ -4,13 +4,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from distilpose.model.card import figure_text
 from distilpose.model.errors import DataError
 from distilpose.model.load import Models
 from distilpose.model.measure import reliability
 from distilpose.model.measure.box_recall import in_words
 from distilpose.model.measure.cost import Cost, Speed, measure_speed, network_cost
 from distilpose.model.measure.evaluate import Report
-from distilpose.model.measure.figures import figure_text
 from distilpose.model.measure.reliability import Keypoints, keypoints_by_group
 from distilpose.model.predict import TeacherPredictor
 from distilpose.model.runtime import teacher

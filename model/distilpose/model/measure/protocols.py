@@ -50,10 +50,10 @@ def evaluate_sources(
     return [
         evaluate(
             predictor,
-            PeopleFolder(folder, sources=[source]),
+            people,
             boxes=protocol.boxes,
             flip_test=protocol.flip_test,
             on_progress=on_progress,
         )
-        for source in PeopleFolder(folder).sources
+        for people in PeopleFolder(folder).by_source()
     ]

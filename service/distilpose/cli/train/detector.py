@@ -123,7 +123,7 @@ def _print(rows: "Sequence[SourceFigures]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from distilpose.model.measure.figures import figure_text
+    from distilpose.model.card import figure_text
 
     table = Table(box=None, pad_edge=False)
     table.add_column("people")

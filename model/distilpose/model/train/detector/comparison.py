@@ -62,15 +62,14 @@ class Comparison(NamedTuple):
 
     def _measure(self, models: Models, boxes: str, on_progress: OnProgress) -> list[SourceFigures]:
         rows = []
-        for source in PeopleFolder(self.folder).sources:
-            people = PeopleFolder(self.folder, sources=[source])
+        for people in PeopleFolder(self.folder).by_source():
             figures: BoxFigures | None = None
             boxes_from: BoxesFrom = "ground-truth"
             if boxes != "ground truth":
                 figures = box_figures(models.detector, people, on_progress=on_progress)
                 boxes_from = "detector"
             keypoint_ap = _keypoint_ap(models, people, boxes_from, on_progress)
-            rows.append(SourceFigures(source, boxes, figures, keypoint_ap))
+            rows.append(SourceFigures(people.pictures[0].source, boxes, figures, keypoint_ap))
         return rows
 
 
