@@ -6,10 +6,13 @@ import signal
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from photos import photo
 from servers import API_KEY, QUICK_START, Server
@@ -144,7 +147,7 @@ class Started:
 
 @pytest.fixture(scope="module")
 def started(start_server: Any) -> Started:
-    server: Server = start_server(wait=False)
+    server: Server = start_server(wait=False, HTTP__HOST="0.0.0.0")  # noqa: S104 - as in a container
     probes: list[tuple[int, int]] = []
     with server.client() as client:
         while not probes or probes[-1] != (200, 200):
@@ -159,6 +162,27 @@ def started(start_server: Any) -> Started:
 
 def test_probes_get_answers_while_the_models_load(started: Started) -> None:
     assert started.probes[0] == (503, 200)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+def test_rest_and_grpc_answer_on_ipv4_and_ipv6(started: Started, address: str) -> None:
+    url = f"http://{address}:{started.server.url.rpartition(':')[2]}"
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    target = f"{address}:{started.server.grpc_target.rpartition(':')[2]}"
+    with grpc.insecure_channel(target) as channel:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+
+
+def test_the_start_message_names_what_answers_and_warns_of_strangers(started: Started) -> None:
+    url = started.server.url
+    assert started.server.log.read_text().splitlines()[0] == (
+        f"distilpose on {url} (API: {url}/docs), gRPC on {started.server.grpc_target}; "
+        "open to the network without a key (security.api_keys)"
+    )
+
+
+def test_the_start_message_does_not_warn_where_only_this_machine_gets_in(server: Any) -> None:
+    assert "open to the network" not in server.log.read_text()
 
 
 def test_sigterm_finishes_accepted_work_and_exits_0(started: Started) -> None:
@@ -212,6 +236,7 @@ def test_a_second_signal_ends_at_once(start_server: Any, number: signal.Signals,
         ({"MODEL__DEVICE": "cuda"}, "not available"),
         ({"HTTP__PROT": "1"}, "did you mean DISTILPOSE_HTTP__PORT"),
         ({"SECURITY__TLS_CERT": "/x.pem"}, "tls_cert and tls_key go together"),
+        ({"SECURITY__API_KEYS": "no key"}, "security.api_keys: entry 1: must be"),
     ],
 )
 def test_a_start_that_cannot_succeed_ends_with_1_and_the_reason(
@@ -220,6 +245,33 @@ def test_a_start_that_cannot_succeed_ends_with_1_and_the_reason(
     server = start_server(wait=False, **settings)
     assert server.process.wait(60) == 1
     assert words in server.log.read_text()
+
+
+@pytest.mark.parametrize("setting", ["HTTP__PORT", "GRPC__PORT", "TELEMETRY__METRICS_PORT"])
+def test_a_taken_port_ends_the_start_before_anything_is_loaded(
+    start_server: Any, server: Any, setting: str
+) -> None:
+    port = server.url.rpartition(":")[2]
+    refused = start_server(wait=False, MODEL__WEIGHTS="/not/even/read", **{setting: port})
+    assert refused.process.wait(60) == 1
+    name = setting.lower().replace("__", ".")
+    assert refused.log.read_text().splitlines()[-1] == (
+        f"Error: {name}: cannot listen on 127.0.0.1:{port}: Address already in use"
+    )
+
+
+def test_sigterm_while_the_libraries_are_loading_ends_the_process(start_server: Any) -> None:
+    # Process 1 of a container ignores a signal that it does not handle itself.
+    starting = start_server(wait=False).process
+    status = Path(f"/proc/{starting.pid}/status")
+    handled = 0
+    while not handled & 1 << signal.SIGTERM - 1:
+        [line] = [line for line in status.read_text().splitlines() if "SigCgt" in line]
+        handled = int(line.split()[1], 16)
+    maps = Path(f"/proc/{starting.pid}/maps").read_text()
+    assert "libtorch" not in maps
+    starting.terminate()
+    assert starting.wait(5) == 0
 
 
 def test_logs_are_json_with_request_ids(server: Any) -> None:

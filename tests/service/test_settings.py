@@ -128,3 +128,97 @@ def test_all_settings_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in str(refusal.value).split("; ")] == [
         f"http.{name}" for name in names
     ]
+
+
+def variable(name: str) -> str:
+    return "DISTILPOSE_" + name.upper().replace(".", "__")
+
+
+DURATIONS = [name for name in field_names() if name.endswith("_seconds")]
+COUNTS = [
+    "http.max_images",
+    "limits.max_people",
+    "batching.detect_max_batch",
+    "batching.pose_max_batch",
+    "batching.queue_capacity",
+    "batching.decode_threads",
+    "batching.buckets",
+]
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1", "86401", "1e9", "1e308", "soon"])
+def test_a_duration_is_finite_and_a_day_at_most(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(SettingsError, match=rf"^{re.escape(name)}: "):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1000000000000", "[", "{}", "[0]", ""])
+def test_a_count_is_at_least_one_and_not_absurd(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(SettingsError, match=rf"^{re.escape(name)}\b"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", [*DURATIONS, *COUNTS])
+def test_a_wrong_value_in_a_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    group, field = name.split(".")
+    for value in (".inf", "-5", "{}", "[[]]", "true and false"):
+        with pytest.raises(SettingsError, match=rf"^{re.escape(name)}\b"):
+            load_settings(write(tmp_path, f"{group}: {{{field}: {value}}}\n"))
+
+
+@pytest.mark.parametrize("name", ["security.api_keys", "http.cors_origins"])
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("secret", ["secret"]),
+        ("12345", ["12345"]),
+        ("true", ["true"]),
+        ('{"not": "a list"}', ['{"not": "a list"}']),
+        ('["one", "two"]', ["one", "two"]),
+        ("[]", []),
+    ],
+)
+def test_text_that_begins_no_list_is_one_value(
+    name: str, text: str, values: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, field = name.split(".")
+    monkeypatch.setenv(variable(name), text)
+    read = getattr(getattr(load_settings(), group), field)
+    shown = [each if isinstance(each, str) else each.get_secret_value() for each in read]
+    assert shown == values
+
+
+@pytest.mark.parametrize("name", ["security.api_keys", "http.cors_origins"])
+@pytest.mark.parametrize("text", ["[secret]", '["secret"', "[1, {}]"])
+def test_text_that_begins_a_list_and_is_none_is_refused_unshown(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable(name), text)
+    with pytest.raises(SettingsError, match=rf"^{re.escape(name)}\b") as refused:
+        load_settings()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("group", ["http", "security", "batching"])
+@pytest.mark.parametrize("text", ["secret", "[", "[1]", "{", "5"])
+def test_text_for_a_whole_group_is_refused_by_its_name(
+    group: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"DISTILPOSE_{group.upper()}", text)
+    with pytest.raises(SettingsError, match=rf"\b{group}\b"):
+        load_settings()
+
+
+def test_one_value_in_a_file_is_a_list_of_one(tmp_path: Path) -> None:
+    text = "security: {api_keys: secret}\nhttp: {cors_origins: https://a.example}\n"
+    settings = load_settings(write(tmp_path, text))
+    assert [key.get_secret_value() for key in settings.security.api_keys] == ["secret"]
+    assert settings.http.cors_origins == ("https://a.example",)

@@ -1,6 +1,9 @@
 """`distilpose serve`: REST and gRPC in one process over one pipeline."""
 
+import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,6 +15,9 @@ from distilpose.cli.options import config_option, reported_errors
 @config_option
 def command(config: Path | None) -> None:
     """Start the service; SIGTERM drains and ends it."""
+    # As process 1 of a container, a process without a handler ignores the signal, and loading the
+    # libraries takes seconds.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     with reported_errors():
         from distilpose.service import server
         from distilpose.service.settings import load_settings
@@ -19,9 +25,4 @@ def command(config: Path | None) -> None:
 
         settings = load_settings(config)
         logs.configure(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format)
-        scheme = "https" if settings.security.tls_cert else "http"
-        host = "127.0.0.1" if settings.http.host in ("0.0.0.0", "::") else settings.http.host  # noqa: S104 - compared, not bound
-        url = f"{scheme}://{host}:{settings.http.port}"
-        also = f", gRPC on {host}:{settings.grpc.port}" if settings.grpc.port else ""
-        click.echo(f"distilpose on {url} (API: {url}/docs){also}", err=True)
-        sys.exit(server.run(settings))
+        sys.exit(server.run(settings, on_listening=partial(click.echo, err=True)))

@@ -5,8 +5,9 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final
 
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from distilpose.model.errors import ModelError
+from distilpose.service import listening
 from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
 from distilpose.service.rest.api import create_app, create_operations_app
@@ -39,7 +41,24 @@ request is on its way over it."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would kill the process with the signal itself."""
+    """uvicorn on sockets that are bound already, and without its signal handlers.
+
+    Those would kill the process with the signal itself.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config)
+        self._sockets = sockets
+
+    @property
+    def port(self) -> int:
+        """The port of its sockets."""
+        port: int = self._sockets[0].getsockname()[1]
+        return port
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on the server's own sockets until `should_exit`."""
+        await super().serve(sockets or self._sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,20 +66,23 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, on_listening: Callable[[str], None]) -> int:
     """Serve until a signal, then drain. Returns the process's exit code.
 
+    `on_listening` gets a sentence with the addresses as soon as all ports are bound.
+
     Raises:
-        SettingsError: settings that exclude each other.
+        SettingsError: settings that exclude each other, or a port that cannot be bound.
     """
-    return uvloop.run(_serve(settings))
+    return uvloop.run(_serve(settings, on_listening))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, on_listening: Callable[[str], None]) -> int:
     service = Service(settings, REGISTRY, traces_from(os.environ))
     tls = TlsFiles.from_settings(settings.security)
     servers = _http_servers(settings, service, tls)
     grpc_server = GrpcServer(service, tls) if settings.grpc.port else None
+    on_listening(_listening(settings, servers[0].port, is_open=not service.keys.required))
     stopping = _Stopping(service, servers, grpc_server)
     stopping.install()
     service.on_lost = stopping.on_lost
@@ -133,25 +155,38 @@ class _Stopping:
             self._grpc_server.end()
 
 
-def _http_servers(
-    settings: Settings, service: Service, tls: TlsFiles | None
-) -> list[uvicorn.Server]:
-    """The public server, and another for health and metrics if they have a separate port."""
+def _listening(settings: Settings, port: int, *, is_open: bool) -> str:
+    """The start message: addresses that answer, and a warning if strangers get an answer too."""
+    host, security = settings.http.host, settings.security
+    reachable = listening.reachable(host)
+    url = f"{'https' if security.tls_cert else 'http'}://{listening.authority(reachable, port)}"
+    text = f"distilpose on {url} (API: {url}/docs)"
+    if settings.grpc.port:
+        text += f", gRPC on {listening.authority(reachable, settings.grpc.port)}"
+    if is_open and not security.tls_client_ca and not listening.is_local(host):
+        text += "; open to the network without a key (security.api_keys)"
+    return text
+
+
+def _http_servers(settings: Settings, service: Service, tls: TlsFiles | None) -> list[_Server]:
+    """The public server, and another for health and metrics if they have a separate port.
+
+    Raises:
+        SettingsError: a port cannot be bound, or the TLS files cannot be used.
+    """
+    host, port = settings.http.host, settings.http.port
     context = tls.server_context() if tls else None
-    public = _config(create_app(service), settings.http.host, settings.http.port, context)
-    configs = [public]
-    if (port := settings.telemetry.metrics_port) is not None:
-        configs.append(_config(create_operations_app(service), settings.http.host, port))
-    return [_Server(config) for config in configs]
+    sockets = listening.bind(host, port, setting="http.port")
+    servers = [_Server(_config(create_app(service), context), sockets)]
+    if (port_of_metrics := settings.telemetry.metrics_port) is not None:
+        sockets = listening.bind(host, port_of_metrics, setting="telemetry.metrics_port")
+        servers.append(_Server(_config(create_operations_app(service)), sockets))
+    return servers
 
 
-def _config(
-    app: FastAPI, host: str, port: int, context: ssl.SSLContext | None = None
-) -> uvicorn.Config:
+def _config(app: FastAPI, context: ssl.SSLContext | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         server_header=False,

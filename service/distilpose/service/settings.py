@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import (
@@ -21,7 +21,14 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from distilpose.model.errors import one_line
 from distilpose.model.formats import MAX_PIXELS
@@ -32,6 +39,8 @@ ENV_PREFIX = "DISTILPOSE_"
 MEBIBYTE = 1024 * 1024
 
 Auto = Literal["auto"]
+MAX_SECONDS: Final = 86_400
+"""Longest duration that a setting may have: a day."""
 
 
 class SettingsError(Exception):
@@ -48,14 +57,36 @@ def _off_for_auto(value: object) -> object:
     return False
 
 
+def _listed(value: object) -> object:
+    """Accept a single value for a list, so that `api_keys=secret` needs no JSON.
+
+    Raises:
+        PydanticCustomError: the value is text that begins like a list and is none.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        raise PydanticCustomError("json_list", 'Input should be a JSON list such as ["a", "b"]')
+    return (value,)
+
+
+def _listed_unless_auto(value: object) -> object:
+    return (value,) if isinstance(value, int) else value if value == "auto" else _listed(value)
+
+
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class HttpSettings(_Group):
     """The REST front end."""
 
-    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on.")  # noqa: S104 - a container's service
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 - a container's service
+        min_length=1,
+        description="Address that REST and gRPC listen on; 0.0.0.0 and :: both mean every IPv4 "
+        "and IPv6 address of the machine.",
+    )
     port: int = Field(
         8000,
         ge=0,
@@ -66,13 +97,14 @@ class HttpSettings(_Group):
     max_body_bytes: int = Field(
         32 * MEBIBYTE,
         ge=1024,
+        le=1024 * MEBIBYTE,
         description="Maximum size of a request body, in bytes; larger ones are rejected with "
         "status 413.",
     )
     max_images: int = Field(
         32, ge=1, le=1024, description="Maximum number of images in one request."
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Web origins whose pages may call the API (CORS)."
     )
     root_path: str = Field(
@@ -85,20 +117,28 @@ class GrpcSettings(_Group):
 
     port: int = Field(9000, ge=0, le=65535, description="Port of the gRPC API; 0 turns gRPC off.")
     max_message_bytes: int = Field(
-        32 * MEBIBYTE, ge=1024, description="Maximum size of a gRPC message, in bytes."
+        32 * MEBIBYTE,
+        ge=1024,
+        le=1024 * MEBIBYTE,
+        description="Maximum size of a gRPC message, in bytes.",
     )
     max_connection_age_seconds: float = Field(
         300,
         gt=0,
+        le=MAX_SECONDS,
         description="Maximum age of a connection; closing it lets new pods take their share.",
     )
     max_connection_age_grace_seconds: float = Field(
         30,
         ge=0,
+        le=MAX_SECONDS,
         description="Grace period of open calls once their connection has reached its maximum age.",
     )
     keepalive_seconds: float = Field(
-        30, gt=0, description="Minimum interval between a client's keepalive pings."
+        30,
+        ge=0.01,
+        le=MAX_SECONDS,
+        description="Minimum interval between a client's keepalive pings.",
     )
     max_streams: int = Field(64, ge=1, description="Maximum number of open video streams.")
     stream_window: int = Field(
@@ -196,14 +236,17 @@ class DetectorSettings(_Group):
     )
 
 
+_Batch = Annotated[int, Field(ge=1, le=4096)]
+
+
 class BatchingSettings(_Group):
     """Batching, and the two queues in front of the device."""
 
-    detect_max_batch: Auto | int = Field(
+    detect_max_batch: Auto | _Batch = Field(
         "auto",
         description="Maximum batch size of the detector; auto takes 1 on a CPU and 32 on a GPU.",
     )
-    pose_max_batch: Auto | int = Field(
+    pose_max_batch: Auto | _Batch = Field(
         "auto",
         description="Maximum batch size of the student; auto takes 8 on a CPU and 256 on a GPU.",
     )
@@ -216,13 +259,13 @@ class BatchingSettings(_Group):
         le=600,
         description="Maximum time to clear a full queue at its measured throughput.",
     )
-    queue_capacity: Auto | int = Field(
+    queue_capacity: Auto | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         "auto",
         description="Capacity of each queue, in images or crops; requests beyond it are rejected "
         "with status 429. auto takes what clears within max_queue_seconds, but at least two "
         "batches, and one whole request if half of request_timeout_seconds is enough for it.",
     )
-    decode_threads: Auto | int = Field(
+    decode_threads: Auto | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
         description="Number of threads that decode images; auto takes the container's CPU quota.",
     )
@@ -236,7 +279,10 @@ class BatchingSettings(_Group):
         "pixels. It takes half the time or less, but keypoints of the packaged weights then move "
         "by 1 to 2 crop pixels (median).",
     )
-    buckets: Auto | tuple[int, ...] = Field(
+    buckets: Annotated[
+        Auto | Annotated[tuple[_Batch, ...], Field(min_length=1)],
+        BeforeValidator(_listed_unless_auto),
+    ] = Field(
         "auto",
         description="Batch sizes that batches are padded to; auto takes powers of two, and every "
         "size up to 8 on a CPU.",
@@ -246,7 +292,7 @@ class BatchingSettings(_Group):
 class SecuritySettings(_Group):
     """Authentication and TLS."""
 
-    api_keys: tuple[SecretStr, ...] = Field(
+    api_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)] = Field(
         (),
         description="Accepted API keys: 1 to 256 printable ASCII characters without blanks, or "
         "`sha256:` and 64 hexadecimal digits; without any, everyone may call.",
@@ -304,6 +350,23 @@ class DemoSettings(_Group):
     enabled: bool = Field(True, description="Serve the demo page at `/`.")
 
 
+class _Environment(EnvSettingsSource):
+    """Variables, whose text is JSON only where it can be a list or a group.
+
+    Any other text is left to the field, whose error names the setting.
+    """
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Return the JSON value of a variable's text, or the text."""
+        is_group = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        if not value.startswith("{" if is_group else "["):
+            return value
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
 class Settings(BaseSettings):
     """All settings; frozen, and built once by the command that needs them."""
 
@@ -332,7 +395,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment override the file's values, which arrive as init values."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 def load_settings(config: Path | None = None) -> Settings:

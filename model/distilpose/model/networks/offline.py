@@ -10,12 +10,9 @@ import hashlib
 import importlib
 import logging
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ import torch
 from PIL import Image
 
 from distilpose.model.errors import WeightsError
+from distilpose.model.files import scratch_folder
 
 
 def import_ultralytics(submodule: str) -> Any:
@@ -56,9 +54,9 @@ def load_checkpoint(path: Path) -> tuple[Any, str]:
         content = path.read_bytes()
     except OSError as err:
         raise WeightsError(f"{path}: cannot be read: {err.strerror}") from err
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         # Ultralytics rewrites some file names, and then downloads files that it does not find.
-        plainly_named = Path(folder) / "weights.pt"
+        plainly_named = folder / "weights.pt"
         plainly_named.write_bytes(content)
         try:
             module, _ = tasks.load_checkpoint(plainly_named)
@@ -73,9 +71,9 @@ def _set_switches() -> None:
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")
     if "YOLO_CONFIG_DIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="distilpose-ultralytics-")
-        atexit.register(partial(shutil.rmtree, folder, ignore_errors=True))
-        os.environ["YOLO_CONFIG_DIR"] = folder
+        kept = contextlib.ExitStack()
+        atexit.register(kept.close)
+        os.environ["YOLO_CONFIG_DIR"] = str(kept.enter_context(scratch_folder()))
 
 
 @contextlib.contextmanager

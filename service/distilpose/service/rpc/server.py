@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from distilpose.service import listening
 from distilpose.service.app import Service
 from distilpose.service.rpc.api import SERVICE, PoseApi
 from distilpose.service.rpc.interceptor import CallInterceptor
@@ -63,8 +64,11 @@ class GrpcServer:
 
     def _bind(self, tls: TlsFiles | None) -> None:
         settings = self._service.settings
-        host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
-        address = f"{host}:{settings.grpc.port}"
+        host, port = settings.http.host, settings.grpc.port
+        # The library says only that it failed, and not to us why.
+        for each in listening.bind(host, port, setting="grpc.port"):
+            each.close()
+        address = listening.authority(host, port)
         try:
             if tls:
                 self._server.add_secure_port(address, _credentials(tls))
