@@ -21,14 +21,26 @@ def stored_batch(
     weight: npt.ArrayLike = 1.0,
     box_wh: npt.ArrayLike = BOX_WH,
 ) -> StoredBatch:
-    """A batch of stored crops; all but the crops may be given for one person or one keypoint."""
+    """A batch of stored crops, each of a picture of its own.
+
+    All but the crops may be given for one person or one keypoint.
+    """
     count = len(crops_BHWC)
     return StoredBatch(
         torch.from_numpy(crops_BHWC),
         _for_all(xy_store_px, (count, 17, 2)),
         _for_all(weight, (count, 17)),
         _for_all(box_wh, (count, 2)),
+        torch.arange(count),
     )
+
+
+def standing_people(count: int) -> Tensor:
+    """Keypoints (count, 17, 2) of a man of 200 stored pixels with hanging arms, head upwards."""
+    xy = [(0, -92), (3, -95), (-3, -95), (7, -92), (-7, -92), (24, -64), (-24, -64), (28, -30)]
+    xy += [(-28, -30), (32, 0), (-32, 0), (14, -6), (-14, -6), (14, 43), (-14, 43)]
+    xy += [(14, 92), (-14, 92)]
+    return (torch.tensor(xy) + torch.tensor([132.0, 176.0])).repeat(count, 1, 1)
 
 
 def only(**fields: float) -> AugmentSettings:

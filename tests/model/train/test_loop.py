@@ -118,10 +118,16 @@ def test_a_run_only_stores_what_it_is_made_of(people: Path, tmp_path: Path) -> N
     assert (listener.notes, listener.entries) == ([], [])
 
 
-def test_a_resumed_run_is_bit_equal_to_one_that_went_through(people: Path, tmp_path: Path) -> None:
-    whole, _ = make(people, tmp_path / "whole")
+NEIGHBOURS = {"augment.neighbour_probability": 1.0, "run.batch_size": 6}
+
+
+@pytest.mark.parametrize("changes", [{}, NEIGHBOURS], ids=["alone", "with neighbours"])
+def test_a_resumed_run_is_bit_equal_to_one_that_went_through(
+    people: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    whole, _ = make(people, tmp_path / "whole", **changes)
     whole.fit()
-    first, listener = make(people, tmp_path / "parts")
+    first, listener = make(people, tmp_path / "parts", **changes)
     take = listener.on_log
 
     def stop_after_three(entry: dict[str, float]) -> None:
@@ -131,7 +137,7 @@ def test_a_resumed_run_is_bit_equal_to_one_that_went_through(people: Path, tmp_p
     listener.on_log = stop_after_three  # type: ignore[method-assign]  # stop in the middle
     first.fit()
     assert listener.saved == [3]
-    second, _ = make(people, tmp_path / "parts", resumes=True)
+    second, _ = make(people, tmp_path / "parts", resumes=True, **changes)
     second.fit()
     for kind in ("network", "averaged"):
         expected, got = (getattr(run, kind).state_dict() for run in (whole, second))

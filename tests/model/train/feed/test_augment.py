@@ -26,7 +26,13 @@ from stored_crops import (
 
 LEFT_WRIST, RIGHT_WRIST = 9, 10
 EVERYTHING = AugmentSettings(
-    box_jitter=0.05, brightness=0.3, contrast=0.3, saturation=0.4, blur=0.3, cut_outs=2
+    box_jitter=0.05,
+    brightness=0.3,
+    contrast=0.3,
+    saturation=0.4,
+    blur=0.3,
+    cut_outs=2,
+    neighbour_probability=0.5,
 )
 
 
@@ -37,22 +43,26 @@ def test_the_defaults_are_the_published_recipe() -> None:
     assert (PUBLISHED.shift, PUBLISHED.shift_probability) == (0.2, 0.3)
     assert (PUBLISHED.brightness, PUBLISHED.contrast, PUBLISHED.saturation) == (0, 0, 0)
     assert (PUBLISHED.blur, PUBLISHED.cut_outs, PUBLISHED.box_jitter) == (0, 0, 0)
+    assert PUBLISHED.neighbour_probability == 0
 
 
-def test_a_third_of_the_strength_shrinks_all_but_the_flip_and_the_detectors_error() -> None:
+def test_a_third_of_the_strength_shrinks_all_but_flip_detectors_error_and_neighbours() -> None:
     third = EVERYTHING.scaled(1 / 3)
     assert (third.flip, third.box_jitter) == (EVERYTHING.flip, EVERYTHING.box_jitter)
+    assert third.neighbour_probability == EVERYTHING.neighbour_probability
     assert third.rotation_degrees == pytest.approx(15)
     assert third.half_body == pytest.approx(0.1)
     assert third.brightness == pytest.approx(0.1)
     assert third.rotation_probability == EVERYTHING.rotation_probability
 
 
-def test_no_strength_changes_nothing_but_the_flip_and_the_box() -> None:
+def test_no_strength_changes_nothing_but_the_flip_the_box_and_neighbours() -> None:
     batch = stored_batch(noisy_crops(4), (130, 170))
     got = augment(
         batch,
-        EVERYTHING.scaled(0).model_copy(update={"flip": 0, "box_jitter": 0}),
+        EVERYTHING.scaled(0).model_copy(
+            update={"flip": 0, "box_jitter": 0, "neighbour_probability": 0}
+        ),
         generator=seeded(),
         normalisation=IMAGENET,
     )

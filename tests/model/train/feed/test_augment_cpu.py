@@ -12,7 +12,15 @@ from distilpose.model.train.feed import augment, augment_cpu
 from distilpose.model.train.feed.augment import PUBLISHED, AugmentSettings
 from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
 from photos import photo_path
-from stored_crops import crops_with_blob, noisy_crops, only, pixels, seeded, stored_batch
+from stored_crops import (
+    crops_with_blob,
+    noisy_crops,
+    only,
+    pixels,
+    seeded,
+    standing_people,
+    stored_batch,
+)
 
 EVERYTHING = PUBLISHED.model_copy(update={"box_jitter": 0.05})
 WHOLE = (256, 192)
@@ -99,6 +107,17 @@ def test_the_same_rectangles_are_painted_over() -> None:
     painted = [pixels(each.crops_BCHW) for each in (whole, one_by_one)]
     assert np.abs(painted[0] - painted[1]).max() <= 1
     assert painted[0].max() > 200
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_neighbours_are_pasted(seed: int) -> None:
+    batch = smooth_crops(16)._replace(xy_store_px=standing_people(16))
+    settings = EVERYTHING.model_copy(update={"neighbour_probability": 0.7})
+    whole, one_by_one = both(batch, settings, seed=seed)
+    off = np.abs(pixels(one_by_one.crops_BCHW) - pixels(whole.crops_BCHW))
+    assert off.mean() <= 0.6
+    alone, _ = both(batch, EVERYTHING, seed=seed)
+    assert np.abs(pixels(whole.crops_BCHW) - pixels(alone.crops_BCHW)).mean() > 2
 
 
 @pytest.mark.parametrize("normalisation", [IMAGENET, ZERO_TO_ONE], ids=["imagenet", "0..1"])

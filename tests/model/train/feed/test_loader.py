@@ -86,6 +86,7 @@ def test_all_fields_of_a_batch_are_the_same_peoples() -> None:
         assert batch.crops_BHWC.dtype == torch.uint8
         assert torch.equal(batch.xy_store_px[:, 16, 1], number)
         assert torch.equal(batch.box_wh_store_px[:, 0], number)
+        assert batch.picture_id.tolist() == number.tolist()
 
 
 @pytest.mark.parametrize("kept", [ResidentCrops, MappedCrops])

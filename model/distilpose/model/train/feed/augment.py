@@ -18,6 +18,8 @@ from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, Normalisation
 from distilpose.model.geometry import CROP_PADDING
 from distilpose.model.skeleton import KEYPOINT_COUNT
 from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
+from distilpose.model.train.feed.draws import Draws
+from distilpose.model.train.feed.neighbours import Neighbours, coverage, drawn_neighbours
 from distilpose.model.train.feed.views import (
     Views,
     centers,
@@ -104,11 +106,19 @@ class AugmentSettings(BaseModel):
         description="Maximum side of a painted rectangle, as a share of the crop's sides.",
     )
 
-    def scaled(self, strength: float) -> Self:
-        """Settings with all but flip and box jitter multiplied by `strength`; 0 turns them off.
+    neighbour_probability: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Probability that a person or an arm of another picture is pasted beside or "
+        "over the person, at every strength.",
+    )
 
-        Amounts shrink, but not their frequency; half body and blur, which have no amount, become
-        rarer. Short runs learn more from weak augmentation.
+    def scaled(self, strength: float) -> Self:
+        """Settings with all but flip, box jitter and neighbours multiplied by `strength`.
+
+        0 turns the others off. Amounts shrink, but not their frequency; half body and blur, which
+        have no amount, become rarer. Short runs learn more from weak augmentation.
 
         Raises:
             ValidationError: naming each field that `strength` would put out of bounds.
@@ -135,35 +145,6 @@ OFF: Final = AugmentSettings(flip=0).scaled(0)
 """No augmentation: the crops of `plain`."""
 
 
-class Draws:
-    """Random numbers for a batch; the generator may be on a different device from the batch."""
-
-    def __init__(self, generator: torch.Generator, batch: StoredBatch) -> None:
-        self._generator = generator
-        self._count = len(batch.weight)
-        self._device = batch.weight.device
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in 0..1, (B, *shape)."""
-        source = self._generator
-        drawn = torch.rand((self._count, *shape), generator=source, device=source.device)
-        return drawn.to(self._device, non_blocking=True)
-
-    def normal(self, *shape: int) -> Tensor:
-        """Normal numbers with mean 0 and deviation 1, (B, *shape)."""
-        source = self._generator
-        drawn = torch.randn((self._count, *shape), generator=source, device=source.device)
-        return drawn.to(self._device, non_blocking=True)
-
-    def happens(self, probability: float) -> Tensor:
-        """Booleans (B,), each true with `probability`."""
-        return self.uniform() < probability
-
-    def factor(self, amount: float) -> Tensor:
-        """Factors (B, 1, 1), within `amount` of 1."""
-        return 1 + amount * (2 * self.uniform(1, 1) - 1)
-
-
 def augment(
     batch: StoredBatch,
     settings: AugmentSettings,
@@ -174,11 +155,14 @@ def augment(
 ) -> TrainBatch:
     """Return the network's inputs for a batch, augmented with `generator` only.
 
-    Keypoints that are painted over keep their weight: the network has to infer them.
+    Keypoints that are painted or pasted over keep their weight: the network has to infer them.
     """
     draws = Draws(generator, batch)
     views = drawn_views(batch, settings, draws)
     pixels_BCHW = sample(stored_pixels(batch), views, size_hw)
+    if settings.neighbour_probability > 0:
+        neighbours = drawn_neighbours(batch, views, settings.neighbour_probability, draws)
+        pixels_BCHW = _paste(pixels_BCHW, batch, neighbours)
     if settings.blur > 0:
         pixels_BCHW = _blur(pixels_BCHW, settings, draws)
     if settings.brightness > 0 or settings.contrast > 0 or settings.saturation > 0:
@@ -238,6 +222,19 @@ def _half_bodies(batch: StoredBatch, draws: Draws) -> tuple[Tensor, Tensor]:
     chosen_xy = torch.where(chosen, xy, center[:, None])
     extent_wh = chosen_xy.amax(dim=1) - chosen_xy.amin(dim=1)
     return center, region_width(extent_wh, padding=_HALF_BODY_PADDING)
+
+
+def _paste(pixels_BCHW: Tensor, batch: StoredBatch, neighbours: Neighbours) -> Tensor:
+    """Return the crops with their neighbours; nothing is covered where none was drawn."""
+    size_hw = pixels_BCHW.shape[2], pixels_BCHW.shape[3]
+    stored_BCHW = stored_pixels(batch)[neighbours.row]
+    others_BCHW = sample(stored_BCHW, neighbours.views, size_hw)
+    covered_B1HW = resize(coverage(neighbours)[:, None], size_hw)
+    return torch.where(
+        neighbours.is_pasted[:, None, None, None],
+        torch.lerp(pixels_BCHW, others_BCHW, covered_B1HW),
+        pixels_BCHW,
+    )
 
 
 def _blur(pixels_BCHW: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:

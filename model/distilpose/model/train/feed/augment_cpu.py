@@ -21,10 +21,11 @@ from distilpose.model.train.feed.augment import (
     BLUR_SHRINK,
     LUMA_RGB,
     AugmentSettings,
-    Draws,
     drawn_views,
 )
 from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
+from distilpose.model.train.feed.draws import Draws
+from distilpose.model.train.feed.neighbours import Neighbours, coverage, drawn_neighbours
 from distilpose.model.train.feed.views import Views, move_keypoints
 
 _Matrices: TypeAlias = npt.NDArray[np.float64]
@@ -53,6 +54,9 @@ def augment(
         batch.crops_BHWC.numpy(), matrices_B23, changed_BHWC, strict=True
     ):
         cv2.warpAffine(stored_HWC, matrix, _CROP_WH, dst=crop_HWC, flags=cv2.INTER_LINEAR)
+    if settings.neighbour_probability > 0:
+        neighbours = drawn_neighbours(batch, views, settings.neighbour_probability, draws)
+        _paste_(changed_BHWC, batch, neighbours)
     if settings.blur > 0:
         _blur_(changed_BHWC, draws.happens(settings.blur))
     if settings.brightness > 0 or settings.contrast > 0 or settings.saturation > 0:
@@ -73,6 +77,22 @@ def _matrices(views: Views) -> _Matrices:
     middle = rows.new_tensor([CROP_WIDTH / 2, CROP_HEIGHT / 2])
     shift = middle - (rows @ views.center_xy_store_px.double()[..., None])[..., 0]
     return np.asarray(torch.cat([rows, shift[..., None]], dim=2))
+
+
+def _paste_(crops_BHWC: npt.NDArray[np.uint8], batch: StoredBatch, neighbours: Neighbours) -> None:
+    """Blend the neighbours in where one was drawn."""
+    stored_BHWC = batch.crops_BHWC.numpy()
+    pasted = neighbours.is_pasted.nonzero()[:, 0]
+    drawn = neighbours.take(pasted)
+    matrices_B23, covered_BHW = _matrices(drawn.views), coverage(drawn).numpy()
+    for index, row, matrix, coarse_HW in zip(
+        pasted.tolist(), drawn.row.tolist(), matrices_B23, covered_BHW, strict=True
+    ):
+        other_HWC = cv2.warpAffine(stored_BHWC[row], matrix, _CROP_WH, flags=cv2.INTER_LINEAR)
+        covered_HW = cv2.resize(coarse_HW, _CROP_WH, interpolation=cv2.INTER_LINEAR)
+        cv2.blendLinear(
+            other_HWC, crops_BHWC[index], covered_HW, 1 - covered_HW, dst=crops_BHWC[index]
+        )
 
 
 def _blur_(crops_BHWC: npt.NDArray[np.uint8], is_blurred: Tensor) -> None:

@@ -25,6 +25,8 @@ class StoredBatch(NamedTuple):
     """Trust in each keypoint (B, 17), 0..1; 0 where unlabelled."""
     box_wh_store_px: Tensor
     """Width and height (B, 2) of the person's box in pixels of the stored crop."""
+    picture_id: Tensor
+    """Id of the picture that each person is in, int64 (B,)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,9 +71,9 @@ class Loader:
         self._batch_size, self._seed, self.device = batch_size, seed, device
         self._rank, self._world_size = rank, world_size
         weight = trusted_weight(table, label_weight, min_keypoint_weight)
-        self._xy_store_px, self._weight, self._box_wh_store_px = (
+        self._xy_store_px, self._weight, self._box_wh_store_px, self._picture_id = (
             torch.from_numpy(column).to(device)
-            for column in (table.xy_store_px, weight, table.box_wh_store_px)
+            for column in (table.xy_store_px, weight, table.box_wh_store_px, table.picture_id)
         )
         crops = ResidentCrops if resident and device.type != "cpu" else MappedCrops
         self._crops: _Crops = crops(cache.crops_NHWC, indices, device)
@@ -108,6 +108,7 @@ class Loader:
                 xy_store_px=self._xy_store_px[index],
                 weight=self._weight[index],
                 box_wh_store_px=self._box_wh_store_px[index],
+                picture_id=self._picture_id[index],
             )
 
 

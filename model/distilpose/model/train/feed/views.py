@@ -61,22 +61,27 @@ def region_width(box_wh: Tensor, *, padding: float) -> Tensor:
 
 
 def move_keypoints(batch: StoredBatch, views: Views) -> MovedKeypoints:
-    """Return the keypoints in the views, with left and right swapped if mirrored.
-
-    Written out, because a matrix product may be rounded to TF32 or bfloat16.
-    """
-    cos, sin, sign = _turn(views)
-    zoom = views.width_store_px[:, None] / CROP_WIDTH
-    x, y = ((batch.xy_store_px - views.center_xy_store_px[:, None]) / zoom[..., None]).unbind(dim=2)
-    x = x * sign
-    x, y = x * cos + y * sin + CROP_WIDTH / 2, y * cos - x * sin + CROP_HEIGHT / 2
-
+    """Return the keypoints in the views, with left and right swapped if mirrored."""
+    x, y = move_points(batch.xy_store_px, views).unbind(dim=2)
     inside = (x >= 0) & (x <= CROP_WIDTH - 1) & (y >= 0) & (y <= CROP_HEIGHT - 1)
     outside = (batch.weight > 0) & ~inside
     moved_BK4 = torch.stack([x, y, batch.weight * inside, outside.to(x.dtype)], dim=2)
     mirrored_BK4 = torch.stack([moved_BK4[:, index] for index in MIRROR_ORDER.tolist()], dim=1)
     moved_BK4 = torch.where(views.mirrored[:, None, None], mirrored_BK4, moved_BK4)
     return MovedKeypoints(moved_BK4[..., :2], moved_BK4[..., 2], moved_BK4[..., 3] > 0)
+
+
+def move_points(xy_store_px: Tensor, views: Views) -> Tensor:
+    """Return points (B, P, 2) of stored crops in pixels of the 256x192 crops that show the views.
+
+    Written out, because a matrix product may be rounded to TF32 or bfloat16.
+    """
+    cos, sin, sign = _turn(views)
+    zoom = views.width_store_px[:, None] / CROP_WIDTH
+    x, y = ((xy_store_px - views.center_xy_store_px[:, None]) / zoom[..., None]).unbind(dim=2)
+    x = x * sign
+    x, y = x * cos + y * sin + CROP_WIDTH / 2, y * cos - x * sin + CROP_HEIGHT / 2
+    return torch.stack([x, y], dim=2)
 
 
 def stored_pixels(batch: StoredBatch) -> Tensor:
