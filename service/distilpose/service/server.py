@@ -22,6 +22,7 @@ from distilpose.service.rest.api import create_app, create_operations_app
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings
+from distilpose.service.telemetry.outlet import Outlet
 from distilpose.service.telemetry.traces import NoTraces, Traces
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ _TRACE_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_
 _LAST_WORDS_SECONDS: Final = 1.0
 """The time between losing the device and closing the ports: probes get 503, callers get answers."""
 
+_LAST_LINES_SECONDS: Final = 0.2
+"""The time in which the log may be written before a second signal ends the process."""
 
 _KEEP_ALIVE_SECONDS: Final = 75
 """Longer than load balancers keep idle connections (60 s), so that we never close one while a
@@ -47,21 +50,24 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, log: Outlet) -> int:
     """Serve until a signal, then drain. Returns the process's exit code.
+
+    `log` is what stands before standard error.
 
     Raises:
         SettingsError: settings that exclude each other.
     """
-    return uvloop.run(_serve(settings))
+    return uvloop.run(_serve(settings, log))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, log: Outlet) -> int:
     service = Service(settings, REGISTRY, traces_from(os.environ))
+    service.metrics.watch_log(log)
     tls = TlsFiles.from_settings(settings.security)
     servers = _http_servers(settings, service, tls)
     grpc_server = GrpcServer(service, tls) if settings.grpc.port else None
-    stopping = _Stopping(service, servers, grpc_server)
+    stopping = _Stopping(service, servers, grpc_server, log)
     stopping.install()
     service.on_lost = stopping.on_lost
     loading = asyncio.create_task(service.start(), name="start")
@@ -85,12 +91,17 @@ class _Stopping:
     """The way from a signal, or a failed start, to a stopped server."""
 
     def __init__(
-        self, service: Service, servers: Sequence[uvicorn.Server], grpc_server: GrpcServer | None
+        self,
+        service: Service,
+        servers: Sequence[uvicorn.Server],
+        grpc_server: GrpcServer | None,
+        log: Outlet,
     ) -> None:
         self.failure: BaseException | None = None
         self._service = service
         self._servers = servers
         self._grpc_server = grpc_server
+        self._log = log
         self._draining: asyncio.Task[None] | None = None
 
     def install(self) -> None:
@@ -102,6 +113,7 @@ class _Stopping:
     def on_signal(self, number: signal.Signals) -> None:
         """Drain on the first signal, end the process at once on the second."""
         if self._draining:
+            self._log.flush(_LAST_LINES_SECONDS)
             os._exit(128 + number)
         logger.info("draining", extra={"signal": number.name})
         self._draining = asyncio.create_task(self._drain(), name="drain")
