@@ -254,6 +254,11 @@ def test_the_pipe_of_other_processes_still_blocks(pipe: Pipe) -> None:
     assert os.get_blocking(pipe.writing)
 
 
+def test_what_stands_on_the_last_line_is_written_without_a_line_break(pipe: Pipe) -> None:
+    assert ran("sys.stderr.write('almost')", stderr=pipe.writing) == 0
+    assert os.read(pipe.reading, 4096) == b"almost"
+
+
 def test_a_process_without_standard_error_runs() -> None:
     script = PRELUDE + "logging.getLogger('x').info('hello'); os._exit(7)"
     closing = f"import os, sys; os.close(1); os.close(2); os.execv(sys.executable, {[script]!r})"

@@ -166,8 +166,13 @@ def queue_standard_error() -> Outlet:
         _open_if_closed(descriptor)
         _never_wait_for(descriptor)
     outlet = Outlet(_STDERR)
-    sys.stdout = sys.stderr = text_stream(outlet, _STDERR)
-    atexit.register(outlet.flush, _EXIT_SECONDS)
+    stream = sys.stdout = sys.stderr = text_stream(outlet, _STDERR)
+
+    @atexit.register
+    def write_the_rest() -> None:
+        stream.flush()
+        outlet.flush(_EXIT_SECONDS)
+
     return outlet
 
 
