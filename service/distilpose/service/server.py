@@ -34,7 +34,8 @@ _LAST_WORDS_SECONDS: Final = 1.0
 """The time between losing the device and closing the ports: probes get 503, callers get answers."""
 
 _LAST_LINES_SECONDS: Final = 0.2
-"""The time in which the log may be written before a second signal ends the process."""
+"""The time in which the log may be written before the reason of an end, and before a second signal
+ends the process."""
 
 _KEEP_ALIVE_SECONDS: Final = 75
 """Longer than load balancers keep idle connections (60 s), so that we never close one while a
@@ -78,7 +79,8 @@ async def _serve(settings: Settings, log: Outlet) -> int:
     await asyncio.gather(loading, return_exceptions=True)
     await service.close()
     if stopping.failure:
-        # Last, so that the reason stands at the end of a dead process's log.
+        # Last, so that the reason stands at the end of a dead process's log, which has room then.
+        log.flush(_LAST_LINES_SECONDS)
         known = isinstance(stopping.failure, ModelError | DeviceLost)
         stack = None if known else stopping.failure
         logger.error("the service ended: %s", stopping.failure, exc_info=stack)
