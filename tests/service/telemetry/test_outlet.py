@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +19,17 @@ SCRIPT_LIMIT_SECONDS = 60
 
 
 class Pipe:
-    """A pipe with room for one page."""
+    """A pipe with room for one page, and the outlets that write to it."""
 
     def __init__(self) -> None:
+        self._outlets: list[Outlet] = []
         self.reading, self.writing = os.pipe()
         fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, 4096)
+
+    def outlet(self, **limits: int) -> Outlet:
+        """A new outlet that writes to this pipe."""
+        self._outlets.append(Outlet(self.writing, **limits))
+        return self._outlets[-1]
 
     def read_lines(self, last: str) -> list[str]:
         """All lines up to this one."""
@@ -31,15 +38,26 @@ class Pipe:
             text += os.read(self.reading, 65536)
         return text.decode().splitlines()
 
+    def wait_until_full(self) -> None:
+        """Return when the pipe has no room for another line."""
+        limit = time.monotonic() + 10
+        while (
+            int.from_bytes(fcntl.ioctl(self.reading, termios.FIONREAD, bytes(4)), "little") < 4000
+        ):
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+
     def stop_reading(self) -> None:
         os.close(self.reading)
         self.reading = -1
 
     def close(self) -> None:
-        # The reading end first: it lets a writer go that waits.
-        for descriptor in (self.reading, self.writing):
-            if descriptor >= 0:
-                os.close(descriptor)
+        """Close both ends once no outlet writes, for their numbers will be others' then."""
+        if self.reading >= 0:
+            self.stop_reading()
+        for outlet in self._outlets:
+            outlet.flush(10)
+        os.close(self.writing)
 
 
 @pytest.fixture
@@ -66,7 +84,7 @@ def filled(outlet: Outlet, pipe: Pipe) -> None:
 
 
 def test_lines_are_written_in_their_order(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing)
+    outlet = pipe.outlet()
     for number in range(20):
         outlet.put(line(number))
     assert pipe.read_lines(f"{19:099d}") == [f"{number:099d}" for number in range(20)]
@@ -74,7 +92,7 @@ def test_lines_are_written_in_their_order(pipe: Pipe) -> None:
 
 
 def test_where_nobody_reads_nothing_waits_and_what_has_no_room_is_counted(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing, most_lines=10)
+    outlet = pipe.outlet(most_lines=10)
     filled(outlet, pipe)
     for number in range(2, 101):
         outlet.put(line(number))
@@ -82,7 +100,7 @@ def test_where_nobody_reads_nothing_waits_and_what_has_no_room_is_counted(pipe: 
 
 
 def test_bytes_are_limited_too(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing, most_bytes=1000)
+    outlet = pipe.outlet(most_bytes=1000)
     filled(outlet, pipe)
     for number in range(2, 13):
         outlet.put(line(number))
@@ -92,14 +110,14 @@ def test_bytes_are_limited_too(pipe: Pipe) -> None:
 
 
 def test_every_line_of_a_text_is_counted(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing, most_lines=3)
+    outlet = pipe.outlet(most_lines=3)
     filled(outlet, pipe)
     outlet.put(b"a\nb\nc\n")
     assert outlet.dropped_lines == 3
 
 
 def test_a_gap_is_told_where_the_lines_are_missing(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing, most_lines=10)
+    outlet = pipe.outlet(most_lines=10)
     outlet.describe_gap = "{} are missing".format
     filled(outlet, pipe)
     for number in range(2, 31):
@@ -111,18 +129,18 @@ def test_a_gap_is_told_where_the_lines_are_missing(pipe: Pipe) -> None:
 
 
 def test_lines_are_taken_again_when_half_is_written(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing, most_lines=100)
+    outlet = pipe.outlet(most_lines=100)
     outlet.describe_gap = "{} are missing".format
     filled(outlet, pipe)
     for number in range(2, 111):
         outlet.put(line(number))
     assert outlet.dropped_lines == 10
     os.read(pipe.reading, 4096)  # room for 40 lines: more than half are still queued
-    time.sleep(0.1)
+    pipe.wait_until_full()
     outlet.put(b"too early\n")
     assert outlet.dropped_lines == 11
     os.read(pipe.reading, 4096)
-    time.sleep(0.1)
+    pipe.wait_until_full()
     outlet.put(b"in time\n")
     read = pipe.read_lines("in time")
     assert read[-2:] == ["11 are missing", "in time"]
@@ -130,7 +148,7 @@ def test_lines_are_taken_again_when_half_is_written(pipe: Pipe) -> None:
 
 
 def test_lines_for_a_reader_who_has_gone_are_counted(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing)
+    outlet = pipe.outlet()
     pipe.stop_reading()
     for number in range(5):
         outlet.put(line(number))
@@ -155,7 +173,7 @@ def test_lines_that_a_full_disk_swallowed_are_told_when_there_is_room(
 
 def test_a_descriptor_that_does_not_block_is_waited_for(pipe: Pipe) -> None:
     os.set_blocking(pipe.writing, False)
-    outlet = Outlet(pipe.writing)
+    outlet = pipe.outlet()
     for number in range(200):
         outlet.put(line(number))
     assert len(pipe.read_lines(f"{199:099d}")) == 200
@@ -163,7 +181,7 @@ def test_a_descriptor_that_does_not_block_is_waited_for(pipe: Pipe) -> None:
 
 
 def test_a_flush_waits_for_what_is_queued(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing)
+    outlet = pipe.outlet()
     outlet.put(line(0))
     outlet.flush(10)
     os.set_blocking(pipe.reading, False)
@@ -171,7 +189,7 @@ def test_a_flush_waits_for_what_is_queued(pipe: Pipe) -> None:
 
 
 def test_a_flush_gives_up_where_nobody_reads(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing)
+    outlet = pipe.outlet()
     filled(outlet, pipe)
     began = time.monotonic()
     outlet.flush(0.1)
@@ -179,7 +197,7 @@ def test_a_flush_gives_up_where_nobody_reads(pipe: Pipe) -> None:
 
 
 def test_lines_of_many_threads_arrive_whole(pipe: Pipe) -> None:
-    outlet = Outlet(pipe.writing)
+    outlet = pipe.outlet()
     stream = text_stream(outlet, pipe.writing)
 
     def write(letter: str) -> None:
@@ -198,7 +216,7 @@ def test_lines_of_many_threads_arrive_whole(pipe: Pipe) -> None:
 
 
 def test_a_text_stream_knows_what_it_writes_to_and_writes_any_text(pipe: Pipe) -> None:
-    stream = text_stream(Outlet(pipe.writing), pipe.writing)
+    stream = text_stream(pipe.outlet(), pipe.writing)
     assert stream.fileno() == pipe.writing
     assert not stream.isatty()
     stream.write("no newline yet, ")
