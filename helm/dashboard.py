@@ -185,6 +185,12 @@ PROCESS: Final = (
         note="The share of periods in which a container reached its limit, from the kubelet.",
     ),
     Graph("Memory", units.BytesIEC, each("pod", series("process_resident_memory_bytes"))),
+    Graph(
+        "Dropped log lines",
+        units.Short,
+        each("pod", rate("distilpose_log_lines_dropped_total")),
+        note="Per second. Standard error was not read in time.",
+    ),
 )
 
 ROWS: Final = {

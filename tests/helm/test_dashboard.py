@@ -21,7 +21,7 @@ ROWS = {
     "Pictures and people": ["Decodes", "People per image", "Poses", "Mean keypoint score"],
     "Streams": ["Open streams", "Frames", "Dropped for newer ones", "Age of answers"],
     "Device": ["Busy", "Device memory", "Errors"],
-    "Process": ["CPU", "CPU throttled", "Memory"],
+    "Process": ["CPU", "CPU throttled", "Memory", "Dropped log lines"],
 }
 SHOWN_ELSEWHERE = {
     "distilpose_requests_in_flight",  # counts the scrape itself

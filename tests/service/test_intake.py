@@ -86,6 +86,18 @@ def test_more_images_than_the_limit_are_too_large() -> None:
         check_images([frame] * 3, max_images=2)
 
 
+@pytest.mark.parametrize("identity", ["x" * 1024, "\n\x1b" * 512, 7, None])
+def test_an_id_is_data_and_may_be_any_text_within_its_limit(identity: str | int | None) -> None:
+    check_images([EncodedImage(b"x", identity)], max_images=1)
+
+
+def test_an_id_over_the_limit_is_too_large() -> None:
+    images = [EncodedImage(b"x", "a"), EncodedImage(b"x", "x" * 1025)]
+    words = r"images\[1\]: its id has 1025 characters, the limit is 1024"
+    with pytest.raises(TooLarge, match=words):
+        check_images(images, max_images=2)
+
+
 async def test_only_what_is_large_is_read_in_another_thread() -> None:
     here = threading.get_ident()
     assert await read_in_thread_if_large(256 * 1024, threading.get_ident) == here

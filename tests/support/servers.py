@@ -62,11 +62,17 @@ class Server:
 
 
 def start(
-    folder: Path, number: int, settings: dict[str, str], *, python: str = sys.executable
+    folder: Path,
+    number: int,
+    settings: dict[str, str],
+    *,
+    python: str = sys.executable,
+    output: int | None = None,
 ) -> tuple[Server, IO[bytes]]:
     """A server with settings such as `HTTP__MAX_IMAGES`, and the stream of its log.
 
-    `python` is the interpreter of the server's environment.
+    `python` is the interpreter of the server's environment. `output` is a descriptor that gets
+    what the server prints, in place of its log.
     """
     port, grpc_port = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTILPOSE_")}
@@ -78,7 +84,7 @@ def start(
     process = subprocess.Popen(
         [python, "-m", "distilpose.cli", "serve"],
         env=environment,
-        stdout=stream,
+        stdout=stream if output is None else output,
         stderr=subprocess.STDOUT,
         cwd=folder,
     )
@@ -93,8 +99,8 @@ def running_servers(folder: Path) -> Iterator[StartServer]:
     """Starts servers with settings such as `HTTP__MAX_IMAGES="2"`; all end with the block."""
     started: list[tuple[Server, IO[bytes]]] = []
 
-    def begin(*, wait: bool = True, **settings: str) -> Server:
-        started.append(start(folder, len(started), settings))
+    def begin(*, wait: bool = True, output: int | None = None, **settings: str) -> Server:
+        started.append(start(folder, len(started), settings, output=output))
         server = started[-1][0]
         if wait:
             server.wait_until_ready()

@@ -17,17 +17,23 @@ Messages are written for the person who chose the file or the option:
     └── DeviceFault        the device no longer computes
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-def one_line(err: "ValidationError", *, most: int | None = None) -> str:
-    """The invalid fields, at most the first `most`, each with the reason but not the input."""
+def one_line(
+    err: "ValidationError", *, most: int | None = None, shown: Callable[[str], str] = str
+) -> str:
+    """The invalid fields, at most the first `most`, each with the reason but not the input.
+
+    `shown` prepares each part of a field's place, which may be a name from outside, for display.
+    """
     lines = []
     for each in err.errors(include_url=False, include_input=False)[:most]:
-        place = ".".join(map(str, each["loc"]))
+        place = ".".join(shown(str(part)) for part in each["loc"])
         lines.append(f"{place}: {each['msg']}" if place else each["msg"])
     return "; ".join(lines)
 

@@ -131,7 +131,7 @@ class Image(_message.Message):
     encoded: _builtins.bytes
     """A JPEG, PNG, WebP, BMP, TIFF or AVIF file; the bytes decide the format."""
     id: _builtins.str
-    """The caller's own id for the image; returned in the answer."""
+    """The caller's own id for the image, of at most 1024 characters; returned in the answer."""
     @_builtins.property
     def raw(self) -> Global___RawPixels:
         """Pixels as a camera or decoder delivers them."""

@@ -18,11 +18,16 @@ def command(config: Path | None) -> None:
     # As process 1 of a container, a process without a handler ignores the signal, and loading the
     # libraries takes seconds.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from distilpose.service.telemetry.outlet import queue_standard_error
+
+    # First, so that nothing, an error of the start included, waits for someone to read it.
+    log = queue_standard_error()
     with reported_errors():
         from distilpose.service import server
         from distilpose.service.settings import load_settings
         from distilpose.service.telemetry import logs
 
         settings = load_settings(config)
-        logs.configure(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format)
-        sys.exit(server.run(settings, on_listening=partial(click.echo, err=True)))
+        telemetry = settings.telemetry
+        logs.configure(log, level=telemetry.log_level, log_format=telemetry.log_format)
+        sys.exit(server.run(settings, log, on_listening=partial(click.echo, err=True)))

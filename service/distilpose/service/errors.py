@@ -16,18 +16,26 @@ these classes to its own codes.
     └── Internal              a bug or a device fault, without details
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from distilpose.service.printable import excerpt
+
+_MOST_DETAIL: Final = 1000
+"""Characters of a whole detail. What it shows of a caller's text is cut where it is built."""
 
 
 class ServiceError(Exception):
-    """Base of all failures that are reported to a caller; `detail` is written for the caller."""
+    """Base of all failures that are reported to a caller; `detail` is written for the caller.
+
+    Answers, logs and both protocols show the detail, so it is printable and of bounded length.
+    """
 
     type: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
 
     def __init__(self, detail: str, *, retry_after_seconds: float | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = excerpt(detail, most=_MOST_DETAIL)
+        super().__init__(self.detail)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -11,9 +11,12 @@ from distilpose.model.errors import one_line
 from distilpose.model.pictures.source import EncodedImage, Source
 from distilpose.service.domain import Options
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
+from distilpose.service.printable import excerpt
 from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
 
 _READ_ON_THE_LOOP_BYTES: Final = 256 * 1024
+MOST_ID_CHARACTERS: Final = 1024
+"""Length of an image's id, which the answer returns as it is."""
 
 T = TypeVar("T")
 
@@ -24,17 +27,23 @@ async def read_in_thread_if_large(size_bytes: int, read: Callable[[], T]) -> T:
 
 
 def check_images(images: Sequence[Source], *, max_images: int) -> None:
-    """Check the number of images in a request.
+    """Check the number of images in a request, and their ids.
 
     Raises:
         InvalidRequest: there is no image.
-        TooLarge: there are more than the limit.
+        TooLarge: there are more than the limit, or an id is longer than `MOST_ID_CHARACTERS`.
     """
     match images:
         case [] | [EncodedImage(content=b"")]:
             raise InvalidRequest("the request holds no image")
     if len(images) > max_images:
         raise TooLarge(f"{len(images)} images, the limit is {max_images}")
+    for index, image in enumerate(images):
+        if isinstance(image.id, str) and len(image.id) > MOST_ID_CHARACTERS:
+            raise TooLarge(
+                f"images[{index}]: its id has {len(image.id)} characters, "
+                f"the limit is {MOST_ID_CHARACTERS}"
+            )
 
 
 def _ordered_corners(box: Sequence[float]) -> Sequence[float]:
@@ -152,4 +161,4 @@ def _box_arrays(
 
 def explain(err: ValidationError) -> str:
     """Describe a request's first validation error in one line of bounded length."""
-    return one_line(err, most=5)
+    return one_line(err, most=5, shown=excerpt)

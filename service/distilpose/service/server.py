@@ -24,6 +24,7 @@ from distilpose.service.rest.api import create_app, create_operations_app
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings
+from distilpose.service.telemetry.outlet import Outlet
 from distilpose.service.telemetry.traces import NoTraces, Traces
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ _TRACE_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_
 _LAST_WORDS_SECONDS: Final = 1.0
 """The time between losing the device and closing the ports: probes get 503, callers get answers."""
 
+_LAST_LINES_SECONDS: Final = 0.2
+"""The time in which the log may be written before the reason of an end, and before a second signal
+ends the process."""
 
 _KEEP_ALIVE_SECONDS: Final = 75
 """Longer than load balancers keep idle connections (60 s), so that we never close one while a
@@ -66,24 +70,26 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(settings: Settings, on_listening: Callable[[str], None]) -> int:
+def run(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) -> int:
     """Serve until a signal, then drain. Returns the process's exit code.
 
-    `on_listening` gets a sentence with the addresses as soon as all ports are bound.
+    `log` is what stands before standard error. `on_listening` gets a sentence with the addresses as
+    soon as all ports are bound.
 
     Raises:
         SettingsError: settings that exclude each other, or a port that cannot be bound.
     """
-    return uvloop.run(_serve(settings, on_listening))
+    return uvloop.run(_serve(settings, log, on_listening))
 
 
-async def _serve(settings: Settings, on_listening: Callable[[str], None]) -> int:
+async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) -> int:
     service = Service(settings, REGISTRY, traces_from(os.environ))
+    service.metrics.watch_log(log)
     tls = TlsFiles.from_settings(settings.security)
     servers = _http_servers(settings, service, tls)
     grpc_server = GrpcServer(service, tls) if settings.grpc.port else None
     on_listening(_listening(settings, servers[0].port, is_open=not service.keys.required))
-    stopping = _Stopping(service, servers, grpc_server)
+    stopping = _Stopping(service, servers, grpc_server, log)
     stopping.install()
     service.on_lost = stopping.on_lost
     loading = asyncio.create_task(service.start(), name="start")
@@ -94,7 +100,8 @@ async def _serve(settings: Settings, on_listening: Callable[[str], None]) -> int
     await asyncio.gather(loading, return_exceptions=True)
     await service.close()
     if stopping.failure:
-        # Last, so that the reason stands at the end of a dead process's log.
+        # Last, so that the reason stands at the end of a dead process's log, which has room then.
+        log.flush(_LAST_LINES_SECONDS)
         known = isinstance(stopping.failure, ModelError | DeviceLost)
         stack = None if known else stopping.failure
         logger.error("the service ended: %s", stopping.failure, exc_info=stack)
@@ -107,12 +114,17 @@ class _Stopping:
     """The way from a signal, or a failed start, to a stopped server."""
 
     def __init__(
-        self, service: Service, servers: Sequence[uvicorn.Server], grpc_server: GrpcServer | None
+        self,
+        service: Service,
+        servers: Sequence[uvicorn.Server],
+        grpc_server: GrpcServer | None,
+        log: Outlet,
     ) -> None:
         self.failure: BaseException | None = None
         self._service = service
         self._servers = servers
         self._grpc_server = grpc_server
+        self._log = log
         self._draining: asyncio.Task[None] | None = None
 
     def install(self) -> None:
@@ -124,6 +136,7 @@ class _Stopping:
     def on_signal(self, number: signal.Signals) -> None:
         """Drain on the first signal, end the process at once on the second."""
         if self._draining:
+            self._log.flush(_LAST_LINES_SECONDS)
             os._exit(128 + number)
         logger.info("draining", extra={"signal": number.name})
         self._draining = asyncio.create_task(self._drain(), name="drain")

@@ -2,16 +2,24 @@
 
 import json
 import logging
+import os
 import re
 
 import pytest
+from hypothesis import given as any_of
+from hypothesis import strategies as st
 
 from distilpose.service.telemetry.logs import (
     ConsoleFormatter,
     JsonFormatter,
+    configure,
     request_context,
     request_identity,
 )
+from distilpose.service.telemetry.outlet import Outlet
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+FORMATTERS = [JsonFormatter(), ConsoleFormatter()]
 
 
 def record(message: str = "hello", **extra: object) -> logging.LogRecord:
@@ -56,3 +64,49 @@ def test_a_callers_id_is_kept(given: str) -> None:
 @pytest.mark.parametrize("given", [None, "", "has space", "x" * 129, "é", "line\n"])
 def test_an_id_unfit_for_a_log_is_replaced(given: str | None) -> None:
     assert re.fullmatch("[0-9a-f]{32}", request_identity(given))
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=["json", "console"])
+@any_of(text=ANY_TEXT, name=ANY_TEXT.filter(lambda name: name not in vars(record())))
+def test_no_text_breaks_out_of_its_line(formatter: logging.Formatter, text: str, name: str) -> None:
+    line = formatter.format(record(text, **{name: text}, several=[text], error=ValueError(text)))
+    assert line.isprintable()
+    line.encode()
+
+
+@any_of(text=ANY_TEXT)
+def test_whoever_reads_a_json_line_gets_printable_text_too(text: str) -> None:
+    entry = json.loads(JsonFormatter().format(record(text, option=text, files=(text,))))
+    assert entry["message"].isprintable()
+    assert entry["option"].isprintable()
+    assert entry["files"][0].isprintable()
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=["json", "console"])
+@any_of(text=ANY_TEXT)
+def test_a_stack_has_no_controls_but_its_lines(formatter: logging.Formatter, text: str) -> None:
+    err = ValueError(text)
+    lines = formatter.format(record(exc_info=(ValueError, err, None))).split("\n")
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS, ids=["json", "console"])
+def test_a_line_has_a_bounded_length(formatter: logging.Formatter) -> None:
+    err = ValueError("x\n" * 1_000_000 + "the end")
+    long = "x" * 1_000_000
+    line = formatter.format(record(long, option=long, exc_info=(ValueError, err, None)))
+    assert len(line) < 40_000
+    assert "the end" in line
+
+
+def test_a_gap_is_told_in_the_format_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    reading, writing = os.pipe()
+    outlet = Outlet(writing, most_lines=1)
+    configure(outlet, level="info", log_format="json")
+    entry = json.loads(outlet.describe_gap(12))
+    assert (entry["level"], entry["dropped_lines"]) == ("warning", 12)
+    os.close(reading)
+    os.close(writing)

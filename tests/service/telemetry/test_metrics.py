@@ -1,6 +1,7 @@
 """The metrics' names, labels and counts."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ PROMISED = {
     "stream_frame_age_seconds": {"mode"},
     "keypoint_score": set(),
     "people_per_image": set(),
+    "log_lines_dropped_total": set(),
     "ready": set(),
     "build_info": {"version"},
     "model_info": {"name", "version", "device", "dtype", "engine", "digest"},
@@ -186,3 +188,14 @@ def test_replaced_frames_are_counted_from_zero() -> None:
     assert (value(*frames), value(*items)) == (0, 0)
     metrics.frame_replaced("latest")
     assert (value(*frames), value(*items)) == (1, 1)
+
+
+def test_lost_log_lines_are_read_from_the_log() -> None:
+    @dataclass
+    class Log:
+        dropped_lines: int = 3
+
+    metrics, registry = made()
+    assert registry.get_sample_value("distilpose_log_lines_dropped_total") == 0
+    metrics.watch_log(Log())
+    assert registry.get_sample_value("distilpose_log_lines_dropped_total") == 3

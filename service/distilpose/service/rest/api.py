@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.middleware.cors import CORSMiddleware
 
 from distilpose.model.drawing import skeletons
 from distilpose.model.drawing.encode import PictureFormat, encode
@@ -26,6 +25,7 @@ from distilpose.service.rest.answer import (
 )
 from distilpose.service.rest.body import read_body
 from distilpose.service.rest.caller import timeout_seconds, while_waiting
+from distilpose.service.rest.cors import BoundedCors
 from distilpose.service.rest.errors import STATUSES, add_handlers, problem
 from distilpose.service.rest.middleware import CODES, METHODS, RequestMiddleware
 from distilpose.service.rest.page.routes import demo_routes
@@ -44,6 +44,8 @@ def create_app(service: Service) -> FastAPI:
         description="Human pose estimation: photos in, people with 17 keypoints each out.",
         version=openapi.VERSION,
         redoc_url=None,
+        # A redirect would return the caller's own address and query as a header.
+        redirect_slashes=False,
     )
     guard = Depends(_key_check(service.keys))
     app.include_router(_pose_routes(service), prefix="/v1", dependencies=[guard])
@@ -52,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(_metrics_route(service), dependencies=[guard])
     if origins := service.settings.http.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            BoundedCors,
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
@@ -78,7 +80,7 @@ def create_app(service: Service) -> FastAPI:
 
 def create_operations_app(service: Service) -> FastAPI:
     """Health and metrics alone, for a separate port that requires no key."""
-    app = FastAPI(title="distilpose operations", openapi_url=None)
+    app = FastAPI(title="distilpose operations", openapi_url=None, redirect_slashes=False)
     app.include_router(_health_routes(service))
     app.include_router(_metrics_route(service))
     add_handlers(app)

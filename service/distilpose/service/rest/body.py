@@ -17,6 +17,7 @@ from distilpose.service.errors import (
     UnsupportedMediaType,
 )
 from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
+from distilpose.service.printable import excerpt
 from distilpose.service.rest.multipart import read_parts
 from distilpose.service.rest.request import parse_body, parse_options_json, parse_options_query
 
@@ -60,7 +61,8 @@ async def _read(request: Request, max_bytes: int, max_images: int) -> Parsed:
         image = await _read_and(request, max_bytes, EncodedImage)
         return [image], parse_options_query(request.query_params.multi_items())
     accepted = ", ".join(("multipart/form-data", "application/json", *IMAGE_MEDIA_TYPES))
-    raise UnsupportedMediaType(f"content type {media_type or 'missing'!r}; accepted: {accepted}")
+    given = excerpt(media_type) or "missing"
+    raise UnsupportedMediaType(f"content type '{given}'; accepted: {accepted}")
 
 
 async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -89,7 +91,7 @@ async def _read_and(request: Request, max_bytes: int, parse: Callable[[bytes], T
 
 def _refuse_query(request: Request) -> None:
     if request.query_params:
-        names = ", ".join(sorted(request.query_params))
+        names = excerpt(", ".join(sorted(request.query_params)))
         raise InvalidRequest(f"{names}: with this content type, options belong in the body")
 
 
@@ -105,6 +107,6 @@ def _parse_multipart(body: bytes, *, content_type: str, max_images: int) -> Pars
             raise InvalidRequest("part `images` must be a file (give it a file name)")
         else:
             raise InvalidRequest(
-                f"part {part.name[:80]!r}: expected `images` (files) and at most one `options`"
+                f"part '{excerpt(part.name)}': expected `images` (files) and at most one `options`"
             )
     return images, options or OptionsBody()

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from distilpose.service.errors import Internal
+from distilpose.service.printable import excerpt
 from distilpose.service.rest.errors import STATUSES, problem
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
@@ -88,7 +89,7 @@ class RequestMiddleware:
             logger.debug(
                 "%s %s",
                 scope["method"],
-                scope["path"],
+                excerpt(scope["path"]),
                 extra={"status": status, "seconds": seconds},
             )
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import InvalidOptions, InvalidRequest
-from distilpose.service.intake import OptionsBody, explain
+from distilpose.service.intake import MOST_ID_CHARACTERS, OptionsBody, explain
+from distilpose.service.printable import excerpt
 
 ImageId = str | int | None
 
@@ -22,7 +23,11 @@ class ImageBody(_Strict):
     """One image of a JSON body."""
 
     content: str = Field(description="The image file, encoded as base64.")
-    id: ImageId = Field(None, description="Your own id for the image; returned in the answer.")
+    id: ImageId = Field(
+        None,
+        description=f"Your own id for the image, of at most {MOST_ID_CHARACTERS} characters; "
+        "returned in the answer.",
+    )
 
 
 class PoseBody(_Strict):
@@ -75,7 +80,7 @@ def parse_options_query(items: Sequence[tuple[str, str]]) -> OptionsBody:
     values: dict[str, Any] = {}
     for name, text in items:
         if name in values:
-            raise InvalidOptions(f"{name}: given twice")
+            raise InvalidOptions(f"{excerpt(name)}: given twice")
         values[name] = text
     try:
         if "boxes" in values:

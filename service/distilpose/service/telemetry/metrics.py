@@ -1,11 +1,13 @@
 """All Prometheus metrics in one object, built on a given registry. Label values are bounded."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from distilpose.service import errors
 from distilpose.service.batching.room import Room
@@ -62,6 +64,26 @@ class QueueView(Protocol):
     def oldest_queued_seconds(self) -> float:
         """The age of the first item in the queue, in seconds."""
         ...
+
+
+class LogView(Protocol):
+    """The value of the log that its counter reads at each scrape."""
+
+    dropped_lines: int
+
+
+class _DroppedLogLines(Collector):
+    """Counts without a lock of its own: lines are dropped on any thread, at any moment."""
+
+    def __init__(self) -> None:
+        self.log: LogView | None = None
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            PREFIX + "log_lines_dropped",
+            "Log lines that were not written, since standard error was not read in time.",
+            value=self.log.dropped_lines if self.log else 0,
+        )
 
 
 class Metrics:
@@ -148,6 +170,8 @@ class Metrics:
         self.device_memory = gauge(
             "device_memory_bytes", "Memory held on a device with its own memory.", "kind"
         )
+        self._dropped_log_lines = _DroppedLogLines()
+        registry.register(self._dropped_log_lines)
         self.ready = gauge("ready", "1 while requests are answered.")
         self.model_info = Info(PREFIX + "model", "The student that answers.", registry=registry)
         build = Info(PREFIX + "build", "This program.", registry=registry)
@@ -194,6 +218,10 @@ class Metrics:
         """Read the device's memory use, by kind, at each scrape."""
         for kind in MEMORY_KINDS:
             self.device_memory.labels(kind).set_function(partial(_bytes_of, kind, held_bytes))
+
+    def watch_log(self, log: LogView) -> None:
+        """Read the number of log lines that were not written at each scrape."""
+        self._dropped_log_lines.log = log
 
     def expect(self, transport: str, method: str, *, codes: Iterable[str]) -> None:
         """Create the counters of a method for these codes; a stream has no duration."""
