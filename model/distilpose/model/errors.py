@@ -17,17 +17,24 @@ Messages are written for the person who chose the file or the option:
     └── DeviceFault        the device no longer computes
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+_LONGEST_NAME_CHARACTERS: Final = 200
 
-def one_line(err: "ValidationError", *, most: int | None = None) -> str:
-    """The invalid fields, at most the first `most`, each with the reason but not the input."""
+
+def one_line(err: "ValidationError", *, most: int | None = None, below: str = "") -> str:
+    """The invalid fields, at most the first `most`, each with the reason but not the input.
+
+    `below` is the place of what was validated, which precedes the fields' own.
+    """
     lines = []
     for each in err.errors(include_url=False, include_input=False)[:most]:
-        place = ".".join(map(str, each["loc"]))
+        # Cut, since a field that is unknown has a name of any length.
+        names = [str(part)[:_LONGEST_NAME_CHARACTERS] for part in each["loc"]]
+        place = ".".join([below, *names] if below else names)
         lines.append(f"{place}: {each['msg']}" if place else each["msg"])
     return "; ".join(lines)
 

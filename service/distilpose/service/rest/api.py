@@ -16,6 +16,7 @@ from distilpose.model.drawing.encode import PictureFormat, encode
 from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
+from distilpose.service.intake import OptionsLimits
 from distilpose.service.rest import openapi
 from distilpose.service.rest.answer import (
     ModelCardOut,
@@ -126,7 +127,7 @@ def _pose_routes(service: Service) -> APIRouter:
                 request,
                 deadline=deadline,
                 max_bytes=settings.http.max_body_bytes,
-                max_images=settings.http.max_images,
+                limits=OptionsLimits(settings.http.max_images, settings.limits.max_people),
             )
             options = body_options.resolve(settings, images=len(sources))
             picture_format = _picture_format(accept, images=len(sources))
