@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import (
@@ -32,6 +32,7 @@ _BYTES_PER_BOX: Final = 256
 """Of JSON: four numbers of full precision, each on an indented line of its own."""
 _TOKENS_PER_BOX: Final = 10
 """Of JSON: two brackets and four commas, and four strings in place of numbers."""
+_BYTES_PER_BOX_IN_A_MESSAGE: Final = 32
 _JSON_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 MOST_ID_CHARACTERS: Final = 1024
@@ -47,10 +48,15 @@ def shown(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OptionsLimits:
-    """How much text options may have, so that nothing larger is parsed or validated."""
+    """How large options may be, so that nothing larger is parsed or validated."""
 
     max_images: int
     max_people: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The limits that follow from the settings."""
+        return cls(settings.http.max_images, settings.limits.max_people)
 
     @property
     def boxes(self) -> int:
@@ -66,6 +72,11 @@ class OptionsLimits:
     def json_tokens(self) -> int:
         """The maximum number of brackets, commas, colons and strings in options as JSON."""
         return _TOKENS_BESIDE_BOXES + _TOKENS_PER_BOX * (self.boxes + self.max_images)
+
+    @property
+    def message_bytes(self) -> int:
+        """The maximum size of a PoseOptions message, in bytes."""
+        return 1024 + _BYTES_PER_BOX_IN_A_MESSAGE * (self.boxes + self.max_images)
 
     def exceeded(self, place: str = "options") -> TooLarge:
         """The refusal of options beyond these limits."""
