@@ -232,7 +232,7 @@ async def test_rubbish_is_refused_and_nothing_else(body: bytes, size: int) -> No
 
 
 NAMES = st.sampled_from(["images", "options", "content", "id", "boxes", "flip_test", "x"])
-LEAVES = st.sampled_from(
+LEAVES: st.SearchStrategy[object] = st.sampled_from(
     [None, True, 0, 1.5, "", "AAAA", "AA==", "A", [], {}, [[]], [[[0, 0, 1, 1]]]]
 )
 MEMBERS = st.dictionaries(NAMES, LEAVES, max_size=3)

@@ -14,7 +14,9 @@ LIMITS = OptionsLimits(max_images=32, max_people=50)
 REQUEST = pose_pb2.EstimatePoseRequest
 STREAM = pose_pb2.StreamPoseRequest
 BOX = pose_pb2.Box(x1=1.5, y1=2.5, x2=3.5, y2=4.5)
-RAW = pose_pb2.RawPixels(format=1, width=4, height=4, row_stride_bytes=12, data=bytes(48))
+RAW = pose_pb2.RawPixels(
+    format=pose_pb2.PIXEL_FORMAT_RGB8, width=4, height=4, row_stride_bytes=12, data=bytes(48)
+)
 FULLEST = pose_pb2.PoseOptions(
     min_box_score=0.5,
     min_keypoint_score=0.5,

@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from starlette.requests import Request
@@ -29,9 +30,11 @@ from distilpose.service.rest.request import Parsed, parse_options_query, read_js
 
 IMAGE_MEDIA_TYPES: Final = (*MEDIA_TYPES, "application/octet-stream")
 
-_PIECE_BYTES: Final = 16 * 1024
+_JSON_PIECE_BYTES: Final = 16 * 1024
+_FORM_PIECE_BYTES: Final = 64 * 1024
+"""Sizes of pieces whose reading takes a few milliseconds at most, whatever they hold."""
 _LONGEST_TURN_SECONDS: Final = 0.002
-"""After so long on one chunk of a body, the event loop serves others first."""
+"""After so long on a chunk of a body, the event loop serves others first."""
 _SHOWN_NAMES: Final = 5
 
 
@@ -51,58 +54,62 @@ async def read_body(
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            async with aclosing(_pieces(request, max_bytes)) as pieces:
-                images, options = await _read(request, pieces, limits)
+            async with aclosing(_limited_stream(request, max_bytes)) as chunks:
+                images, options = await _read(request, chunks, limits)
     except TimeoutError as err:
         raise DeadlineExceeded("the deadline passed before the whole body arrived") from err
     check_images(images, max_images=limits.max_images)
     return images, options
 
 
-async def _read(request: Request, pieces: AsyncIterator[bytes], limits: OptionsLimits) -> Parsed:
+async def _read(request: Request, chunks: AsyncIterator[bytes], limits: OptionsLimits) -> Parsed:
     content_type = request.headers.get("content-type", "")
     media_type = content_type.split(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         _refuse_query(request)
-        return await _read_multipart(pieces, content_type, limits)
+        return await _read_multipart(chunks, content_type, limits)
     if media_type == "application/json":
         _refuse_query(request)
-        return await read_json(pieces, limits)
+        async with aclosing(_pieces(chunks, _JSON_PIECE_BYTES)) as pieces:
+            return await read_json(pieces, limits)
     if media_type in IMAGE_MEDIA_TYPES:
-        options = parse_options_query(request.query_params.multi_items(), limits)
-        return [await _read_image(pieces)], options
+        of_one = replace(limits, max_images=1)
+        options = parse_options_query(request.query_params.multi_items(), of_one)
+        return [await _read_image(chunks)], options
     accepted = ", ".join(("multipart/form-data", "application/json", *IMAGE_MEDIA_TYPES))
     given = shown(media_type) or "missing"
     raise UnsupportedMediaType(f"content type {given!r}; accepted: {accepted}")
 
 
-async def _pieces(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body in pieces that take little time each, within the limit.
-
-    Refuses by the declared length before reading, then by the bytes read.
-    """
+async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks; refuses by the declared length before reading, then by the bytes read."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLarge(f"the body has {declared} bytes, the limit is {max_bytes}")
     received = 0
-    async with aclosing(request.stream()) as chunks:
-        async for chunk in chunks:
-            received += len(chunk)
-            if received > max_bytes:
-                raise TooLarge(f"the body exceeds the limit of {max_bytes} bytes")
-            turn_ends = time.perf_counter() + _LONGEST_TURN_SECONDS
-            for start in range(0, len(chunk), _PIECE_BYTES):
-                yield chunk[start : start + _PIECE_BYTES]
-                if time.perf_counter() > turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.perf_counter() + _LONGEST_TURN_SECONDS
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
+            raise TooLarge(f"the body exceeds the limit of {max_bytes} bytes")
+        yield chunk
 
 
-async def _read_image(pieces: AsyncIterator[bytes]) -> EncodedImage:
+async def _pieces(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The chunks in pieces; between those that took long to read, the event loop serves others."""
+    async for chunk in chunks:
+        turn_ends = time.perf_counter() + _LONGEST_TURN_SECONDS
+        for start in range(0, len(chunk), size_bytes):
+            yield chunk[start : start + size_bytes]
+            if time.perf_counter() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.perf_counter() + _LONGEST_TURN_SECONDS
+
+
+async def _read_image(chunks: AsyncIterator[bytes]) -> EncodedImage:
     # BytesIO grows in place and gives its bytes away: nothing is copied twice.
     content = io.BytesIO()
-    async for piece in pieces:
-        content.write(piece)
+    async for chunk in chunks:
+        content.write(chunk)
     return EncodedImage(content.getvalue())
 
 
@@ -114,11 +121,12 @@ def _refuse_query(request: Request) -> None:
 
 
 async def _read_multipart(
-    pieces: AsyncIterator[bytes], content_type: str, limits: OptionsLimits
+    chunks: AsyncIterator[bytes], content_type: str, limits: OptionsLimits
 ) -> Parsed:
     form = Form(content_type, limits)
-    async for piece in pieces:
-        form.write(piece)
+    async with aclosing(_pieces(chunks, _FORM_PIECE_BYTES)) as pieces:
+        async for piece in pieces:
+            form.write(piece)
     images: list[EncodedImage] = []
     options: OptionsBody | None = None
     for part in form.parts():

@@ -13,6 +13,8 @@ import re
 from collections.abc import AsyncIterator
 from typing import Final, Literal
 
+import pybase64
+
 from distilpose.service.errors import InvalidRequest
 
 MOST_NAME_BYTES: Final = 1200
@@ -131,14 +133,16 @@ class JsonText:
         self._at += 1
         decoder = _Base64()
         while True:
-            match = _WHOLE_CHARACTERS.match(self._data, self._at)
-            assert match is not None  # noqa: S101 - the pattern also matches nothing
-            if b"\\" in match[0]:
-                decoder.add(self._parsed_string(b'"%b"' % match[0]).encode())
+            quote = self._data.find(b'"', self._at)
+            end = quote if quote >= 0 else len(self._data)
+            if self._data.find(b"\\", self._at, end) >= 0:
+                end = self._end_of_whole_characters()
+                plain = self._parsed_string(b'"%b"' % self._data[self._at : end]).encode()
             else:
-                decoder.add(match[0])
-            self._at = match.end()
-            if self._data[self._at : self._at + 1] == b'"':
+                plain = self._data[self._at : end]
+            decoder.add(plain)
+            self._at = end
+            if self._data.startswith(b'"', self._at):
                 self._at += 1
                 return decoder.decoded()
             if len(self._data) - self._at >= _LONGEST_ESCAPE_BYTES:
@@ -155,6 +159,12 @@ class JsonText:
             if piece is None:
                 return
             self._add(piece)
+
+    def _end_of_whole_characters(self) -> int:
+        """The position of the string's end, or of an escape that is not all there."""
+        match = _WHOLE_CHARACTERS.match(self._data, self._at)
+        assert match is not None  # noqa: S101 - the pattern also matches nothing
+        return match.end()
 
     def _take(self, taken: bytearray, end: int, most_bytes: int) -> bytearray:
         taken += self._data[self._at : end]
@@ -223,7 +233,7 @@ class _Base64:
     def _decode(self, text: bytes) -> None:
         if not text:
             return
-        if self._is_padded or b"=" in text[:-2]:
+        if self._is_padded:
             raise binascii.Error("text after the padding")
-        self._decoded.write(binascii.a2b_base64(text, strict_mode=True))
+        self._decoded.write(pybase64.b64decode(text, validate=True))
         self._is_padded = text.endswith(b"=")

@@ -13,6 +13,7 @@ from distilpose.service.intake import OptionsLimits
 from distilpose.v1 import pose_pb2
 
 if TYPE_CHECKING:
+    from google._upb._message import Descriptor as UpbDescriptor
     from google.protobuf.descriptor import Descriptor
 
 _MOST_FIELDS: Final = 32
@@ -39,7 +40,7 @@ class _Counter:
         self._most_fields = _MOST_FIELDS + _MOST_FIELDS_PER_IMAGE * limits.max_images
         self._fields = self._images = self._options_bytes = 0
 
-    def check(self, data: memoryview, kind: "Descriptor") -> None:
+    def check(self, data: memoryview, kind: "Descriptor | UpbDescriptor") -> None:
         for number, payload in self._fields_of(data):
             self._fields += 1
             field = kind.fields_by_number.get(number)
