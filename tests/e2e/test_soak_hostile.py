@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ import grpc
 import httpx
 import pytest
 
-from hostile_bodies import BODIES, MESSAGES
+from hostile_bodies import BODIES, CHUNKS_OF_A_BYTE, MESSAGES
 from servers import Server
-from soaking import FAST, PATIENT, assert_no_harm, forget_peak, peak_mib, rss_mib
+from soaking import FAST, PATIENT, address, assert_no_harm, forget_peak, peak_mib, rss_mib
 
 SECONDS = 4
 """Of each kind."""
@@ -93,6 +94,18 @@ def test_a_body_keeps_the_loop_no_longer_than_20_ms(
             assert response.status_code == body.status, response.text
 
         assert_in_time(watched, report, name, ask)
+
+
+def test_chunks_of_a_byte_keep_the_loop_no_longer_than_20_ms(watched: Server, report: Path) -> None:
+    head = "POST /v1/pose HTTP/1.1\r\nhost: test\r\ncontent-type: image/jpeg\r\n"
+    head += "connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    def ask() -> None:
+        with socket.create_connection(address(watched)) as connection:
+            connection.sendall(head.encode() + CHUNKS_OF_A_BYTE)
+            assert connection.recv(100).startswith(b"HTTP/1.1 422")
+
+    assert_in_time(watched, report, "chunks of a byte", ask)
 
 
 @pytest.mark.parametrize("name", MESSAGES)

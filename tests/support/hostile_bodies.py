@@ -126,6 +126,10 @@ BODIES: dict[str, Callable[[], Body]] = {
 """Bodies that are refused, and some that no decoder accepts."""
 
 
+CHUNKS_OF_A_BYTE = b"1\r\nA\r\n" * (MEBIBYTE) + b"0\r\n\r\n"
+"""A body in the chunked transfer coding."""
+
+
 def _field(number: int, data: bytes) -> bytes:
     size, text = len(data), bytearray()
     while size > 127:

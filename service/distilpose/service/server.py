@@ -19,6 +19,7 @@ from distilpose.model.errors import ModelError
 from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
 from distilpose.service.rest.api import create_app, create_operations_app
+from distilpose.service.rest.protocol import SmallReads
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings
@@ -150,6 +151,7 @@ def _config(
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=SmallReads,  # type: ignore[arg-type]  # used as a factory of protocols
         host=host,
         port=port,
         log_config=None,

@@ -38,8 +38,9 @@ class ImageBody(_Strict):
 
 
 class PoseBody(_Strict):
-    """The JSON body of `POST /v1/pose`, for its description: `read_json` reads it in pieces."""
+    """The JSON body of `POST /v1/pose`."""
 
+    # Only describes the body: `read_json` reads it, in pieces.
     images: list[ImageBody] = Field(min_length=1)
     options: OptionsBody = Field(default_factory=OptionsBody)
 
