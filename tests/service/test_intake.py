@@ -7,6 +7,7 @@ import pytest
 from distilpose.model.pictures.source import EncodedImage, RawFrame
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
 from distilpose.service.intake import (
+    MOST_ID_CHARACTERS,
     OptionsBody,
     OptionsLimits,
     check_images,
@@ -86,6 +87,15 @@ def test_more_images_than_the_limit_are_too_large() -> None:
     check_images([frame, EncodedImage(b"")], max_images=2)
     with pytest.raises(TooLarge, match="3 images, the limit is 2"):
         check_images([frame] * 3, max_images=2)
+
+
+def test_an_id_has_a_limit() -> None:
+    longest = EncodedImage(b"A", "i" * MOST_ID_CHARACTERS)
+    check_images([longest, EncodedImage(b"A", 10**2000)], max_images=2)
+    with pytest.raises(
+        TooLarge, match=r"images\[1\]: its id has 1025 characters, the limit is 1024"
+    ):
+        check_images([longest, EncodedImage(b"A", "i" * 1025)], max_images=2)
 
 
 async def test_only_what_is_large_is_read_in_another_thread() -> None:

@@ -79,8 +79,8 @@ BODIES: dict[str, Callable[[], Body]] = {
     "a long name in an image": lambda: Body(
         400, _fill('{"images": [{"', "é", '": 1}]}', size=15 * MEBIBYTE)
     ),
-    "a long id": lambda: Body(400, _fill('{"images": [{"id": "', "i", '"}]}')),
-    "a long number for an id": lambda: Body(400, _fill('{"images": [{"id": ', "1", "}]}")),
+    "a long id": lambda: Body(413, _fill('{"images": [{"id": "', "i", '"}]}')),
+    "a long number for an id": lambda: Body(413, _fill('{"images": [{"id": ', "1", "}]}")),
     "quotes": lambda: Body(400, _fill("", '"')),
     "blanks": lambda: Body(400, _fill("", "\n\t ")),
     "blanks and nothing": lambda: Body(400, _fill("{", " ", "}")),
@@ -111,7 +111,7 @@ BODIES: dict[str, Callable[[], Body]] = {
     ),
     "a part with a long name": lambda: Body(400, _multipart("n" * 2 * MEBIBYTE, b""), MULTIPART),
     "a file with a long name": lambda: Body(
-        400, _multipart("images", b"", filename="n" * 4000), MULTIPART
+        413, _multipart("images", b"", filename="n" * 4000), MULTIPART
     ),
     "a long header of a part": lambda: Body(400, _fill(f"--{BOUNDARY}\r\na: ", "b"), MULTIPART),
     "many headers of a part": lambda: Body(400, _fill(f"--{BOUNDARY}\r\n", "a: b\r\n"), MULTIPART),

@@ -23,6 +23,8 @@ from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
 from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
 
 _READ_ON_THE_LOOP_BYTES: Final = 256 * 1024
+MOST_ID_CHARACTERS: Final = 1024
+"""Length of an image's id, which the answer returns as it is."""
 
 _LONGEST_SHOWN_CHARACTERS: Final = 200
 _MOST_NAMES: Final = 64
@@ -34,9 +36,6 @@ _TOKENS_PER_BOX: Final = 10
 """Of JSON: two brackets and four commas, and four strings in place of numbers."""
 _BYTES_PER_BOX_IN_A_MESSAGE: Final = 32
 _JSON_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-
-MOST_ID_CHARACTERS: Final = 1024
-"""Maximum length of a caller's own id for an image."""
 
 T = TypeVar("T")
 
@@ -107,17 +106,23 @@ async def read_in_thread_if_large(size_bytes: int, read: Callable[[], T]) -> T:
 
 
 def check_images(images: Sequence[Source], *, max_images: int) -> None:
-    """Check the number of images in a request.
+    """Check the number of images in a request, and their ids.
 
     Raises:
         InvalidRequest: there is no image.
-        TooLarge: there are more than the limit.
+        TooLarge: there are more than the limit, or an id is longer than `MOST_ID_CHARACTERS`.
     """
     match images:
         case [] | [EncodedImage(content=b"")]:
             raise InvalidRequest("the request holds no image")
     if len(images) > max_images:
         raise TooLarge(f"{len(images)} images, the limit is {max_images}")
+    for index, image in enumerate(images):
+        if isinstance(image.id, str) and len(image.id) > MOST_ID_CHARACTERS:
+            raise TooLarge(
+                f"images[{index}]: its id has {len(image.id)} characters, "
+                f"the limit is {MOST_ID_CHARACTERS}"
+            )
 
 
 def _ordered_corners(box: Sequence[float]) -> Sequence[float]:

@@ -148,3 +148,15 @@ async def test_a_value_has_limits_of_bytes_and_tokens(value: str, fits: bool, si
     else:
         with pytest.raises(TooMuchText):
             await text.value(most_bytes=20, most_tokens=3)
+
+
+@pytest.mark.parametrize("size", [100, 5000, 100_000])
+async def test_a_string_within_a_value_has_a_limit(size: int) -> None:
+    longest = b'"' + b"\\n" * 4095 + b'"'
+    text = JsonText(cut(b"[[" + longest + b"]]", size))
+    assert await text.open("[")
+    assert await text.value(most_bytes=100_000, most_tokens=3) == b"[" + longest + b"]"
+    text = JsonText(cut(b"[[" + longest.replace(b"n", b"nn", 1) + b"]]", size))
+    assert await text.open("[")
+    with pytest.raises(TooMuchText):
+        await text.value(most_bytes=100_000, most_tokens=3)

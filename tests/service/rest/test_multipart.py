@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilpose.service.errors import InvalidRequest, TooLarge
-from distilpose.service.intake import MOST_ID_CHARACTERS, OptionsLimits
+from distilpose.service.intake import OptionsLimits
 from distilpose.service.rest.multipart import Form, Part
 
 BOUNDARY = "--x"
@@ -108,14 +108,6 @@ def test_a_field_is_read_no_further_than_options_may_be_long() -> None:
     form = Form(CONTENT_TYPE, limits)
     with pytest.raises(TooLarge, match="part 'options': more text than 1 images with 1 boxes"):
         form.write(body_of(Part("options", None, b" " * (limits.json_bytes + 20)))[:-12])
-
-
-def test_a_file_name_has_a_limit() -> None:
-    named = Part("images", "é" * MOST_ID_CHARACTERS, b"A")
-    assert read_parts(body_of(named), CONTENT_TYPE, max_images=1) == [named]
-    longer = Part("images", "é" * (MOST_ID_CHARACTERS + 1), b"A")
-    with pytest.raises(InvalidRequest, match="more than 1024 characters"):
-        read_parts(body_of(longer), CONTENT_TYPE, max_images=1)
 
 
 @pytest.mark.parametrize(

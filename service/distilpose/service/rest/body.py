@@ -30,7 +30,7 @@ from distilpose.service.rest.request import Parsed, parse_options_query, read_js
 
 IMAGE_MEDIA_TYPES: Final = (*MEDIA_TYPES, "application/octet-stream")
 
-_JSON_PIECE_BYTES: Final = 16 * 1024
+_JSON_PIECE_BYTES: Final = 8 * 1024
 _FORM_PIECE_BYTES: Final = 64 * 1024
 """Sizes of pieces whose reading takes a few milliseconds at most, whatever they hold."""
 _LONGEST_TURN_SECONDS: Final = 0.002

@@ -28,6 +28,8 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _WHOLE_CHARACTERS: Final = re.compile(rb'(?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+', re.DOTALL)
 _TOKEN: Final = re.compile(rb'[\[\]{},:]|"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
 _LONGEST_ESCAPE_BYTES: Final = 6
+_LONGEST_STRING_BYTES: Final = 8 * 1024
+"""Of a string that is no image: it is read again with each piece until it ends."""
 
 
 class TooMuchText(Exception):
@@ -97,7 +99,8 @@ class JsonText:
         """The text of the next value, with the blanks after it. What it holds is not checked.
 
         Raises:
-            TooMuchText: it has more bytes, or more brackets, commas, colons and strings together.
+            TooMuchText: it has more bytes, more brackets, commas, colons and strings together, or
+                a string of more than 8 KiB.
         """
         await self._peek()
         taken = bytearray()
@@ -107,6 +110,8 @@ class JsonText:
             for token in _TOKEN.finditer(self._data, self._at):
                 kind = self._data[token.start()]
                 if kind == _QUOTE:
+                    if token.end() - token.start() > _LONGEST_STRING_BYTES:
+                        raise TooMuchText
                     if not token[1]:  # the string goes on in the next piece
                         end = token.start()
                         break

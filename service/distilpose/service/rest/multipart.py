@@ -10,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from distilpose.service.errors import InvalidRequest, TooLarge
-from distilpose.service.intake import MOST_ID_CHARACTERS, OptionsLimits, shown
+from distilpose.service.intake import OptionsLimits, shown
 
 _MOST_FIELDS: Final = 2
 _LONGEST_CONTENT_TYPE_CHARACTERS: Final = 1024
@@ -116,10 +116,6 @@ class _Collector:
     def open_part(self) -> None:
         if b"name" not in self._parameters:
             raise _malformed("the `Content-Disposition` of a part has no name")
-        if len(self._parameters.get(b"filename", b"").decode(errors="replace")) > (
-            MOST_ID_CHARACTERS
-        ):
-            raise _malformed(f"a file name has more than {MOST_ID_CHARACTERS} characters")
 
     def add_to_part(self, data: bytes, start: int, end: int) -> None:
         self._content.write(memoryview(data)[start:end])

@@ -1,7 +1,7 @@
 """Convert REST input (JSON bodies, query strings) to domain objects."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -18,12 +18,13 @@ from distilpose.service.intake import (
 )
 from distilpose.service.rest.json_text import JsonText, TooMuchText
 
-ImageId = Annotated[str, Field(max_length=MOST_ID_CHARACTERS)] | int | None
+ImageId = str | int | None
 Parsed: TypeAlias = tuple[list[EncodedImage], OptionsBody]
 
-_IMAGE_ID: Final[TypeAdapter[str | int | None]] = TypeAdapter(ImageId)
+_IMAGE_ID: Final[TypeAdapter[ImageId]] = TypeAdapter(ImageId)
 _MOST_ID_BYTES: Final = 16 + 6 * MOST_ID_CHARACTERS
 """Of an id as JSON, each of its characters escaped."""
+_MOST_ID_TOKENS: Final = 16
 
 
 class _Strict(BaseModel):
@@ -34,7 +35,11 @@ class ImageBody(_Strict):
     """One image of a JSON body."""
 
     content: str = Field(description="The image file, encoded as base64.")
-    id: ImageId = Field(None, description="Your own id for the image; returned in the answer.")
+    id: ImageId = Field(
+        None,
+        description=f"Your own id for the image, of at most {MOST_ID_CHARACTERS} characters; "
+        "returned in the answer.",
+    )
 
 
 class PoseBody(_Strict):
@@ -51,7 +56,7 @@ async def read_json(pieces: AsyncIterator[bytes], limits: OptionsLimits) -> Pars
     Raises:
         InvalidRequest: not JSON, a field missing, unknown or given twice, or content that is not
             base64.
-        TooLarge: more images, or more text in the options, than the limits.
+        TooLarge: more images, or more text in the options or an id, than the limits.
         InvalidOptions: an option unknown or out of range.
     """
     text = JsonText(pieces)
@@ -111,7 +116,7 @@ async def _read_image(text: JsonText, place: str) -> EncodedImage:
     if not await text.open("{"):
         raise InvalidRequest(f"{place}: expected an object")
     content: bytes | None = None
-    identity: str | int | None = None
+    identity: ImageId = None
     async for name in _Names(text, ImageBody.model_fields, f"{place}."):
         if name == "content":
             content = await _read_content(text, f"{place}.content")
@@ -132,14 +137,15 @@ async def _read_content(text: JsonText, place: str) -> bytes:
     return content
 
 
-async def _read_id(text: JsonText, place: str) -> str | int | None:
+async def _read_id(text: JsonText, place: str) -> ImageId:
     try:
-        return _IMAGE_ID.validate_json(await text.value(most_bytes=_MOST_ID_BYTES, most_tokens=1))
+        identity = await text.value(most_bytes=_MOST_ID_BYTES, most_tokens=_MOST_ID_TOKENS)
+        return _IMAGE_ID.validate_json(identity)
     except ValidationError as err:
         raise InvalidRequest(explain(err, place)) from err
     except TooMuchText as err:
-        raise InvalidRequest(
-            f"{place}: expected a string of at most {MOST_ID_CHARACTERS} characters, or an integer"
+        raise TooLarge(
+            f"{place}: expected an integer, or a string of at most {MOST_ID_CHARACTERS} characters"
         ) from err
 
 

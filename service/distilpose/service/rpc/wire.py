@@ -19,7 +19,7 @@ from distilpose.service.domain import (
     Timing,
 )
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
-from distilpose.service.intake import MOST_ID_CHARACTERS, OptionsBody, checked_options
+from distilpose.service.intake import OptionsBody, checked_options
 from distilpose.v1 import pose_pb2
 
 M = TypeVar("M", bound=Message)
@@ -45,14 +45,7 @@ def parse(kind: type[M], data: bytes) -> M:
 
 
 def to_images(request: pose_pb2.EstimatePoseRequest) -> list[Source]:
-    """The pictures of a request, not validated.
-
-    Raises:
-        InvalidRequest: an id is too long.
-    """
-    for index, image in enumerate(request.images):
-        if len(image.id) > MOST_ID_CHARACTERS:
-            raise InvalidRequest(f"images.{index}.id: more than {MOST_ID_CHARACTERS} characters")
+    """The pictures of a request, not validated."""
     return [to_source(image, image.id or None) for image in request.images]
 
 
