@@ -111,7 +111,7 @@ BODIES: dict[str, Callable[[], Body]] = {
     ),
     "a part with a long name": lambda: Body(400, _multipart("n" * 2 * MEBIBYTE, b""), MULTIPART),
     "a file with a long name": lambda: Body(
-        413, _multipart("images", b"", filename="n" * 4000), MULTIPART
+        413, _multipart("images", b"A", filename="n" * 4000), MULTIPART
     ),
     "a long header of a part": lambda: Body(400, _fill(f"--{BOUNDARY}\r\na: ", "b"), MULTIPART),
     "many headers of a part": lambda: Body(400, _fill(f"--{BOUNDARY}\r\n", "a: b\r\n"), MULTIPART),
