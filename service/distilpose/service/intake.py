@@ -47,7 +47,7 @@ def shown(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OptionsLimits:
-    """How large options may be, so that nothing larger is parsed or validated."""
+    """Limits of the size of options, so that nothing larger is parsed or validated."""
 
     max_images: int
     max_people: int

@@ -23,7 +23,7 @@ IMAGE = '{"content": "AAAA"}'
 
 
 async def read(body: str | bytes, limits: OptionsLimits = LIMITS, *, size: int = 16_384) -> Parsed:
-    """What a body holds that arrives in pieces of that size."""
+    """The images and options of a body that arrives in pieces of that size."""
     data = body.encode() if isinstance(body, str) else body
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -172,7 +172,7 @@ HOSTILE = {
     "blanks": "{" + " " * 600_000,
     "no options": '"' * 600_000,
 }
-"""How options begin, each with more text than any options need."""
+"""Beginnings of options, each with more text than any options need."""
 
 
 @pytest.mark.parametrize("name", HOSTILE)

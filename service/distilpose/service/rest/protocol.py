@@ -1,4 +1,4 @@
-"""How HTTP connections are read: little at a time."""
+"""Reads HTTP connections little at a time."""
 
 import asyncio
 from typing import Any, Final
@@ -27,7 +27,7 @@ class SmallReads(asyncio.BufferedProtocol):
         self.resume_writing = self._http.resume_writing  # type: ignore[method-assign]
 
     def get_buffer(self, _: int) -> bytearray:
-        """Where the next read goes."""
+        """The buffer for the next read."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
