@@ -142,7 +142,7 @@ def test_when_no_image_is_answered_the_call_fails_with_the_first_error(
         (request(TINY, min_box_score=1.5), "INVALID_REQUEST", "min_box_score"),
         (request(TINY, max_people=51), "INVALID_REQUEST", "at most 50, got 51"),
         (request(TINY, boxes=[pose_pb2.Boxes()] * 2), "INVALID_REQUEST", "expected 1 lists"),
-        (request(*[TINY] * 33), "TOO_LARGE", "33 images, the limit is 32"),
+        (request(*[TINY] * 33), "TOO_LARGE", "more than 32 images, which is the limit"),
     ],
 )
 def test_a_wrong_request_is_refused_and_named(

@@ -8,8 +8,10 @@ from distilpose.model.pictures.source import EncodedImage, RawFrame
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
 from distilpose.service.intake import (
     OptionsBody,
+    OptionsLimits,
     check_images,
     checked_options,
+    options_from_json,
     read_in_thread_if_large,
 )
 from distilpose.service.settings import DetectorSettings, LimitsSettings, Settings
@@ -86,7 +88,7 @@ def test_more_images_than_the_limit_are_too_large() -> None:
         check_images([frame] * 3, max_images=2)
 
 
-@pytest.mark.parametrize("identity", ["x" * 1024, "\n\x1b" * 512, 7, None])
+@pytest.mark.parametrize("identity", ["x" * 1024, "\n\x1b" * 512, 7, 10**2000, None])
 def test_an_id_is_data_and_may_be_any_text_within_its_limit(identity: str | int | None) -> None:
     check_images([EncodedImage(b"x", identity)], max_images=1)
 
@@ -102,3 +104,48 @@ async def test_only_what_is_large_is_read_in_another_thread() -> None:
     here = threading.get_ident()
     assert await read_in_thread_if_large(256 * 1024, threading.get_ident) == here
     assert await read_in_thread_if_large(256 * 1024 + 1, threading.get_ident) != here
+
+
+LIMITS = OptionsLimits(max_images=2, max_people=5)
+
+
+def test_options_come_from_json() -> None:
+    assert options_from_json(b'{"whole_image": true}', LIMITS).whole_image
+
+
+def test_a_threshold_of_null_in_json_is_an_absent_one() -> None:
+    body = options_from_json(b'{"min_box_score": null, "min_keypoint_score": null}', LIMITS)
+    options = body.resolve(Settings(), images=1)
+    assert (options.min_box_score, options.min_keypoint_score) == (0.25, 0.3)
+
+
+@pytest.mark.parametrize("text", [b"{", b'{"x": 1}', b'{"max_people": "many"}', b"null", b""])
+def test_wrong_options_in_json_are_refused(text: bytes) -> None:
+    with pytest.raises(InvalidOptions):
+        options_from_json(text, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (b" " * (LIMITS.json_bytes + 1), TooLarge),
+        (b'{"boxes": [' + b"1," * LIMITS.json_tokens, TooLarge),
+        (b'{"boxes": [' + b'"a"' * (LIMITS.json_tokens + 1), TooLarge),
+        (b'{"x":' * 65, InvalidOptions),
+    ],
+)
+def test_options_in_json_have_limits_of_text(text: bytes, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"^here: more (text )?than"):
+        options_from_json(text, LIMITS, place="here")
+
+
+def test_marks_within_strings_are_not_counted() -> None:
+    with pytest.raises(InvalidOptions, match=r"^format: "):
+        options_from_json(b'{"format": "' + b":,[" * 3000 + b'"}', LIMITS)
+
+
+def test_of_wrong_boxes_one_is_named() -> None:
+    boxes = [[[0, 0, 1]] * 5] * 2
+    with pytest.raises(InvalidOptions) as refusal:
+        checked_options({"boxes": boxes})
+    assert refusal.value.detail.count("boxes") == 1

@@ -25,15 +25,21 @@ if TYPE_CHECKING:
 
 
 def one_line(
-    err: "ValidationError", *, most: int | None = None, shown: Callable[[str], str] = str
+    err: "ValidationError",
+    *,
+    most: int | None = None,
+    shown: Callable[[str], str] = str,
+    below: str = "",
 ) -> str:
     """The invalid fields, at most the first `most`, each with the reason but not the input.
 
     `shown` prepares each part of a field's place, which may be a name from outside, for display.
+    `below` is the place of what was validated, which precedes the fields' own.
     """
     lines = []
     for each in err.errors(include_url=False, include_input=False)[:most]:
-        place = ".".join(shown(str(part)) for part in each["loc"])
+        names = [shown(str(part)) for part in each["loc"]]
+        place = ".".join([below, *names] if below else names)
         lines.append(f"{place}: {each['msg']}" if place else each["msg"])
     return "; ".join(lines)
 

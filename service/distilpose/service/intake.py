@@ -1,11 +1,20 @@
 """The part of a request's validation that both front ends share: options, defaults, limits."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+)
 
 from distilpose.model.errors import one_line
 from distilpose.model.pictures.source import EncodedImage, Source
@@ -18,7 +27,72 @@ _READ_ON_THE_LOOP_BYTES: Final = 256 * 1024
 MOST_ID_CHARACTERS: Final = 1024
 """Length of an image's id, which the answer returns as it is."""
 
+_MOST_NAMES: Final = 64
+_BYTES_BESIDE_BOXES: Final = 16 * 1024
+_TOKENS_BESIDE_BOXES: Final = 1024
+_BYTES_PER_BOX: Final = 256
+"""Of JSON: four numbers of full precision, each on an indented line of its own."""
+_TOKENS_PER_BOX: Final = 10
+"""Of JSON: two brackets and four commas, and four strings in place of numbers."""
+_BYTES_PER_BOX_IN_A_MESSAGE: Final = 32
+_JSON_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsLimits:
+    """Limits of the size of options, so that nothing larger is parsed or validated."""
+
+    max_images: int
+    max_people: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The limits that follow from the settings."""
+        return cls(settings.http.max_images, settings.limits.max_people)
+
+    @property
+    def boxes(self) -> int:
+        """The maximum number of boxes for all images together."""
+        return self.max_images * self.max_people
+
+    @property
+    def json_bytes(self) -> int:
+        """The maximum size of options as JSON, in bytes."""
+        return _BYTES_BESIDE_BOXES + _BYTES_PER_BOX * (self.boxes + self.max_images)
+
+    @property
+    def json_tokens(self) -> int:
+        """The maximum number of brackets, commas, colons and strings in options as JSON."""
+        return _TOKENS_BESIDE_BOXES + _TOKENS_PER_BOX * (self.boxes + self.max_images)
+
+    @property
+    def message_bytes(self) -> int:
+        """The maximum size of a PoseOptions message, in bytes."""
+        return 1024 + _BYTES_PER_BOX_IN_A_MESSAGE * (self.boxes + self.max_images)
+
+    def exceeded(self, place: str = "options") -> TooLarge:
+        """The refusal of options beyond these limits."""
+        return TooLarge(
+            f"{place}: more text than {self.max_images} images with {self.max_people} boxes each "
+            f"need; the limits are {self.json_bytes} bytes and {self.json_tokens} values"
+        )
+
+    def check(self, text: bytes, place: str = "options") -> None:
+        """Check options as JSON before anything parses them.
+
+        Raises:
+            TooLarge: they exceed a limit.
+            InvalidOptions: they have more names than there can be options.
+        """
+        if len(text) > self.json_bytes:
+            raise self.exceeded(place)
+        bare, strings = _JSON_STRING.subn(b"", text)
+        if strings + sum(map(bare.count, (b"[", b"{", b"]", b"}", b",", b":"))) > self.json_tokens:
+            raise self.exceeded(place)
+        if bare.count(b":") > _MOST_NAMES:
+            raise InvalidOptions(f"{place}: more than {_MOST_NAMES} names")
 
 
 async def read_in_thread_if_large(size_bytes: int, read: Callable[[], T]) -> T:
@@ -54,8 +128,11 @@ def _ordered_corners(box: Sequence[float]) -> Sequence[float]:
 
 
 BoxXyxy = Annotated[
-    list[FiniteFloat], Field(min_length=4, max_length=4), AfterValidator(_ordered_corners)
+    list[FiniteFloat],
+    Field(min_length=4, max_length=4, fail_fast=True),
+    AfterValidator(_ordered_corners),
 ]
+BoxesOfImage = Annotated[list[BoxXyxy], Field(fail_fast=True)]
 
 
 class OptionsBody(BaseModel):
@@ -84,7 +161,7 @@ class OptionsBody(BaseModel):
         description="Maximum number of people; those with the best box scores are kept. "
         "Default and limit: the server's setting.",
     )
-    boxes: list[list[BoxXyxy]] | None = Field(
+    boxes: Annotated[list[BoxesOfImage], Field(fail_fast=True)] | None = Field(
         None,
         description="One list of boxes [x1, y1, x2, y2] per image, in pixels; skips the detector.",
     )
@@ -146,6 +223,28 @@ def checked_options(given: Mapping[str, Any]) -> OptionsBody:
         raise InvalidOptions(explain(err)) from err
 
 
+def options_from_json(
+    text: bytes,
+    limits: OptionsLimits,
+    *,
+    place: str = "",
+    malformed: type[InvalidRequest] = InvalidOptions,
+) -> OptionsBody:
+    """Options given as JSON; `place` precedes their names in errors.
+
+    Raises:
+        TooLarge: they exceed the limits.
+        InvalidOptions: an option is unknown or out of range.
+        InvalidRequest: raised as `malformed` if the text is not JSON.
+    """
+    limits.check(text, place or "options")
+    try:
+        return OptionsBody.model_validate_json(text)
+    except ValidationError as err:
+        is_json = err.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid"
+        raise (InvalidOptions if is_json else malformed)(explain(err, place)) from err
+
+
 def _box_arrays(
     boxes: list[list[BoxXyxy]] | None, *, images: int, limit: int
 ) -> list[np.ndarray[Any, np.dtype[np.float32]]] | None:
@@ -159,6 +258,6 @@ def _box_arrays(
     return [np.array(of_image, np.float32).reshape(-1, 4) for of_image in boxes]
 
 
-def explain(err: ValidationError) -> str:
-    """Describe a request's first validation error in one line of bounded length."""
-    return one_line(err, most=5, shown=excerpt)
+def explain(err: ValidationError, place: str = "") -> str:
+    """Describe a request's first validation errors, below that place, in one bounded line."""
+    return one_line(err, most=5, shown=excerpt, below=place)

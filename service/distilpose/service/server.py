@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from distilpose.service import listening
 from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
 from distilpose.service.rest.api import create_app, create_operations_app
+from distilpose.service.rest.protocol import SmallReads
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings
@@ -82,6 +84,14 @@ def run(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) ->
     return uvloop.run(_serve(settings, log, on_listening))
 
 
+async def _start(service: Service) -> None:
+    await service.start()
+    # What is loaded stays, and the collector need not walk it again: a full collection would keep
+    # the event loop for 100 ms.
+    gc.collect()
+    gc.freeze()
+
+
 async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) -> int:
     service = Service(settings, REGISTRY, traces_from(os.environ))
     service.metrics.watch_log(log)
@@ -92,7 +102,7 @@ async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], 
     stopping = _Stopping(service, servers, grpc_server, log)
     stopping.install()
     service.on_lost = stopping.on_lost
-    loading = asyncio.create_task(service.start(), name="start")
+    loading = asyncio.create_task(_start(service), name="start")
     loading.add_done_callback(stopping.on_loaded)
     serving = [server.serve() for server in (*servers, grpc_server) if server]
     await asyncio.gather(*serving)
@@ -200,6 +210,7 @@ def _http_servers(settings: Settings, service: Service, tls: TlsFiles | None) ->
 def _config(app: FastAPI, context: ssl.SSLContext | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=SmallReads,  # type: ignore[arg-type]  # used as a factory of protocols
         log_config=None,
         access_log=False,
         server_header=False,

@@ -15,6 +15,7 @@ from distilpose.model.drawing.encode import PictureFormat, encode
 from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
+from distilpose.service.intake import OptionsLimits
 from distilpose.service.rest import openapi
 from distilpose.service.rest.answer import (
     ModelCardOut,
@@ -34,6 +35,7 @@ from distilpose.service.telemetry import logs
 
 PICTURE_FORMATS: Final[dict[str, PictureFormat]] = {"image/jpeg": "jpeg", "image/png": "png"}
 _PICTURES: Final = " or ".join(PICTURE_FORMATS)
+_MOST_ACCEPTED_TYPES: Final = 32
 _WRITTEN_ON_THE_LOOP_PEOPLE: Final = 10
 
 
@@ -128,7 +130,7 @@ def _pose_routes(service: Service) -> APIRouter:
                 request,
                 deadline=deadline,
                 max_bytes=settings.http.max_body_bytes,
-                max_images=settings.http.max_images,
+                limits=OptionsLimits.of(settings),
             )
             options = body_options.resolve(settings, images=len(sources))
             picture_format = _picture_format(accept, images=len(sources))
@@ -157,7 +159,7 @@ def _pose_routes(service: Service) -> APIRouter:
 
 def _picture_format(accept: str, *, images: int) -> PictureFormat | None:
     """The picture format requested by `Accept`, or None for JSON. The first known type wins."""
-    for entry in accept.lower().split(","):
+    for entry in accept.lower().split(",", _MOST_ACCEPTED_TYPES)[:_MOST_ACCEPTED_TYPES]:
         media_type = entry.split(";")[0].strip()
         if media_type in ("application/json", "*/*", "application/*"):
             return None

@@ -1,10 +1,12 @@
 """Read the three kinds of body of `POST /v1/pose`, within the byte limit, as images and options."""
 
 import asyncio
+import io
 import time
-from collections.abc import AsyncGenerator, Callable
-from functools import partial
-from typing import Final, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
 
 from starlette.requests import Request
 
@@ -16,50 +18,64 @@ from distilpose.service.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
-from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
+from distilpose.service.intake import (
+    OptionsBody,
+    OptionsLimits,
+    check_images,
+    options_from_json,
+)
 from distilpose.service.printable import excerpt
-from distilpose.service.rest.multipart import read_parts
-from distilpose.service.rest.request import parse_body, parse_options_json, parse_options_query
+from distilpose.service.rest.multipart import Form
+from distilpose.service.rest.request import Parsed, parse_options_query, read_json
 
 IMAGE_MEDIA_TYPES: Final = (*MEDIA_TYPES, "application/octet-stream")
 
-T = TypeVar("T")
-Parsed = tuple[list[EncodedImage], OptionsBody]
+_JSON_PIECE_BYTES: Final = 8 * 1024
+_FORM_PIECE_BYTES: Final = 64 * 1024
+"""Sizes of pieces whose reading takes a few milliseconds at most, whatever they hold."""
+_LONGEST_TURN_SECONDS: Final = 0.002
+"""After so long on a chunk of a body, the event loop serves others first."""
+_SHOWN_NAMES: Final = 5
 
 
 async def read_body(
-    request: Request, *, deadline: float, max_bytes: int, max_images: int
+    request: Request, *, deadline: float, max_bytes: int, limits: OptionsLimits
 ) -> Parsed:
     """Read the images and options of a request, according to its content type.
 
+    A fault is told as soon as it has arrived.
+
     Raises:
         UnsupportedMediaType: the content type is not accepted.
-        TooLarge: more bytes or images than allowed.
+        TooLarge: more bytes, images or text in the options than allowed.
         InvalidRequest: malformed, or without an image.
+        InvalidOptions: an option unknown or out of range.
         DeadlineExceeded: the caller did not send all of it in time.
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            images, options = await _read(request, max_bytes, max_images)
+            async with aclosing(_limited_stream(request, max_bytes)) as chunks:
+                images, options = await _read(request, chunks, limits)
     except TimeoutError as err:
         raise DeadlineExceeded("the deadline passed before the whole body arrived") from err
-    check_images(images, max_images=max_images)
+    check_images(images, max_images=limits.max_images)
     return images, options
 
 
-async def _read(request: Request, max_bytes: int, max_images: int) -> Parsed:
+async def _read(request: Request, chunks: AsyncIterator[bytes], limits: OptionsLimits) -> Parsed:
     content_type = request.headers.get("content-type", "")
     media_type = content_type.split(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         _refuse_query(request)
-        parse = partial(_parse_multipart, content_type=content_type, max_images=max_images)
-        return await _read_and(request, max_bytes, parse)
+        return await _read_multipart(chunks, content_type, limits)
     if media_type == "application/json":
         _refuse_query(request)
-        return await _read_and(request, max_bytes, parse_body)
+        async with aclosing(_pieces(chunks, _JSON_PIECE_BYTES)) as pieces:
+            return await read_json(pieces, limits)
     if media_type in IMAGE_MEDIA_TYPES:
-        image = await _read_and(request, max_bytes, EncodedImage)
-        return [image], parse_options_query(request.query_params.multi_items())
+        of_one = replace(limits, max_images=1)
+        options = parse_options_query(request.query_params.multi_items(), of_one)
+        return [await _read_image(chunks)], options
     accepted = ", ".join(("multipart/form-data", "application/json", *IMAGE_MEDIA_TYPES))
     given = excerpt(media_type) or "missing"
     raise UnsupportedMediaType(f"content type '{given}'; accepted: {accepted}")
@@ -78,31 +94,46 @@ async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[by
         yield chunk
 
 
-async def _read_and(request: Request, max_bytes: int, parse: Callable[[bytes], T]) -> T:
-    chunks = [chunk async for chunk in _limited_stream(request, max_bytes)]
+async def _pieces(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The chunks in pieces; between those that took long to read, the event loop serves others."""
+    async for chunk in chunks:
+        turn_ends = time.perf_counter() + _LONGEST_TURN_SECONDS
+        for start in range(0, len(chunk), size_bytes):
+            yield chunk[start : start + size_bytes]
+            if time.perf_counter() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.perf_counter() + _LONGEST_TURN_SECONDS
 
-    def join_and_parse() -> T:
-        body = b"".join(chunks)
-        chunks.clear()
-        return parse(body)
 
-    return await read_in_thread_if_large(sum(map(len, chunks)), join_and_parse)
+async def _read_image(chunks: AsyncIterator[bytes]) -> EncodedImage:
+    # BytesIO grows in place and gives its bytes away: nothing is copied twice.
+    content = io.BytesIO()
+    async for chunk in chunks:
+        content.write(chunk)
+    return EncodedImage(content.getvalue())
 
 
 def _refuse_query(request: Request) -> None:
     if request.query_params:
-        names = excerpt(", ".join(sorted(request.query_params)))
-        raise InvalidRequest(f"{names}: with this content type, options belong in the body")
+        names = sorted(request.query_params)
+        listed = ", ".join(map(excerpt, names[:_SHOWN_NAMES]))
+        raise InvalidRequest(f"{listed}: with this content type, options belong in the body")
 
 
-def _parse_multipart(body: bytes, *, content_type: str, max_images: int) -> Parsed:
+async def _read_multipart(
+    chunks: AsyncIterator[bytes], content_type: str, limits: OptionsLimits
+) -> Parsed:
+    form = Form(content_type, limits)
+    async with aclosing(_pieces(chunks, _FORM_PIECE_BYTES)) as pieces:
+        async for piece in pieces:
+            form.write(piece)
     images: list[EncodedImage] = []
     options: OptionsBody | None = None
-    for part in read_parts(body, content_type, max_images=max_images):
+    for part in form.parts():
         if part.name == "images" and part.filename is not None:
             images.append(EncodedImage(part.content, part.filename or None))
         elif part.name == "options" and options is None:
-            options = parse_options_json(part.content)
+            options = options_from_json(part.content, limits)
         elif part.name == "images":
             raise InvalidRequest("part `images` must be a file (give it a file name)")
         else:

@@ -12,7 +12,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from distilpose.service.errors import Internal
+from distilpose.service.errors import Internal, InvalidRequest
 from distilpose.service.printable import excerpt
 from distilpose.service.rest.errors import STATUSES, problem
 from distilpose.service.telemetry import logs
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER: Final = b"x-request-id"
 METHODS: Final = {"/v1/pose": "estimate_pose", "/v1/models": "get_model"}
+MOST_QUERY_FIELDS: Final = 64
 LEFT: Final = 499
 """The status that proxies use for a caller who left before there was an answer."""
 CODES: Final = sorted({"200", str(LEFT), *map(str, STATUSES.values())})
@@ -69,7 +70,12 @@ class RequestMiddleware:
     ) -> None:
         began = time.perf_counter()
         try:
-            await self._app(scope, receive, send)
+            if scope["query_string"].count(b"&") >= MOST_QUERY_FIELDS:
+                # Before anything splits it.
+                refused = InvalidRequest(f"the query has more than {MOST_QUERY_FIELDS} fields")
+                await problem(refused)(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
         except ClientDisconnect:
             logger.info("the caller left")
         except Exception:

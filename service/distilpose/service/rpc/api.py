@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -17,9 +18,15 @@ from distilpose.service.domain import (
     StreamOptions,
 )
 from distilpose.service.errors import Draining, InvalidRequest, TooLarge
-from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
+from distilpose.service.intake import (
+    OptionsBody,
+    OptionsLimits,
+    check_images,
+    read_in_thread_if_large,
+)
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
+from distilpose.service.rpc.counting import check_counts
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
@@ -27,6 +34,7 @@ from distilpose.v1 import pose_pb2
 
 SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name
 LAST_FRAME_ID: Final = "distilpose-last-frame-id"
+_MOST_EMPTY_REQUEST_BYTES: Final = 1024
 _CODES: Final = {kind: code.value[0] for kind, code in grpc_errors.CODES.items()}
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -75,7 +83,9 @@ class PoseApi:
         )
         with self._service.life.admitted():
             _check_size(data, settings.grpc.max_message_bytes)
-            images, given = await read_in_thread_if_large(len(data), partial(_read_request, data))
+            images, given = await read_in_thread_if_large(
+                len(data), partial(_read_request, data, OptionsLimits.of(settings))
+            )
             check_images(images, max_images=settings.http.max_images)
             options = given.resolve(settings, images=len(images))
             answer = await self._service.pipeline.estimate(PoseRequest(images, options, deadline))
@@ -114,7 +124,9 @@ class PoseApi:
 
         Raises:
             NotReady: it is not loaded.
+            TooLarge: the request, which has no fields, is large.
         """
+        _check_size(data, _MOST_EMPTY_REQUEST_BYTES)
         wire.parse(pose_pb2.GetModelRequest, data)
         return wire.from_model(self._service.model)
 
@@ -128,10 +140,13 @@ class _StreamCaller:
         self._settings = settings
         self._messages = messages
         self._context = context
+        self._limits = replace(OptionsLimits.of(settings), max_images=1)
         self._pose_options: Options | None = None
 
     async def open(self) -> StreamOptions:
-        message = wire.parse(pose_pb2.StreamPoseRequest, await anext(self._messages, b""))
+        data = await anext(self._messages, b"")
+        check_counts(data, pose_pb2.StreamPoseRequest, self._limits)
+        message = wire.parse(pose_pb2.StreamPoseRequest, data)
         if not message.HasField("options"):
             raise InvalidRequest("the first message carries the options")
         opening = message.options
@@ -149,6 +164,7 @@ class _StreamCaller:
         )
 
     def _read_frame(self, data: bytes, *, arrived_at: float) -> Frame:
+        check_counts(data, pose_pb2.StreamPoseRequest, self._limits)
         request = wire.parse(pose_pb2.StreamPoseRequest, data)
         if not request.HasField("frame"):
             raise InvalidRequest("every message but the first carries a frame")
@@ -173,7 +189,8 @@ class _StreamCaller:
         await self._context.write(wire.from_frame(answer, self._pose_options, codes=_CODES))
 
 
-def _read_request(data: bytes) -> tuple[list[Source], OptionsBody]:
+def _read_request(data: bytes, limits: OptionsLimits) -> tuple[list[Source], OptionsBody]:
+    check_counts(data, pose_pb2.EstimatePoseRequest, limits)
     request = wire.parse(pose_pb2.EstimatePoseRequest, data)
     return wire.to_images(request), wire.to_options(request.options)
 
