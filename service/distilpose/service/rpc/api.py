@@ -1,7 +1,6 @@
 """The methods of PoseService: parse, call, map, nothing else."""
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from distilpose.service.errors import Draining, InvalidRequest, TooLarge
 from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
+from distilpose.service.rpc.messages import Context, Messages
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
@@ -28,8 +28,6 @@ from distilpose.v1 import pose_pb2
 SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name
 LAST_FRAME_ID: Final = "distilpose-last-frame-id"
 _CODES: Final = {kind: code.value[0] for kind, code in grpc_errors.CODES.items()}
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PoseApi:
@@ -89,7 +87,7 @@ class PoseApi:
                 codes=_CODES,
             )
 
-    async def stream_pose(self, messages: AsyncIterable[bytes], context: Context) -> None:
+    async def stream_pose(self, messages: Messages, context: Context) -> None:
         """Find the people in each frame of a stream.
 
         Raises:
@@ -97,7 +95,7 @@ class PoseApi:
         """
         with self._service.life.admitted(), self._streams.place():
             stream = Stream(
-                _StreamCaller(self._service.settings, aiter(messages), context),
+                _StreamCaller(self._service.settings, messages, context),
                 estimate=self._service.pipeline.estimate,
                 window=self._service.settings.grpc.stream_window,
                 metrics=self._service.metrics,
@@ -122,16 +120,14 @@ class PoseApi:
 class _StreamCaller:
     """A gRPC call as the other end of a stream; converts between messages and frames."""
 
-    def __init__(
-        self, settings: Settings, messages: AsyncIterator[bytes], context: Context
-    ) -> None:
+    def __init__(self, settings: Settings, messages: Messages, context: Context) -> None:
         self._settings = settings
         self._messages = messages
         self._context = context
         self._pose_options: Options | None = None
 
     async def open(self) -> StreamOptions:
-        message = wire.parse(pose_pb2.StreamPoseRequest, await anext(self._messages, b""))
+        message = wire.parse(pose_pb2.StreamPoseRequest, await self._messages.read() or b"")
         if not message.HasField("options"):
             raise InvalidRequest("the first message carries the options")
         opening = message.options
@@ -140,7 +136,7 @@ class _StreamCaller:
         return wire.to_stream_options(opening, pose)
 
     async def read(self) -> Frame | None:
-        data = await anext(self._messages, None)
+        data = await self._messages.read()
         if data is None:
             return None
         arrived_at = time.monotonic()

@@ -1,0 +1,161 @@
+"""How a call's messages are read, and how a call ends while its caller is still sending."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from distilpose.service.rpc.messages import Messages
+from distilpose.v1 import pose_pb2
+from grpc_callers import frame, opening, refusal, stream_stub
+from rpc_bench import RpcBench, running_rpc
+
+PICTURE = bytes(50_000)
+BAD_MODE = pose_pb2.StreamPoseRequest.FromString(b"\x0a\x02\x08\x63")
+
+
+class Context:
+    """A call whose messages come when the test puts them."""
+
+    def __init__(self) -> None:
+        self.arriving: asyncio.Queue[Any] = asyncio.Queue()
+        self.reads = 0
+
+    async def read(self) -> Any:
+        self.reads += 1
+        return await self.arriving.get()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[RpcBench]:
+    async with running_rpc() as running:
+        yield running
+
+
+async def test_a_message_that_a_cancelled_reader_waited_for_is_not_lost() -> None:
+    context = Context()
+    messages = Messages(context)  # type: ignore[arg-type]  # as much of one as is needed
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await messages.read()
+    context.arriving.put_nowait(b"late")
+    assert await messages.read() == b"late"
+    assert context.reads == 1
+
+
+async def test_after_the_last_message_nothing_is_read() -> None:
+    context = Context()
+    messages = Messages(context)  # type: ignore[arg-type]  # as much of one as is needed
+    context.arriving.put_nowait(grpc.aio.EOF)  # type: ignore[attr-defined]  # not in the stubs
+    assert [await messages.read(), await messages.read()] == [None, None]
+    await messages.linger()
+    assert context.reads == 1
+
+
+async def test_lingering_ends_although_the_caller_goes_on_sending() -> None:
+    context = Context()
+    messages = Messages(context)  # type: ignore[arg-type]  # as much of one as is needed
+    for _ in range(100):
+        context.arriving.put_nowait(bytes(100_000))
+    await messages.linger()
+    assert 10 <= context.reads <= 12
+    context.arriving = asyncio.Queue()
+    async with asyncio.timeout(1):
+        await messages.linger()
+
+
+async def outcome(stub: Any, *messages: pose_pb2.StreamPoseRequest, pause_seconds: float) -> str:
+    """The code and details of a stream whose caller pauses before each message but the first."""
+    call = stub.StreamPose()
+    try:
+        await call.write(messages[0])
+        for message in messages[1:]:
+            await asyncio.sleep(pause_seconds)
+            await call.write(message)
+        await call.done_writing()
+        async for _ in call:
+            pass
+    except grpc.aio.AioRpcError as err:
+        refused = refusal(err)
+        return f"{refused.code} {refused.reason} {refused.detail}"
+    except asyncio.InvalidStateError as err:
+        return str(err)
+    return "OK"
+
+
+REFUSED = {
+    "unknown": (BAD_MODE, "INVALID_ARGUMENT INVALID_REQUEST mode: unknown value 99"),
+    "out of range": (
+        opening(min_box_score=2),
+        "INVALID_ARGUMENT INVALID_REQUEST min_box_score: Input should be less than or equal to 1",
+    ),
+    "no options": (
+        frame(1, PICTURE),
+        "INVALID_ARGUMENT INVALID_REQUEST the first message carries the options",
+    ),
+}
+
+
+async def refuse(bench: RpcBench, first: pose_pb2.StreamPoseRequest, calls: int) -> Counter[str]:
+    """The outcomes of as many streams, whose callers send one more message up to 20 ms later."""
+    left = iter(range(calls))
+    found: Counter[str] = Counter()
+
+    async def ask(stub: Any) -> None:
+        for _ in left:
+            pause_seconds = random.uniform(0, 0.02)  # noqa: S311 - a delay
+            found[await outcome(stub, first, frame(1, b"x"), pause_seconds=pause_seconds)] += 1
+
+    async with stream_stub(bench.target) as stub:
+        await asyncio.gather(*(ask(stub) for _ in range(32)))
+    return found
+
+
+@pytest.mark.parametrize("why", REFUSED)
+async def test_a_refusal_reaches_a_caller_who_is_still_sending(bench: RpcBench, why: str) -> None:
+    first, expected = REFUSED[why]
+    assert await refuse(bench, first, 300) == {expected: 300}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("why", REFUSED)
+async def test_a_refusal_reaches_each_of_ten_thousand(bench: RpcBench, why: str) -> None:
+    first, expected = REFUSED[why]
+    assert await refuse(bench, first, 10_000) == {expected: 10_000}
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"security": {"api_keys": ["sesame"]}}, "UNAUTHENTICATED"),
+        ({"grpc": {"max_streams": 1}}, "OVERLOADED"),
+    ],
+)
+async def test_a_refusal_before_reading_reaches_a_caller_who_is_still_sending(
+    settings: dict[str, Any], reason: str
+) -> None:
+    async with running_rpc(**settings) as bench, stream_stub(bench.target) as stub:
+        holding = stub.StreamPose()
+        if reason == "OVERLOADED":
+            await holding.write(opening())
+            await holding.write(frame(1, b"x"))
+            await holding.read()
+        found = await refuse(bench, opening(), 300)
+        holding.cancel()
+    assert {code.split()[1] for code in found} == {reason}
+
+
+async def test_an_unary_refusal_has_its_detail(bench: RpcBench) -> None:
+    request = pose_pb2.EstimatePoseRequest(
+        images=[pose_pb2.Image(encoded=b"x")], options=pose_pb2.PoseOptions(min_box_score=2)
+    )
+    async with stream_stub(bench.target) as stub:
+        calls = [stub.EstimatePose(request) for _ in range(300)]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [refusal(err) for err in errors if isinstance(err, grpc.RpcError)]
+    codes = Counter((each.code, each.reason) for each in refused)
+    assert codes == {("INVALID_ARGUMENT", "INVALID_REQUEST"): 300}
