@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -108,9 +109,16 @@ class _Stopping:
 
     def on_loaded(self, loading: "asyncio.Task[None]") -> None:
         """End the process if the service could not start."""
-        if not loading.cancelled() and (failure := loading.exception()):
+        if loading.cancelled():
+            return
+        if failure := loading.exception():
             self.failure = failure
             self._end()
+            return
+        # Full collections skip what was loaded, hundreds of thousands of objects. So they come soon
+        # after there is garbage, and stop the event loop for milliseconds only.
+        gc.collect()
+        gc.freeze()
 
     def on_lost(self, failure: DeviceLost) -> None:
         """End the process: without its device it is useless, and a new one should be started."""

@@ -1,9 +1,10 @@
 """How a call's messages are read, and how a call ends while its caller is still sending."""
 
 import asyncio
+import gc
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -12,10 +13,12 @@ import pytest
 from distilpose.service.rpc.messages import Messages
 from distilpose.v1 import pose_pb2
 from grpc_callers import frame, opening, refusal, stream_stub
+from leaving_callers import PICTURE, WAYS, outcome, quietly
 from rpc_bench import RpcBench, running_rpc
 
-PICTURE = bytes(50_000)
 BAD_MODE = pose_pb2.StreamPoseRequest.FromString(b"\x0a\x02\x08\x63")
+OF_A_CALL = ("_ServicerContext", "Messages", "Stream", "Follower", "Frame")
+"""The types of which every open call has at least one object."""
 
 
 class Context:
@@ -66,25 +69,6 @@ async def test_lingering_ends_although_the_caller_goes_on_sending() -> None:
     context.arriving = asyncio.Queue()
     async with asyncio.timeout(1):
         await messages.linger()
-
-
-async def outcome(stub: Any, *messages: pose_pb2.StreamPoseRequest, pause_seconds: float) -> str:
-    """The code and details of a stream whose caller pauses before each message but the first."""
-    call = stub.StreamPose()
-    try:
-        await call.write(messages[0])
-        for message in messages[1:]:
-            await asyncio.sleep(pause_seconds)
-            await call.write(message)
-        await call.done_writing()
-        async for _ in call:
-            pass
-    except grpc.aio.AioRpcError as err:
-        refused = refusal(err)
-        return f"{refused.code} {refused.reason} {refused.detail}"
-    except asyncio.InvalidStateError as err:
-        return str(err)
-    return "OK"
 
 
 REFUSED = {
@@ -159,3 +143,63 @@ async def test_an_unary_refusal_has_its_detail(bench: RpcBench) -> None:
     refused = [refusal(err) for err in errors if isinstance(err, grpc.RpcError)]
     codes = Counter((each.code, each.reason) for each in refused)
     assert codes == {("INVALID_ARGUMENT", "INVALID_REQUEST"): 300}
+
+
+def alive() -> Counter[str]:
+    """Objects of open calls, by type."""
+    return Counter(type(each).__name__ for each in gc.get_objects() if _is_of_a_call(each))
+
+
+def _is_of_a_call(each: object) -> bool:
+    return type(each).__name__ in OF_A_CALL
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Without the collector of rings: what is not freed at once stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("ending", WAYS)
+async def test_nothing_of_a_stream_stays_when_it_has_ended(
+    bench: RpcBench, ending: Callable[[Any], Awaitable[None]]
+) -> None:
+    async with stream_stub(bench.target) as stub:
+        await ending(stub)
+        await idle(bench)
+        before = alive()
+        await asyncio.gather(*(ending(stub) for _ in range(40)))
+        await idle(bench)
+        assert alive() == before
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_nothing_of_a_stream_stays_when_the_service_has_ended_it() -> None:
+    async def until_it_ends(stub: Any) -> None:
+        call = stub.StreamPose()
+        await call.write(opening())
+        await quietly(call.read())
+
+    grpc_settings = {"max_connection_age_seconds": 0.1}
+    async with running_rpc(grpc=grpc_settings) as bench, stream_stub(bench.target) as stub:
+        before = alive()
+        await asyncio.gather(*(until_it_ends(stub) for _ in range(40)))
+        await idle(bench)
+        assert alive() == before
+
+
+async def idle(bench: RpcBench) -> None:
+    """Return when no call is open, and the library has had its turns to let go of the last."""
+    async with asyncio.timeout(10):
+        while _busy(bench):  # noqa: ASYNC110 - metrics have no event
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+
+def _busy(bench: RpcBench) -> bool:
+    calls = bench.sample("requests_in_flight", transport="grpc")
+    return bool(calls or bench.sample("streams_active"))

@@ -108,8 +108,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 method, request_id=identity, traceparent=metadata.get("traceparent")
             ) as trace,
         ):
-            await context.send_initial_metadata(((REQUEST_ID_KEY, identity),))
-            return await self._counted(method, behaviour(request, context), context, trace)
+            answering = _answer(behaviour, request, context, identity)
+            return await self._counted(method, answering, context, trace)
 
     async def _counted(
         self, method: str, answering: Awaitable[Any], context: Context, trace: RequestTrace
@@ -121,11 +121,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         except ServiceError as err:
             code = grpc_errors.CODES[type(err)]
             await grpc_errors.abort(context, err)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, grpc.aio.InternalError) as err:
             late = context.time_remaining() == 0
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             logger.info("the caller's deadline passed" if late else "the caller left")
-            raise
+            # The library reports a failed batch, such as a write, in the moment before it cancels.
+            raise asyncio.CancelledError from err
         except Exception:
             logger.exception("unexpected error")
             code = grpc.StatusCode.INTERNAL
@@ -140,6 +141,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
 def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     return {key: value for key, value in metadata if isinstance(value, str)}
+
+
+async def _answer(behaviour: Behaviour, request: Any, context: Context, identity: str) -> Any:
+    await context.send_initial_metadata(((REQUEST_ID_KEY, identity),))
+    return await behaviour(request, context)
 
 
 def _reading(behaviour: Callable[[Messages, Context], Awaitable[Any]]) -> Behaviour:

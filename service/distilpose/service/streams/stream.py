@@ -8,7 +8,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeAlias, TypeVar
+from copy import copy
+from typing import Any, Protocol, TypeAlias
 
 from distilpose.service.domain import (
     Frame,
@@ -26,7 +27,6 @@ from distilpose.service.streams.following import Follower
 from distilpose.service.streams.lines import FrameOrder, LatestLine, Line, OrderedLine, Waiting
 from distilpose.service.telemetry.metrics import Metrics
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -84,20 +84,18 @@ class Stream:
                 after the frames before it were answered.
         """
         try:
-            options = await self._outcome(self._read(self._caller.open()))
+            self._read(self._caller.open())
+            options: StreamOptions = await self._outcome()
             self.last_frame_id = options.last_frame_id
             line = self._line(options)
             follower = Follower(self._ask, options)
-            reading = self._read(self._fill(line, follower, options))
+            self._read(self._fill(line, follower, options))
             while waiting := await line.take():
                 await self._hand_out(waiting, follower, options)
                 line.answered(waiting.frame, at=self._clock())
-            await self._outcome(reading)
+            await self._outcome()
         finally:
-            tasks = [each for each in (self._reading, *self._answering) if each]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._withdraw()
 
     def end(self, error: ServiceError) -> None:
         """Read no further frames; `run` raises the error once every frame read is answered."""
@@ -106,19 +104,33 @@ class Stream:
             if self._reading:
                 self._reading.cancel()
 
-    def _read(self, reading: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Start reading, as a task that `end` cancels."""
-        task = asyncio.create_task(reading, name="stream reader")
-        self._reading = task
-        if self._ended:
-            task.cancel()
-        return task
+    async def _withdraw(self) -> None:
+        """Cancel what is still running, and let go of all tasks.
 
-    async def _outcome(self, reading: "asyncio.Task[T]") -> T:
-        await asyncio.wait([reading])
-        if reading.cancelled() and self._ended:
-            raise self._ended
-        return reading.result()
+        A task keeps the error that it ended with, and the error the frames in which it was raised.
+        If they led back to the task, this ring would stay, with the last pictures, until a full
+        collection. For the same reason `run` has no task in a variable.
+        """
+        tasks = [each for each in (self._reading, *self._answering) if each]
+        self._reading = None
+        self._answering.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _read(self, reading: Coroutine[Any, Any, Any]) -> None:
+        """Start reading, as a task that `end` cancels."""
+        self._reading = asyncio.create_task(reading, name="stream reader")
+        if self._ended:
+            self._reading.cancel()
+
+    async def _outcome(self) -> Any:
+        """The result of the task that reads."""
+        assert self._reading is not None  # noqa: S101 - `_read` came first
+        await asyncio.wait([self._reading])
+        if self._reading.cancelled() and self._ended:
+            raise copy(self._ended)
+        return self._reading.result()
 
     def _line(self, options: StreamOptions) -> Line:
         if options.mode == "latest":
@@ -170,16 +182,16 @@ class Stream:
 
 
 async def _answer(frame: Frame, follower: Follower) -> PoseAnswer:
+    if frame.error:
+        return PoseAnswer([ImageAnswer(None, error=frame.error)])
     try:
-        if frame.error:
-            raise frame.error
         return await follower.estimate(frame)
     except ServiceError as err:
-        error = err
+        return PoseAnswer([ImageAnswer(None, error=err)])
     except Exception:
         logger.exception("a frame failed unexpectedly")
         error = Internal("the frame could not be processed")
-    return PoseAnswer([ImageAnswer(None, error=error)])
+        return PoseAnswer([ImageAnswer(None, error=error)])
 
 
 class Streams:
