@@ -116,7 +116,7 @@ async def test_a_refusal_reaches_each_of_ten_thousand(bench: RpcBench, why: str)
     ("settings", "reason"),
     [
         ({"security": {"api_keys": ["sesame"]}}, "UNAUTHENTICATED"),
-        ({"grpc": {"max_streams": 1}}, "OVERLOADED"),
+        ({"streams": {"max_streams": 1}}, "OVERLOADED"),
     ],
 )
 async def test_a_refusal_before_reading_reaches_a_caller_who_is_still_sending(
@@ -143,6 +143,74 @@ async def test_an_unary_refusal_has_its_detail(bench: RpcBench) -> None:
     refused = [refusal(err) for err in errors if isinstance(err, grpc.RpcError)]
     codes = Counter((each.code, each.reason) for each in refused)
     assert codes == {("INVALID_ARGUMENT", "INVALID_REQUEST"): 300}
+
+
+async def test_a_stream_without_a_first_message_is_ended() -> None:
+    limits = {"first_message_seconds": 0.2}
+    async with running_rpc(streams=limits) as bench, stream_stub(bench.target) as stub:
+        silent = stub.StreamPose()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await silent.read()
+        refused = refusal(ended.value)
+        assert (refused.code, refused.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
+        assert refused.detail == "the stream sent no message within 0.2 s"
+        assert bench.sample(
+            "requests_total", transport="grpc", method="stream_pose", code="DEADLINE_EXCEEDED"
+        )
+
+
+async def test_a_stream_may_be_silent_after_its_first_message() -> None:
+    limits = {"first_message_seconds": 0.1}
+    async with running_rpc(streams=limits) as bench, stream_stub(bench.target) as stub:
+        call = stub.StreamPose()
+        await call.write(opening())
+        await asyncio.sleep(0.4)
+        await call.write(frame(1, b"x"))
+        assert (await call.read()).frame_id == 1
+        call.cancel()
+
+
+@pytest.mark.parametrize("keys", [(), ("one", "two")])
+async def test_a_caller_is_its_key_or_its_address(keys: tuple[str, ...]) -> None:
+    limits, security = {"max_streams_per_caller": 1}, {"api_keys": list(keys)}
+    async with (
+        running_rpc(streams=limits, security=security) as bench,
+        stream_stub(bench.target) as stub,
+    ):
+        mine = [("x-api-key", "one")]
+        holding = stub.StreamPose(metadata=mine)
+        await holding.write(opening())
+        await holding.write(frame(1, b"x"))
+        await holding.read()
+        again = stub.StreamPose(iter([opening()]), metadata=[("authorization", "Bearer one")])
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await again.read()
+        refused = refusal(ended.value)
+        assert (refused.reason, refused.retry_seconds) == ("OVERLOADED", 1)
+        other = stub.StreamPose(iter([opening()]), metadata=[("x-api-key", "two")])
+        if keys:
+            assert await other.read() == grpc.aio.EOF  # type: ignore[attr-defined]  # not in stubs
+        else:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await other.read()
+        holding.cancel()
+
+
+@pytest.mark.soak
+async def test_pings_every_five_seconds_are_no_offence() -> None:
+    pings = [
+        ("grpc.keepalive_time_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    async with (
+        running_rpc(grpc={"keepalive_seconds": 300}) as bench,
+        grpc.aio.insecure_channel(bench.target, pings) as channel,
+    ):
+        await channel.channel_ready()
+        for _ in range(60):
+            await asyncio.sleep(1)
+            assert channel.get_state() is grpc.ChannelConnectivity.READY
 
 
 def alive() -> Counter[str]:

@@ -1,5 +1,7 @@
 """The methods of PoseService: parse, call, map, nothing else."""
 
+import asyncio
+import hashlib
 import time
 from functools import partial
 from typing import Any, Final
@@ -15,7 +17,7 @@ from distilpose.service.domain import (
     PoseRequest,
     StreamOptions,
 )
-from distilpose.service.errors import Draining, InvalidRequest, TooLarge
+from distilpose.service.errors import DeadlineExceeded, Draining, InvalidRequest, TooLarge
 from distilpose.service.intake import OptionsBody, check_images, read_in_thread_if_large
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
@@ -39,7 +41,12 @@ class PoseApi:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._streams = Streams(service.settings.grpc, service.life, service.metrics)
+        self._streams = Streams(
+            service.settings.streams,
+            service.life,
+            service.metrics,
+            max_age_seconds=service.settings.grpc.max_connection_age_seconds,
+        )
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The methods in the form in which a server registers them."""
@@ -93,11 +100,11 @@ class PoseApi:
         Raises:
             ServiceError: the stream fails as a whole, or the service ends it.
         """
-        with self._service.life.admitted(), self._streams.place():
+        with self._service.life.admitted(), self._streams.place(self._caller(context)):
             stream = Stream(
                 _StreamCaller(self._service.settings, messages, context),
                 estimate=self._service.pipeline.estimate,
-                window=self._service.settings.grpc.stream_window,
+                window=self._service.settings.streams.stream_window,
                 metrics=self._service.metrics,
             )
             try:
@@ -106,6 +113,16 @@ class PoseApi:
                 if stream.last_frame_id is not None:
                     context.set_trailing_metadata(((LAST_FRAME_ID, str(stream.last_frame_id)),))
                 raise
+
+    def _caller(self, context: Context) -> str:
+        """Who calls: a digest of the key where one is asked for, else the address without port."""
+        if self._service.keys.required:
+            given = dict(context.invocation_metadata() or ())
+            key = given.get("x-api-key") or given.get("authorization") or b""
+            text = key if isinstance(key, str) else key.decode("ascii", "replace")
+            return hashlib.sha256(text.removeprefix("Bearer ").encode()).hexdigest()
+        address, _, _ = context.peer().rpartition(":")
+        return address
 
     async def get_model(self, data: bytes, _: Context) -> pose_pb2.GetModelResponse:
         """Return the model that answers.
@@ -127,13 +144,21 @@ class _StreamCaller:
         self._pose_options: Options | None = None
 
     async def open(self) -> StreamOptions:
-        message = wire.parse(pose_pb2.StreamPoseRequest, await self._messages.read() or b"")
+        message = wire.parse(pose_pb2.StreamPoseRequest, await self._first_message())
         if not message.HasField("options"):
             raise InvalidRequest("the first message carries the options")
         opening = message.options
         pose = wire.to_options(opening.pose).resolve(self._settings, images=1)
         self._pose_options = pose
         return wire.to_stream_options(opening, pose)
+
+    async def _first_message(self) -> bytes:
+        seconds = self._settings.streams.first_message_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._messages.read() or b""
+        except TimeoutError as err:
+            raise DeadlineExceeded(f"the stream sent no message within {seconds:g} s") from err
 
     async def read(self) -> Frame | None:
         data = await self._messages.read()

@@ -6,10 +6,11 @@ Knows no transport: a `Caller` brings frames and takes answers.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from distilpose.service.domain import (
     Frame,
@@ -22,10 +23,11 @@ from distilpose.service.domain import (
 )
 from distilpose.service.errors import Draining, Internal, Overloaded, ServiceError
 from distilpose.service.life import Life, State
-from distilpose.service.settings import GrpcSettings
+from distilpose.service.settings import StreamsSettings
 from distilpose.service.streams.following import Follower
 from distilpose.service.streams.lines import FrameOrder, LatestLine, Line, OrderedLine, Waiting
 from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import RefusalReason
 
 logger = logging.getLogger(__name__)
 
@@ -197,29 +199,45 @@ async def _answer(frame: Frame, follower: Follower) -> PoseAnswer:
 class Streams:
     """All streams of the process: limits their number, and ends them."""
 
-    def __init__(self, settings: GrpcSettings, life: Life, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: StreamsSettings, life: Life, metrics: Metrics, *, max_age_seconds: float
+    ) -> None:
         self._settings = settings
         self._life = life
         self._metrics = metrics
-        self._open = 0
+        self._max_age_seconds = max_age_seconds
+        self._open_by_caller: Counter[str] = Counter()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Count one more open stream while the context is open.
+    def place(self, caller: str) -> Iterator[None]:
+        """Count one more open stream of that caller while the context is open.
 
         Raises:
-            Overloaded: the maximum number of streams is open.
+            Overloaded: the maximum number of streams is open, of all callers or of this one.
         """
-        limit = self._settings.max_streams
-        if self._open >= limit:
-            raise Overloaded(f"{limit} streams are open, which is the limit", retry_after_seconds=1)
-        self._open += 1
-        self._metrics.streams_active.set(self._open)
+        limit, own_limit = self._settings.max_streams, self._settings.max_streams_per_caller
+        if self._open_by_caller.total() >= limit:
+            self._refuse(RefusalReason.STREAMS, f"{limit} streams are open, which is the limit")
+        if self._open_by_caller[caller] >= own_limit:
+            self._refuse(
+                RefusalReason.STREAMS_PER_CALLER,
+                f"{own_limit} streams of this caller are open, which is the limit",
+            )
+        self._count(caller, 1)
         try:
             yield
         finally:
-            self._open -= 1
-            self._metrics.streams_active.set(self._open)
+            self._count(caller, -1)
+            if not self._open_by_caller[caller]:
+                del self._open_by_caller[caller]
+
+    def _count(self, caller: str, streams: int) -> None:
+        self._open_by_caller[caller] += streams
+        self._metrics.streams_active.set(self._open_by_caller.total())
+
+    def _refuse(self, reason: RefusalReason, detail: str) -> NoReturn:
+        self._metrics.refusals.labels(reason).inc()
+        raise Overloaded(detail, retry_after_seconds=1)
 
     async def run(self, stream: Stream) -> None:
         """Run a stream until it ends, reaches its maximum age, or the service drains.
@@ -235,7 +253,7 @@ class Streams:
             ending.cancel()
 
     async def _end_in_time(self, stream: Stream) -> None:
-        age_seconds = self._settings.max_connection_age_seconds
+        age_seconds = self._max_age_seconds
         try:
             async with asyncio.timeout(age_seconds):
                 await self._life.reached(State.REFUSING)
