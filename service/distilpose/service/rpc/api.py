@@ -115,7 +115,7 @@ class PoseApi:
                 raise
 
     def _caller(self, context: Context) -> str:
-        """Who calls: a digest of the key where one is asked for, else the address without port."""
+        """A digest of the key where one is asked for, else the address without its port."""
         if self._service.keys.required:
             given = dict(context.invocation_metadata() or ())
             key = given.get("x-api-key") or given.get("authorization") or b""
