@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 from distilpose.model.errors import ModelError
 from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
+from distilpose.service.heap import give_back_when_idle
 from distilpose.service.rest.api import create_app, create_operations_app
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
@@ -67,10 +68,12 @@ async def _serve(settings: Settings) -> int:
     service.on_lost = stopping.on_lost
     loading = asyncio.create_task(service.start(), name="start")
     loading.add_done_callback(stopping.on_loaded)
+    trimming = asyncio.create_task(give_back_when_idle(service.life), name="heap")
     serving = [server.serve() for server in (*servers, grpc_server) if server]
     await asyncio.gather(*serving)
     loading.cancel()
-    await asyncio.gather(loading, return_exceptions=True)
+    trimming.cancel()
+    await asyncio.gather(loading, trimming, return_exceptions=True)
     await service.close()
     if stopping.failure:
         # Last, so that the reason stands at the end of a dead process's log.

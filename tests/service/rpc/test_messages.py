@@ -1,4 +1,4 @@
-"""How a call's messages are read, and how a call ends while its caller is still sending."""
+"""Reading a call's messages, and ending a call while its caller is still sending."""
 
 import asyncio
 import gc
