@@ -105,6 +105,7 @@ QUEUES: Final = (
         "Dropped items",
         units.Short,
         each("stage, reason", rate("distilpose_dropped_items_total")),
+        each("reason", rate("distilpose_refusals_total")),
         stacked=True,
         note="Per second.",
     ),

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from distilpose.model.train.settings import TrainSettings
-from distilpose.service.settings import ENV_PREFIX, Settings
+from distilpose.service.settings import ENV_PREFIX, MOVED, Settings
 
 HELM: Final = Path(__file__).parent
 CHART: Final = HELM / "distilpose"
@@ -79,6 +79,10 @@ def schema() -> dict[str, Any]:
     for group, fields in SET_BY_THE_CHART.items():
         for field in fields:
             del own[_group(group).__name__]["properties"][field]
+    for old, new in MOVED.items():
+        (old_group, old_field), (group, field) = old.split("."), new.split(".")
+        properties = own[_group(group).__name__]["properties"]
+        own[_group(old_group).__name__]["properties"][old_field] = properties[field]
     made["$defs"] = _needed(made, own | _kubernetes_definitions())
     return made
 

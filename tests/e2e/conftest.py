@@ -46,7 +46,7 @@ def strict(start_shared_server: StartServer) -> Server:
         HTTP__MAX_BODY_BYTES="200000",
         HTTP__MAX_IMAGES="2",
         LIMITS__MAX_PIXELS="500000",
-        GRPC__MAX_STREAMS="2",
+        STREAMS__MAX_STREAMS="2",
         GRPC__MAX_MESSAGE_BYTES="10000",
         **QUICK_START,
     )

@@ -142,7 +142,7 @@ async def test_a_caller_that_leaves_ends_its_stream(server: Server, client: http
 
 async def test_an_old_stream_is_ended_and_names_its_last_frame(start_server: Any) -> None:
     server: Server = start_server(
-        GRPC__STREAM_WINDOW="2",
+        STREAMS__STREAM_WINDOW="2",
         GRPC__MAX_CONNECTION_AGE_SECONDS="2",
         GRPC__MAX_CONNECTION_AGE_GRACE_SECONDS="1",
         **QUICK_START,

@@ -53,7 +53,7 @@ async def test_a_camera_too_fast_for_the_server_fills_no_memory(
 ) -> None:
     server: Server = start_server(
         GRPC__MAX_CONNECTION_AGE_SECONDS="3600",
-        GRPC__STREAM_WINDOW=str(WINDOW),
+        STREAMS__STREAM_WINDOW=str(WINDOW),
         LIMITS__REQUEST_TIMEOUT_SECONDS="60",
     )
     camera, answers, held_mib = Camera(mode), [], 0.0

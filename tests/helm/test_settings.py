@@ -38,7 +38,7 @@ def test_the_settings_page_has_every_settings_variable() -> None:
     ("variable", "default", "allowed"),
     [
         ("HTTP__PORT", "`8000`", "whole number, 0 to 65535"),
-        ("GRPC__MAX_STREAMS", "`64`", "whole number, at least 1"),
+        ("STREAMS__MAX_STREAMS", "`64`", "whole number, at least 1"),
         ("BATCHING__MAX_QUEUE_SECONDS", "`2.0`", "number, above 0, at most 600"),
         ("DETECTOR__IMAGE_SIZE", "`640`", "whole number, 160 to 2048, a multiple of 32"),
         ("MODEL__DTYPE", "`auto`", "`auto`, `float32`, `bfloat16`"),
@@ -173,3 +173,10 @@ def test_every_value_has_a_comment() -> None:
 def test_bounds_are_those_of_the_oldest_minor_that_is_checked() -> None:
     minors = sorted({int(utils.major_minor(v).split(".")[1]) for v in utils.all_versions()})
     assert GENERATE["OLDEST_KUBERNETES"] == f"1.{minors[-3]}"
+
+
+def test_old_names_of_settings_become_the_new_ones(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "config={grpc: {max_streams: 5, stream_window: 3}}").streams
+    assert (settings.max_streams, settings.stream_window) == (5, 3)
+    both = loaded(tmp_path, "config={grpc: {max_streams: 5}, streams: {max_streams: 6}}")
+    assert both.streams.max_streams == 6

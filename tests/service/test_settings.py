@@ -222,3 +222,28 @@ def test_one_value_in_a_file_is_a_list_of_one(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, text))
     assert [key.get_secret_value() for key in settings.security.api_keys] == ["secret"]
     assert settings.http.cors_origins == ("https://a.example",)
+
+
+def test_old_names_of_settings_are_taken_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("grpc: {port: 0, max_streams: 5, stream_window: 3}\n")
+    monkeypatch.setenv("DISTILPOSE_GRPC__STREAM_WINDOW", "4")
+    settings = load_settings(file)
+    assert (settings.streams.max_streams, settings.streams.stream_window) == (5, 4)
+    assert settings.grpc.port == 0
+    assert len(caplog.messages) == 3
+    assert "use streams.stream_window; this name will be rejected in future" in caplog.text
+
+
+def test_a_new_name_outranks_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILPOSE_GRPC__MAX_STREAMS", "5")
+    monkeypatch.setenv("DISTILPOSE_STREAMS__MAX_STREAMS", "6")
+    assert load_settings().streams.max_streams == 6
+
+
+def test_a_misspelt_old_name_is_refused_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILPOSE_GRPC__MAX_STREAM", "5")
+    with pytest.raises(SettingsError, match="did you mean DISTILPOSE_STREAMS__MAX_STREAMS"):
+        load_settings()

@@ -20,7 +20,7 @@ from distilpose.service.domain import (
 )
 from distilpose.service.errors import ServiceError
 from distilpose.service.life import Life, State
-from distilpose.service.settings import GrpcSettings
+from distilpose.service.settings import StreamsSettings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry.metrics import Metrics
 
@@ -135,8 +135,13 @@ class Bench:
             clock=self.clock,
         )
 
-    def streams(self, **settings: float) -> Streams:
-        return Streams(GrpcSettings.model_validate(settings), self.life, self.metrics)
+    def streams(self, *, max_age_seconds: float = 300, **settings: float) -> Streams:
+        return Streams(
+            StreamsSettings.model_validate(settings),
+            self.life,
+            self.metrics,
+            max_age_seconds=max_age_seconds,
+        )
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"distilpose_{name}", labels)

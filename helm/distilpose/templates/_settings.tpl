@@ -5,7 +5,12 @@ then what the chart decides. Field by field, since a merge of maps would skip fa
 {{- range $chosen := list .Values.config (include "distilpose.chartSettings" . | fromYaml) }}
 {{- range $group, $fields := $chosen }}
 {{- range $field, $value := $fields }}
-{{- $_ := set (index $settings $group) $field $value }}
+{{- $isOld := and (eq $group "grpc") (has $field (list "max_streams" "stream_window")) }}
+{{- /* These moved from grpc to streams; their old names are accepted for one version. */}}
+{{- $target := ternary "streams" $group $isOld }}
+{{- if not (and $isOld (hasKey (default dict (get $.Values.config "streams")) $field)) }}
+{{- $_ := set (index $settings $target) $field $value }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,6 +1,7 @@
 """The composition root: the only file that constructs things and wires them."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -109,6 +110,10 @@ class Service:
         smallest = np.zeros((1, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
         engine = models.predictor.engine
         self.device.start(canary=lambda: engine.run(smallest), on_lost=self.on_lost)
+        # Full collections skip what was loaded, hundreds of thousands of objects. So they come soon
+        # after there is garbage, and stop the event loop for milliseconds only.
+        gc.collect()
+        gc.freeze()
         self.life.advance(State.READY)
         self.metrics.model_info.info(
             {

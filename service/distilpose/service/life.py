@@ -28,6 +28,8 @@ class Life:
 
     def __init__(self) -> None:
         self.state = State.LOADING
+        self.admissions = 0
+        """Requests accepted so far."""
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -37,6 +39,11 @@ class Life:
     def ready(self) -> bool:
         """Return True if new callers should be routed here."""
         return self.state is State.READY
+
+    @property
+    def is_idle(self) -> bool:
+        """Return True while no accepted request is in progress."""
+        return self._idle.is_set()
 
     def advance(self, state: State) -> None:
         """Move on to a later state; a move backwards is ignored."""
@@ -66,6 +73,7 @@ class Life:
             raise NotReady(f"the service is {self.state}", retry_after_seconds=5)
         if self.state is State.REFUSING:
             raise Draining("the service is shutting down", retry_after_seconds=1)
+        self.admissions += 1
         self._in_flight += 1
         self._idle.clear()
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from distilpose.model.errors import ModelError
 from distilpose.service import listening
 from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
+from distilpose.service.heap import give_back_when_idle
 from distilpose.service.rest.api import create_app, create_operations_app
 from distilpose.service.rest.protocol import SmallReads
 from distilpose.service.rpc.server import GrpcServer
@@ -84,14 +84,6 @@ def run(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) ->
     return uvloop.run(_serve(settings, log, on_listening))
 
 
-async def _start(service: Service) -> None:
-    await service.start()
-    # What is loaded stays, and the collector need not walk it again: a full collection would keep
-    # the event loop for 100 ms.
-    gc.collect()
-    gc.freeze()
-
-
 async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) -> int:
     service = Service(settings, REGISTRY, traces_from(os.environ))
     service.metrics.watch_log(log)
@@ -102,12 +94,14 @@ async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], 
     stopping = _Stopping(service, servers, grpc_server, log)
     stopping.install()
     service.on_lost = stopping.on_lost
-    loading = asyncio.create_task(_start(service), name="start")
+    loading = asyncio.create_task(service.start(), name="start")
     loading.add_done_callback(stopping.on_loaded)
+    trimming = asyncio.create_task(give_back_when_idle(service.life), name="heap")
     serving = [server.serve() for server in (*servers, grpc_server) if server]
     await asyncio.gather(*serving)
     loading.cancel()
-    await asyncio.gather(loading, return_exceptions=True)
+    trimming.cancel()
+    await asyncio.gather(loading, trimming, return_exceptions=True)
     await service.close()
     if stopping.failure:
         # Last, so that the reason stands at the end of a dead process's log, which has room then.

@@ -37,6 +37,11 @@ logger = logging.getLogger(__name__)
 
 ENV_PREFIX = "DISTILPOSE_"
 MEBIBYTE = 1024 * 1024
+MOVED: Final = {
+    "grpc.max_streams": "streams.max_streams",
+    "grpc.stream_window": "streams.stream_window",
+}
+"""Old names that are accepted with a warning for one version, and the names that replace them."""
 
 Auto = Literal["auto"]
 MAX_SECONDS: Final = 86_400
@@ -138,11 +143,30 @@ class GrpcSettings(_Group):
         30,
         ge=0.01,
         le=MAX_SECONDS,
-        description="Minimum interval between a client's keepalive pings.",
+        description="Interval at which the server pings a silent connection. Clients may ping "
+        "every 5 s or less often, whatever this is.",
     )
+
+
+class StreamsSettings(_Group):
+    """Video streams."""
+
     max_streams: int = Field(64, ge=1, description="Maximum number of open video streams.")
+    max_streams_per_caller: int = Field(
+        32,
+        ge=1,
+        description="Maximum number of open video streams of one caller: of an API key, or of an "
+        "address where no key is asked for.",
+    )
     stream_window: int = Field(
         8, ge=1, le=256, description="Maximum number of frames of one stream that are in flight."
+    )
+    first_message_seconds: float = Field(
+        10,
+        gt=0,
+        le=3600,
+        description="Time within which a stream must have sent its first message; after that it "
+        "may be silent for as long as it lives.",
     )
 
 
@@ -376,6 +400,7 @@ class Settings(BaseSettings):
 
     http: HttpSettings = HttpSettings()
     grpc: GrpcSettings = GrpcSettings()
+    streams: StreamsSettings = StreamsSettings()
     limits: LimitsSettings = LimitsSettings()
     model: ModelSettings = ModelSettings()
     detector: DetectorSettings = DetectorSettings()
@@ -395,7 +420,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment override the file's values, which arrive as init values."""
-        return _Environment(settings_cls), init_settings
+        variables = _Environment(settings_cls)
+
+        def renamed() -> dict[str, Any]:
+            return _with_new_names(variables(), "the environment")
+
+        return renamed, init_settings  # type: ignore[return-value]  # a function is enough
 
 
 def load_settings(config: Path | None = None) -> Settings:
@@ -404,9 +434,11 @@ def load_settings(config: Path | None = None) -> Settings:
     Raises:
         SettingsError: a name is unknown (the message suggests the nearest), or a value is invalid.
     """
-    from_file = _read_yaml(config) if config else {}
+    from_file = _with_new_names(_read_yaml(config) if config else {}, str(config))
     known = set(field_names())
     for name in _env_names(os.environ):
+        if name in MOVED:
+            continue
         _refuse_unknown(name, known, f"variable {_variable(name)}", _variable)
     for name in _yaml_names(from_file):
         _refuse_unknown(name, known, f"`{name}` in {config}", str)
@@ -414,6 +446,23 @@ def load_settings(config: Path | None = None) -> Settings:
         return Settings(**from_file)
     except ValidationError as err:
         raise SettingsError(one_line(err)) from err
+
+
+def _with_new_names(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values under their present names; a value under the new name takes precedence."""
+    renamed: dict[str, Any] = {
+        group: dict(fields) if isinstance(fields, dict) else fields
+        for group, fields in values.items()
+    }
+    for old, new in MOVED.items():
+        (old_group, old_field), (group, field) = old.split("."), new.split(".")
+        fields = renamed.get(old_group)
+        if isinstance(fields, dict) and old_field in fields:
+            logger.warning(
+                "`%s` in %s: use %s; this name will be rejected in future", old, where, new
+            )
+            renamed.setdefault(group, {}).setdefault(field, fields.pop(old_field))
+    return renamed
 
 
 def field_names() -> Iterator[str]:

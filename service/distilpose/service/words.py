@@ -34,3 +34,10 @@ class DropReason(StrEnum):
     FAILED = "failed"
     REPLACED = "replaced"
     """A newer frame of the stream replaced it before it was decoded."""
+
+
+class RefusalReason(StrEnum):
+    """The limits for which a call is refused as overload."""
+
+    STREAMS = "streams"
+    STREAMS_PER_CALLER = "streams_per_caller"

@@ -1,6 +1,7 @@
 """One request's journey over real queues and threads; the device's computation is arithmetic."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,8 @@ TWO_BOXES = np.array([[0, 20, 32, 44], [32, 20, 64, 44]], np.float32)
 def find_two_people(items: Sequence[DetectItem]) -> list[Detections]:
     """Two people in each square of 64 pixels, with the scores 0.9 and 0.3."""
     scores = np.array([0.9, 0.3], np.float32)
-    return [Detections(TWO_BOXES[scores >= i.min_box_score], scores) for i in items]
+    kept = [scores >= item.min_box_score for item in items]
+    return [Detections(TWO_BOXES[each], scores[each]) for each in kept]
 
 
 def look_at_the_middle(crops: Sequence[np.ndarray]) -> list[PoseArrays]:
@@ -361,6 +363,52 @@ async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do()
     answers = await asyncio.gather(*asked)
     assert [len(answer.images[0].poses) for answer in answers] == [2, 2]
     assert bench.pipeline.means.pose.room.used == 0
+    await bench.close()
+
+
+async def test_a_picture_with_nobody_in_it_waits_for_no_place() -> None:
+    bench = Bench(queue_capacity=2)
+    bench.device.start()
+    nobody = Options(min_box_score=0.95, max_people=50, min_keypoint_score=0.3)
+    with bench.pipeline.means.pose.admit(2):
+        waiting = asyncio.create_task(bench.pipeline.means.pose.room.wait_for(1, accepted_at=0))
+        answered = asyncio.create_task(bench.ask(RED, options=nobody, seconds=5))
+        bench.pipeline.means.detect._held = lambda: False
+        assert (await answered).images[0].poses == []
+        waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await bench.close()
+
+
+@pytest.mark.parametrize("images", [1, 3])
+async def test_who_leaves_before_a_thread_is_free_is_never_decoded(
+    bench: Bench, images: int
+) -> None:
+    free = threading.Event()
+    busy = [bench.pool.submit(free.wait) for _ in range(2)]
+    asked = asyncio.create_task(bench.ask(*[RED] * images))
+    await asyncio.sleep(0.05)
+    asked.cancel()
+    await asyncio.wait([asked])
+    free.set()
+    await asyncio.gather(*map(asyncio.wrap_future, busy))
+    await asyncio.to_thread(bench.pool.submit(int).result)
+    assert (bench.detected, bench.batches) == (0, [])
+    assert bench.registry.get_sample_value("distilpose_decodes_total", {"size": "full"}) == 0
+    assert bench.pipeline.means.detect.room.used == 0
+
+
+async def test_who_leaves_the_detect_queue_is_never_detected() -> None:
+    bench = Bench()
+    asked = asyncio.create_task(bench.ask(RED))
+    while not bench.pipeline.means.detect.queued:  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0.01)
+    asked.cancel()
+    await asyncio.wait([asked])
+    bench.device.start()
+    await asyncio.sleep(0.05)
+    assert bench.detected == 0
+    assert bench.dropped("detect", "cancelled") == 1
     await bench.close()
 
 

@@ -188,6 +188,17 @@ async def test_a_caller_that_left_is_counted_so(seconds_left: float | None, code
     assert bench.calls(code) == 1
 
 
+async def test_a_batch_that_fails_is_a_caller_that_left() -> None:
+    async def failing(_: bytes, __: Context) -> None:
+        raise grpc.aio.InternalError("execute_batch")
+
+    bench = Bench()
+    with pytest.raises(asyncio.CancelledError):
+        await bench.call(failing, Context())
+    assert bench.calls("CANCELLED") == 1
+    assert bench.calls("INTERNAL") == 0
+
+
 @pytest.mark.parametrize("method", [ESTIMATE, STREAM])
 @pytest.mark.parametrize("metadata", [(), (("x-api-key", "wrong"),)])
 async def test_without_a_fitting_key_nothing_is_read(method: str, metadata: Metadata) -> None:

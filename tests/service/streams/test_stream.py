@@ -136,7 +136,7 @@ async def test_a_draining_service_goes_on_until_it_refuses(bench: Bench) -> None
 async def test_an_old_stream_ends_and_may_be_begun_again_at_once(bench: Bench) -> None:
     camera = Camera([frame(1)], stays_open=True)
     with pytest.raises(Draining, match=r"maximum age of 0\.05 s") as ended:
-        await bench.streams(max_connection_age_seconds=0.05).run(bench.stream(camera))
+        await bench.streams(max_age_seconds=0.05).run(bench.stream(camera))
     assert ended.value.retry_after_seconds == 0
     assert camera.taken_ids == [1]
 
@@ -144,7 +144,7 @@ async def test_an_old_stream_ends_and_may_be_begun_again_at_once(bench: Bench) -
 async def test_without_an_answer_there_is_no_last_frame(bench: Bench) -> None:
     stream = bench.stream(Camera([], stays_open=True))
     with pytest.raises(Draining):
-        await bench.streams(max_connection_age_seconds=0.01).run(stream)
+        await bench.streams(max_age_seconds=0.01).run(stream)
     assert stream.last_frame_id is None
 
 
@@ -190,14 +190,27 @@ async def test_a_caller_that_leaves_withdraws_its_frames(bench: Bench, nothing_s
 
 async def test_more_streams_than_the_limit_are_refused(bench: Bench) -> None:
     streams = bench.streams(max_streams=2)
-    with streams.place(), streams.place():
+    with streams.place("a"), streams.place("b"):
         assert bench.value("streams_active") == 2
         with pytest.raises(Overloaded, match="2 streams are open, which is the limit") as refused:
-            streams.place().__enter__()
+            streams.place("c").__enter__()
         assert refused.value.retry_after_seconds == 1
     assert bench.value("streams_active") == 0
-    with streams.place():
+    assert bench.value("refusals_total", reason="streams") == 1
+    with streams.place("a"):
         pass
+
+
+async def test_one_caller_cannot_have_all_streams(bench: Bench) -> None:
+    streams = bench.streams(max_streams_per_caller=2)
+    with streams.place("greedy"), streams.place("greedy"), streams.place("other"):
+        with pytest.raises(Overloaded, match="2 streams of this caller are open") as refused:
+            streams.place("greedy").__enter__()
+        assert refused.value.retry_after_seconds == 1
+        assert bench.value("streams_active") == 3
+    assert bench.value("refusals_total", reason="streams_per_caller") == 1
+    with streams.place("greedy"):
+        assert bench.value("streams_active") == 1
 
 
 async def test_a_stream_that_goes_on_takes_only_what_comes_after(bench: Bench) -> None:
@@ -215,7 +228,7 @@ async def test_a_stream_that_goes_on_takes_only_what_comes_after(bench: Bench) -
 async def test_a_stream_that_goes_on_and_ends_at_once_keeps_its_place(bench: Bench) -> None:
     stream = bench.stream(Camera([], stays_open=True, last_frame_id=5))
     with pytest.raises(Draining):
-        await bench.streams(max_connection_age_seconds=0.01).run(stream)
+        await bench.streams(max_age_seconds=0.01).run(stream)
     assert stream.last_frame_id == 5
 
 
@@ -224,7 +237,7 @@ async def test_a_stream_that_never_opens_ends_all_the_same(
 ) -> None:
     camera = Camera([], opens=False)
     with pytest.raises(Draining):
-        await bench.streams(max_connection_age_seconds=0.01).run(bench.stream(camera))
+        await bench.streams(max_age_seconds=0.01).run(bench.stream(camera))
 
 
 async def test_frames_that_follow_people_wait_for_the_one_before(bench: Bench) -> None:

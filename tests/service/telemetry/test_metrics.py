@@ -23,6 +23,7 @@ PROMISED = {
     "requests_total": {"transport", "method", "code"},
     "request_duration_seconds": {"transport", "method"},
     "requests_in_flight": {"transport"},
+    "refusals_total": {"reason"},
     "images_total": {"outcome"},
     "decodes_total": {"size"},
     "poses_total": set(),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -26,7 +27,9 @@ class Outcome(Generic[Result]):
             Exception: the item's error.
         """
         if self.error is not None:
-            raise self.error
+            # A copy: the frames that it passes hold this outcome and pictures, and it must not hold
+            # them, or all of them would stay until a full collection.
+            raise copy(self.error) from self.error.__cause__
         return self.result  # type: ignore[return-value]  # without an error there is a result
 
 

@@ -206,6 +206,8 @@ class Journey:
         crops = people * options.crops_per_person
         if options.skips_detector:
             return Places(self._places.room, self._places.use(crops))
+        if not crops:
+            return Places(self._means.pose.room, 0)
         asked_at = self._means.clock()
         places = await self._means.pose.room.wait_for(crops, accepted_at=self._accepted_at)
         self._spans.add_wait(Stage.POSE, asked_at, self._means.clock())

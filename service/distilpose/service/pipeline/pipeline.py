@@ -71,6 +71,15 @@ class Pipeline:
 
 
 async def _all_images(journey: Journey, images: int) -> list[ImageAnswer]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(journey.image(index)) for index in range(images)]
-    return [task.result() for task in tasks]
+    if images == 1:
+        return [await journey.image(0)]
+    tasks = [asyncio.create_task(journey.image(index)) for index in range(images)]
+    try:
+        return await asyncio.gather(*tasks)
+    except asyncio.CancelledError:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    finally:
+        # The tasks keep their errors, whose frames hold the pictures. No error may lead back here,
+        # as a TaskGroup's does, or all of it would stay until a full collection.
+        del tasks

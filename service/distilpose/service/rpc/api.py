@@ -1,7 +1,8 @@
 """The methods of PoseService: parse, call, map, nothing else."""
 
+import asyncio
+import hashlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -17,7 +18,7 @@ from distilpose.service.domain import (
     PoseRequest,
     StreamOptions,
 )
-from distilpose.service.errors import Draining, InvalidRequest, TooLarge
+from distilpose.service.errors import DeadlineExceeded, Draining, InvalidRequest, TooLarge
 from distilpose.service.intake import (
     OptionsBody,
     OptionsLimits,
@@ -27,6 +28,7 @@ from distilpose.service.intake import (
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
 from distilpose.service.rpc.counting import check_counts
+from distilpose.service.rpc.messages import Context, Messages
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
@@ -36,8 +38,6 @@ SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_n
 LAST_FRAME_ID: Final = "distilpose-last-frame-id"
 _MOST_EMPTY_REQUEST_BYTES: Final = 1024
 _CODES: Final = {kind: code.value[0] for kind, code in grpc_errors.CODES.items()}
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PoseApi:
@@ -49,7 +49,12 @@ class PoseApi:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._streams = Streams(service.settings.grpc, service.life, service.metrics)
+        self._streams = Streams(
+            service.settings.streams,
+            service.life,
+            service.metrics,
+            max_age_seconds=service.settings.grpc.max_connection_age_seconds,
+        )
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """The methods in the form in which a server registers them."""
@@ -78,8 +83,9 @@ class PoseApi:
             ServiceError: the call fails as a whole.
         """
         settings = self._service.settings
-        deadline = time.monotonic() + _seconds_left(
-            context, default=settings.limits.request_timeout_seconds
+        limit_seconds = settings.limits.request_timeout_seconds
+        deadline = time.monotonic() + min(
+            limit_seconds, _seconds_left(context, default=limit_seconds)
         )
         with self._service.life.admitted():
             _check_size(data, settings.grpc.max_message_bytes)
@@ -99,17 +105,17 @@ class PoseApi:
                 codes=_CODES,
             )
 
-    async def stream_pose(self, messages: AsyncIterable[bytes], context: Context) -> None:
+    async def stream_pose(self, messages: Messages, context: Context) -> None:
         """Find the people in each frame of a stream.
 
         Raises:
             ServiceError: the stream fails as a whole, or the service ends it.
         """
-        with self._service.life.admitted(), self._streams.place():
+        with self._service.life.admitted(), self._streams.place(self._caller(context)):
             stream = Stream(
-                _StreamCaller(self._service.settings, aiter(messages), context),
+                _StreamCaller(self._service.settings, messages, context),
                 estimate=self._service.pipeline.estimate,
-                window=self._service.settings.grpc.stream_window,
+                window=self._service.settings.streams.stream_window,
                 metrics=self._service.metrics,
             )
             try:
@@ -118,6 +124,16 @@ class PoseApi:
                 if stream.last_frame_id is not None:
                     context.set_trailing_metadata(((LAST_FRAME_ID, str(stream.last_frame_id)),))
                 raise
+
+    def _caller(self, context: Context) -> str:
+        """A digest of the key where one is asked for, else the address without its port."""
+        if self._service.keys.required:
+            given = dict(context.invocation_metadata() or ())
+            key = given.get("x-api-key") or given.get("authorization") or b""
+            text = key if isinstance(key, str) else key.decode("ascii", "replace")
+            return hashlib.sha256(text.removeprefix("Bearer ").encode()).hexdigest()
+        address, _, _ = context.peer().rpartition(":")
+        return address
 
     async def get_model(self, data: bytes, _: Context) -> pose_pb2.GetModelResponse:
         """Return the model that answers.
@@ -134,9 +150,7 @@ class PoseApi:
 class _StreamCaller:
     """A gRPC call as the other end of a stream; converts between messages and frames."""
 
-    def __init__(
-        self, settings: Settings, messages: AsyncIterator[bytes], context: Context
-    ) -> None:
+    def __init__(self, settings: Settings, messages: Messages, context: Context) -> None:
         self._settings = settings
         self._messages = messages
         self._context = context
@@ -144,7 +158,7 @@ class _StreamCaller:
         self._pose_options: Options | None = None
 
     async def open(self) -> StreamOptions:
-        data = await anext(self._messages, b"")
+        data = await self._first_message()
         check_counts(data, pose_pb2.StreamPoseRequest, self._limits)
         message = wire.parse(pose_pb2.StreamPoseRequest, data)
         if not message.HasField("options"):
@@ -154,8 +168,16 @@ class _StreamCaller:
         self._pose_options = pose
         return wire.to_stream_options(opening, pose)
 
+    async def _first_message(self) -> bytes:
+        seconds = self._settings.streams.first_message_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._messages.read() or b""
+        except TimeoutError as err:
+            raise DeadlineExceeded(f"the stream sent no message within {seconds:g} s") from err
+
     async def read(self) -> Frame | None:
-        data = await anext(self._messages, None)
+        data = await self._messages.read()
         if data is None:
             return None
         arrived_at = time.monotonic()

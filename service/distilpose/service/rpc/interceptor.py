@@ -13,7 +13,8 @@ import grpc
 
 from distilpose.service.errors import Internal, ServiceError, Unauthenticated
 from distilpose.service.rpc import errors as grpc_errors
-from distilpose.service.rpc.api import SERVICE, Context
+from distilpose.service.rpc.api import SERVICE
+from distilpose.service.rpc.messages import LINGER_SECONDS, Context, Messages
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
@@ -67,10 +68,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             )
         except Unauthenticated as err:
             # As a stream of messages: for any other kind the library would read the message first.
-            return grpc.stream_stream_rpc_method_handler(self._surround(method, _refusing(err)))
+            return grpc.stream_stream_rpc_method_handler(
+                self._surround(method, _refusing(err.detail, streaming=handler.request_streaming))
+            )
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                self._surround(method, handler.stream_stream),  # type: ignore[arg-type]  # a coroutine
+                self._surround(method, _reading(handler.stream_stream)),  # type: ignore[arg-type]  # a coroutine
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
@@ -80,19 +83,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     def _surround(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
-            metadata = _texts(context.invocation_metadata() or ())
-            identity = logs.request_identity(metadata.get(REQUEST_ID_KEY))
-            with (
-                logs.request_context(identity),
-                self._metrics.requests_in_flight.labels("grpc").track_inprogress(),
-                self._traces.request(
-                    method, request_id=identity, traceparent=metadata.get("traceparent")
-                ) as trace,
-            ):
-                await context.send_initial_metadata(((REQUEST_ID_KEY, identity),))
-                return await self._counted(method, behaviour(request, context), context, trace)
+            try:
+                return await self._call(method, behaviour, request, context)
+            except grpc.aio.AbortError as err:
+                aborted = err
+            # The call keeps its AbortError, whose frames hold the call and its messages. That ring
+            # would stay until a full collection, which is rare in a process of this size.
+            aborted.__context__ = None
+            del request, context
+            try:
+                raise aborted.with_traceback(None)
+            finally:
+                del aborted
 
         return call
+
+    async def _call(self, method: str, behaviour: Behaviour, request: Any, context: Context) -> Any:
+        metadata = _texts(context.invocation_metadata() or ())
+        identity = logs.request_identity(metadata.get(REQUEST_ID_KEY))
+        with (
+            logs.request_context(identity),
+            self._metrics.requests_in_flight.labels("grpc").track_inprogress(),
+            self._traces.request(
+                method, request_id=identity, traceparent=metadata.get("traceparent")
+            ) as trace,
+        ):
+            answering = _answer(behaviour, request, context, identity)
+            return await self._counted(method, answering, context, trace)
 
     async def _counted(
         self, method: str, answering: Awaitable[Any], context: Context, trace: RequestTrace
@@ -104,11 +121,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         except ServiceError as err:
             code = grpc_errors.CODES[type(err)]
             await grpc_errors.abort(context, err)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, grpc.aio.InternalError) as err:
             late = context.time_remaining() == 0
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             logger.info("the caller's deadline passed" if late else "the caller left")
-            raise
+            # The library reports a failed batch, such as a write, in the moment before it cancels.
+            raise asyncio.CancelledError from err
         except Exception:
             logger.exception("unexpected error")
             code = grpc.StatusCode.INTERNAL
@@ -125,8 +143,30 @@ def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     return {key: value for key, value in metadata if isinstance(value, str)}
 
 
-def _refusing(error: ServiceError) -> Behaviour:
+async def _answer(behaviour: Behaviour, request: Any, context: Context, identity: str) -> Any:
+    await context.send_initial_metadata(((REQUEST_ID_KEY, identity),))
+    return await behaviour(request, context)
+
+
+def _reading(behaviour: Callable[[Messages, Context], Awaitable[Any]]) -> Behaviour:
+    """The behaviour with the call's messages; a refusal waits for what is still being sent."""
+
+    async def read(_: Any, context: Context) -> Any:
+        messages = Messages(context)
+        try:
+            return await behaviour(messages, context)
+        except ServiceError:
+            await messages.linger()
+            raise
+
+    return read
+
+
+def _refusing(detail: str, *, streaming: bool) -> Behaviour:
     async def refuse(_: Any, __: Context) -> None:
-        raise error
+        if streaming:
+            # The same wait as after a refusal that follows reading, but nothing is read.
+            await asyncio.sleep(LINGER_SECONDS)
+        raise Unauthenticated(detail)
 
     return refuse

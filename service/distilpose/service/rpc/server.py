@@ -23,6 +23,9 @@ _LAST_ANSWERS_SECONDS: Final = 1.0
 """The time in which the last answers may leave; needed because health watchers never end by
 themselves."""
 
+_LEAST_PING_INTERVAL_MS: Final = 4_000
+"""Clients may ping every 5 s; a ping that arrives slightly early is no offence either."""
+
 
 class GrpcServer:
     """A bound port; `serve` answers on it until `end`.
@@ -111,8 +114,7 @@ def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
         ("grpc.max_connection_age_grace_ms", age_ms),
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Half, so that a ping that arrives slightly early is not a violation.
-        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),
+        ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MS),
         ("grpc.http2.max_pings_without_data", 0),
         # Two processes on one port would silently share its connections.
         ("grpc.so_reuseport", 0),

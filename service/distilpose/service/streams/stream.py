@@ -6,9 +6,11 @@ Knows no transport: a `Caller` brings frames and takes answers.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeAlias, TypeVar
+from copy import copy
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from distilpose.service.domain import (
     Frame,
@@ -21,12 +23,12 @@ from distilpose.service.domain import (
 )
 from distilpose.service.errors import Draining, Internal, Overloaded, ServiceError
 from distilpose.service.life import Life, State
-from distilpose.service.settings import GrpcSettings
+from distilpose.service.settings import StreamsSettings
 from distilpose.service.streams.following import Follower
 from distilpose.service.streams.lines import FrameOrder, LatestLine, Line, OrderedLine, Waiting
 from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import RefusalReason
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -84,20 +86,18 @@ class Stream:
                 after the frames before it were answered.
         """
         try:
-            options = await self._outcome(self._read(self._caller.open()))
+            self._read(self._caller.open())
+            options: StreamOptions = await self._outcome()
             self.last_frame_id = options.last_frame_id
             line = self._line(options)
             follower = Follower(self._ask, options)
-            reading = self._read(self._fill(line, follower, options))
+            self._read(self._fill(line, follower, options))
             while waiting := await line.take():
                 await self._hand_out(waiting, follower, options)
                 line.answered(waiting.frame, at=self._clock())
-            await self._outcome(reading)
+            await self._outcome()
         finally:
-            tasks = [each for each in (self._reading, *self._answering) if each]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._withdraw()
 
     def end(self, error: ServiceError) -> None:
         """Read no further frames; `run` raises the error once every frame read is answered."""
@@ -106,19 +106,33 @@ class Stream:
             if self._reading:
                 self._reading.cancel()
 
-    def _read(self, reading: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Start reading, as a task that `end` cancels."""
-        task = asyncio.create_task(reading, name="stream reader")
-        self._reading = task
-        if self._ended:
-            task.cancel()
-        return task
+    async def _withdraw(self) -> None:
+        """Cancel what is still running, and let go of all tasks.
 
-    async def _outcome(self, reading: "asyncio.Task[T]") -> T:
-        await asyncio.wait([reading])
-        if reading.cancelled() and self._ended:
-            raise self._ended
-        return reading.result()
+        A task keeps the error that it ended with, and the error the frames in which it was raised.
+        If they led back to the task, this ring would stay, with the last pictures, until a full
+        collection. For the same reason `run` has no task in a variable.
+        """
+        tasks = [each for each in (self._reading, *self._answering) if each]
+        self._reading = None
+        self._answering.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _read(self, reading: Coroutine[Any, Any, Any]) -> None:
+        """Start reading, as a task that `end` cancels."""
+        self._reading = asyncio.create_task(reading, name="stream reader")
+        if self._ended:
+            self._reading.cancel()
+
+    async def _outcome(self) -> Any:
+        """The result of the task that reads."""
+        assert self._reading is not None  # noqa: S101 - `_read` came first
+        await asyncio.wait([self._reading])
+        if self._reading.cancelled() and self._ended:
+            raise copy(self._ended)
+        return self._reading.result()
 
     def _line(self, options: StreamOptions) -> Line:
         if options.mode == "latest":
@@ -170,44 +184,60 @@ class Stream:
 
 
 async def _answer(frame: Frame, follower: Follower) -> PoseAnswer:
+    if frame.error:
+        return PoseAnswer([ImageAnswer(None, error=frame.error)])
     try:
-        if frame.error:
-            raise frame.error
         return await follower.estimate(frame)
     except ServiceError as err:
-        error = err
+        return PoseAnswer([ImageAnswer(None, error=err)])
     except Exception:
         logger.exception("a frame failed unexpectedly")
         error = Internal("the frame could not be processed")
-    return PoseAnswer([ImageAnswer(None, error=error)])
+        return PoseAnswer([ImageAnswer(None, error=error)])
 
 
 class Streams:
     """All streams of the process: limits their number, and ends them."""
 
-    def __init__(self, settings: GrpcSettings, life: Life, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: StreamsSettings, life: Life, metrics: Metrics, *, max_age_seconds: float
+    ) -> None:
         self._settings = settings
         self._life = life
         self._metrics = metrics
-        self._open = 0
+        self._max_age_seconds = max_age_seconds
+        self._open_by_caller: Counter[str] = Counter()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Count one more open stream while the context is open.
+    def place(self, caller: str) -> Iterator[None]:
+        """Count one more open stream of that caller while the context is open.
 
         Raises:
-            Overloaded: the maximum number of streams is open.
+            Overloaded: the maximum number of streams is open, of all callers or of this one.
         """
-        limit = self._settings.max_streams
-        if self._open >= limit:
-            raise Overloaded(f"{limit} streams are open, which is the limit", retry_after_seconds=1)
-        self._open += 1
-        self._metrics.streams_active.set(self._open)
+        limit, own_limit = self._settings.max_streams, self._settings.max_streams_per_caller
+        if self._open_by_caller.total() >= limit:
+            self._refuse(RefusalReason.STREAMS, f"{limit} streams are open, which is the limit")
+        if self._open_by_caller[caller] >= own_limit:
+            self._refuse(
+                RefusalReason.STREAMS_PER_CALLER,
+                f"{own_limit} streams of this caller are open, which is the limit",
+            )
+        self._count(caller, 1)
         try:
             yield
         finally:
-            self._open -= 1
-            self._metrics.streams_active.set(self._open)
+            self._count(caller, -1)
+            if not self._open_by_caller[caller]:
+                del self._open_by_caller[caller]
+
+    def _count(self, caller: str, streams: int) -> None:
+        self._open_by_caller[caller] += streams
+        self._metrics.streams_active.set(self._open_by_caller.total())
+
+    def _refuse(self, reason: RefusalReason, detail: str) -> NoReturn:
+        self._metrics.refusals.labels(reason).inc()
+        raise Overloaded(detail, retry_after_seconds=1)
 
     async def run(self, stream: Stream) -> None:
         """Run a stream until it ends, reaches its maximum age, or the service drains.
@@ -223,7 +253,7 @@ class Streams:
             ending.cancel()
 
     async def _end_in_time(self, stream: Stream) -> None:
-        age_seconds = self._settings.max_connection_age_seconds
+        age_seconds = self._max_age_seconds
         try:
             async with asyncio.timeout(age_seconds):
                 await self._life.reached(State.REFUSING)

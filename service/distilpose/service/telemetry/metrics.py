@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from distilpose.service import errors
 from distilpose.service.batching.room import Room
 from distilpose.service.domain import PoseAnswer, Timing
-from distilpose.service.words import DropReason, Fault, Stage
+from distilpose.service.words import DropReason, Fault, RefusalReason, Stage
 
 _QUEUED_STAGES: Final = (Stage.DETECT, Stage.POSE)
 FRAME_OUTCOMES: Final = (
@@ -116,6 +116,7 @@ class Metrics:
         )
         self.requests_in_flight = gauge("requests_in_flight", "Requests begun.", "transport")
         self.streams_active = gauge("streams_active", "Open video streams.")
+        self.refusals = counter("refusals", "Calls refused as overload, by reason.", "reason")
         self.stream_frames = counter(
             "stream_frames", "Frames of streams, by outcome.", "mode", "outcome"
         )
@@ -186,14 +187,16 @@ class Metrics:
             self.stream_frames.labels(mode, outcome)
             self.stream_frame_age.labels(mode)
         self.dropped_items.labels(Stage.DECODE, DropReason.REPLACED)
-        for outcome in IMAGE_OUTCOMES:
-            self.images.labels(outcome)
-        for size in DECODE_SIZES:
-            self.decodes.labels(size)
-        for kind in MEMORY_KINDS:
-            self.device_memory.labels(kind)
-        for kind in Fault:
-            self.device_errors.labels(kind)
+        one_label: list[tuple[Counter | Gauge, Iterable[str]]] = [
+            (self.refusals, RefusalReason),
+            (self.images, IMAGE_OUTCOMES),
+            (self.decodes, DECODE_SIZES),
+            (self.device_memory, MEMORY_KINDS),
+            (self.device_errors, Fault),
+        ]
+        for metric, values in one_label:
+            for value in values:
+                metric.labels(value)
         for stage in Stage:
             self.stage_duration.labels(stage)
             self.queue_wait.labels(stage)

@@ -1,0 +1,59 @@
+"""The messages of one call: the only place that reads them.
+
+grpc.aio frees what a read holds only if somebody still waits for it when it ends, so a read that
+was begun is never dropped (grpc/grpc#43360).
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import grpc
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+LINGER_SECONDS: Final = 0.1
+_LINGER_BYTES: Final = 1024 * 1024
+
+
+class Messages:
+    """Reads a call's messages one at a time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reading: asyncio.Future[Any] | None = None
+        self._ended = False
+
+    async def read(self) -> bytes | None:
+        """The next message; None when there are no more.
+
+        A cancelled reader loses nothing: the next one gets the message that it waited for.
+        """
+        if self._ended:
+            return None
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._context.read())
+            # The call may end while nobody waits for its messages.
+            self._reading.add_done_callback(_look_at)
+        await asyncio.wait([self._reading])
+        reading, self._reading = self._reading, None
+        data = reading.result()
+        self._ended = data is grpc.aio.EOF  # type: ignore[attr-defined]  # not in the stubs
+        return None if self._ended else data
+
+    async def linger(self) -> None:
+        """Discard messages until the caller has sent its last one, for a tenth of a second at most.
+
+        A client whose write fails because the call has ended may report that failure (as INTERNAL,
+        without details) instead of the call's status (grpc/grpc#36066).
+        """
+        left_bytes = _LINGER_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while left_bytes > 0 and (data := await self.read()) is not None:
+                    left_bytes -= len(data)
+
+
+def _look_at(reading: "asyncio.Future[Any]") -> None:
+    if not reading.cancelled():
+        reading.exception()
