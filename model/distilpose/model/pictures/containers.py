@@ -43,56 +43,117 @@ _TIFF_LIST_TAGS: Final = frozenset(
 _PNG_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _AVIF_EXIF_ITEM: Final = re.compile(rb"(infe(?:\x02.{3}.{4}|\x03.{3}.{6}))Exif", re.DOTALL)
 _LARGEST_SPARE_TILE: Final = 2048 * 2048
+_PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+
+# Far above real files, and low enough that hostile ones are walked in 5 ms.
+MAX_JPEG_SEGMENTS: Final = 5000
+MAX_JPEG_FILL_BYTES: Final = 10_000
+MAX_JPEG_SCANS: Final = 100
+MAX_PNG_CHUNKS: Final = 15_000
+MAX_WEBP_CHUNKS: Final = 5000
+MAX_TIFF_ENTRIES: Final = 1000
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each marker and its payload up to the first scan; ends silently when the markers end.
+class Part(NamedTuple):
+    """One segment or chunk: its kind, and where its payload begins and ends in the file."""
+
+    kind: bytes
+    start: int
+    end: int
+
+
+def jpeg_segments(data: bytes) -> Iterator[Part]:
+    """Each segment up to and including the first scan's header; ends silently when markers end.
+
+    Raises:
+        ValueError: more than `MAX_JPEG_SEGMENTS`, or `MAX_JPEG_FILL_BYTES`.
 
     *Source:* ITU-T T.81, annex B.
+
     """
-    position = 2
+    position, fill_bytes, segments = 2, 0, 0
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:
             position += 1
+            fill_bytes += 1
+            if fill_bytes > MAX_JPEG_FILL_BYTES:
+                raise ValueError(f"it has more than {MAX_JPEG_FILL_BYTES} bytes between segments")
             continue
-        if marker in {0xD9, 0xDA}:
+        if marker == _END_OF_IMAGE:
             return
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        yield marker, data[position + 4 : position + 2 + length]
-        position += 2 + length
+        segments += 1
+        if segments > MAX_JPEG_SEGMENTS:
+            raise ValueError(f"it has more than {MAX_JPEG_SEGMENTS} segments before its pixels")
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        yield Part(data[position + 1 : position + 2], position + 4, end)
+        if marker == _START_OF_SCAN:
+            return
+        position = end
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and the whole chunk, up to and including IEND.
+def check_jpeg_scans(data: bytes) -> None:
+    """Check that a JPEG has at most `MAX_JPEG_SCANS`: each costs a walk over the whole picture.
 
     Raises:
-        ValueError: the file ends before IEND.
+        ValueError: it has more.
+
+    """
+    scans = 0
+    *_, first = jpeg_segments(data)
+    position = first.start
+    while scans < MAX_JPEG_SCANS and (found := _JPEG_MARKER.search(data, position)):
+        marker = found[0][1]
+        if marker == _END_OF_IMAGE:
+            return
+        scans += marker == _START_OF_SCAN
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    if scans >= MAX_JPEG_SCANS:
+        raise ValueError(f"it has more than {MAX_JPEG_SCANS} scans")
+
+
+def png_chunks(data: bytes) -> Iterator[Part]:
+    """Each chunk up to and including IEND.
+
+    Raises:
+        ValueError: the file ends before IEND, or has more than `MAX_PNG_CHUNKS`.
 
     *Source:* PNG specification, third edition, section 5.
 
     """
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
+    end = 8
+    for _ in range(MAX_PNG_CHUNKS):
+        if end + 12 > len(data):
             raise ValueError("the file is truncated")
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
+        length, kind = _PNG_CHUNK_HEAD.unpack_from(data, end)
+        start = end + 8
+        end = start + length + 4
         if end > len(data):
             raise ValueError("the file is truncated")
-        yield kind, data[position:end]
-        position = end
+        yield Part(kind, start, end - 4)
+        if kind == b"IEND":
+            return
+    raise ValueError(f"it has more than {MAX_PNG_CHUNKS} chunks")
 
 
-def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and payload; the last one may be truncated with the file.
+def webp_chunks(data: bytes) -> Iterator[Part]:
+    """Each chunk; the last one may be truncated with the file.
+
+    Raises:
+        ValueError: it has more than `MAX_WEBP_CHUNKS`.
 
     *Source:* RFC 9649, section 2.3.
+
     """
-    position = 12
+    position, chunks = 12, 0
     while position + 8 <= len(data):
+        chunks += 1
+        if chunks > MAX_WEBP_CHUNKS:
+            raise ValueError(f"it has more than {MAX_WEBP_CHUNKS} chunks")
         kind, length = struct.unpack_from("<4sI", data, position)
-        yield kind, data[position + 8 : position + 8 + length]
+        yield Part(kind, position + 8, position + 8 + length)
         position += 8 + length + length % 2
 
 
@@ -132,7 +193,8 @@ def first_directory(tiff: bytes) -> TiffDirectory:
     """The first directory of a TIFF structure.
 
     Raises:
-        ValueError, struct.error: the bytes are not TIFF, or cut off.
+        ValueError, struct.error: the bytes are not TIFF, or cut off, or have more entries than
+            `MAX_TIFF_ENTRIES`.
 
     *Source:* TIFF 6.0, section 2.
 
@@ -142,6 +204,8 @@ def first_directory(tiff: bytes) -> TiffDirectory:
         raise ValueError("it does not start as TIFF does")
     (offset,) = struct.unpack_from(order + "I", tiff, 4)
     (count,) = struct.unpack_from(order + "H", tiff, offset)
+    if count > MAX_TIFF_ENTRIES:
+        raise ValueError(f"its directory has {count} entries, the limit is {MAX_TIFF_ENTRIES}")
     table = tiff[offset + 2 : offset + 2 + 12 * count]
     if len(table) < 12 * count:
         raise ValueError("the file is truncated")
@@ -168,9 +232,10 @@ def pixels_only_png(data: bytes) -> bytes:
 
     """
     kept = []
-    for kind, chunk in png_chunks(data):
+    for kind, start, end in png_chunks(data):
         if kind not in _PNG_PIXEL_CHUNKS:
             continue
+        chunk = data[start - 8 : end + 4]
         if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise ValueError(f"the checksum of its {kind.decode()} chunk is wrong")
         kept.append(chunk)
