@@ -28,15 +28,16 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """The cost of one coding; a side is rounded up to whole blocks of `block_px` pixels."""
 
     ms_per_megapixel: float
     ms_per_file_megabyte: float
     bytes_per_pixel: float
-    bytes_per_file_byte: float = 0.0
-    ms_per_megapixel_and_scan: float = 0.0
-    block_px: int = 32
+    bytes_per_file_byte: float = 0
+    ms_per_megapixel_and_scan: float = 0
+    block_px: int = 1
+    extra_ms: float = 0
     extra_bytes: int = 0
 
 
@@ -44,22 +45,29 @@ _SPARE_TILE_BYTES: Final = 2048 * 2048 * 8
 """A tile may be this large, at 16 bits and four samples a pixel, whatever the size of its image."""
 
 ROWS: Final = {
-    "jpeg": _Row(5, 5.5, 4),
-    "jpeg-progressive": _Row(9, 33, 10.4, ms_per_megapixel_and_scan=0.75),
-    "jpeg-cmyk": _Row(28, 5.5, 18.5),
-    "jpeg-cmyk-progressive": _Row(28, 33, 18.5, ms_per_megapixel_and_scan=0.75),
-    "png": _Row(28, 13, 25, 1.1),
-    "webp": _Row(19, 24, 36, 1.1),
-    "bmp": _Row(14, 0, 20, 1.1),
-    "tiff": _Row(20, 7, 25, 1.1),
-    "tiff-tiled": _Row(20, 7, 25, 1.1, extra_bytes=_SPARE_TILE_BYTES),
-    "avif": _Row(30, 73, 31, 1.1, block_px=128),
-    "raw": _Row(4, 0, 9.5),
+    "jpeg": Row(5, 5.5, 4, block_px=32),
+    "jpeg-progressive": Row(9, 33, 11, ms_per_megapixel_and_scan=0.75, block_px=32),
+    "jpeg-arithmetic": Row(12, 120, 11, ms_per_megapixel_and_scan=0.75, block_px=32),
+    "jpeg-cmyk": Row(28, 5.5, 18.5, block_px=32),
+    "jpeg-cmyk-progressive": Row(28, 33, 24, ms_per_megapixel_and_scan=1, block_px=32),
+    "jpeg-cmyk-arithmetic": Row(30, 120, 24, ms_per_megapixel_and_scan=1, block_px=32),
+    "png": Row(28, 13, 25, 1.1),
+    "webp": Row(19, 24, 36, 1.1, block_px=16),
+    "bmp": Row(14, 0, 20, 1.1),
+    "tiff": Row(22, 7, 25, 1.1),
+    "tiff-lzma": Row(22, 75, 25, 1.1),
+    "tiff-tiled": Row(22, 7, 25, 1.1, extra_ms=45, extra_bytes=_SPARE_TILE_BYTES),
+    "tiff-tiled-lzma": Row(22, 75, 25, 1.1, extra_ms=45, extra_bytes=_SPARE_TILE_BYTES),
+    "avif": Row(30, 73, 31, 1.1, block_px=128),
+    "raw": Row(6, 0, 10.7),
 }
-_TURNED_MS_PER_MEGAPIXEL: Final = 7.0
-_TURNED_BYTES_PER_PIXEL: Final = 6.7
-_PICTURE_SECONDS: Final = 0.002
-_PICTURE_BYTES: Final = 2**20
+"""The rows by `ImageHeader.coding`."""
+
+_TURNED_MS_PER_MEGAPIXEL: Final = 7
+_TURNED_BYTES_PER_PIXEL: Final = 7.4
+_PICTURE_MS, _PICTURE_BYTES = 2, 4 * 2**20
+_LINE_MS, _LINE_BYTES = 6e-5, 48
+"""For each row of pixels: what thin pictures cost beyond their pixels."""
 _SCANS_SEARCHED_BYTES: Final = 2**20
 _START_OF_SCAN: Final = b"\xff\xda"
 
@@ -76,11 +84,23 @@ def cost_of(source: Source, header: ImageHeader) -> Cost:
     if header.orientation != 1:
         ms_per_megapixel += _TURNED_MS_PER_MEGAPIXEL
         bytes_per_pixel = max(bytes_per_pixel, _TURNED_BYTES_PER_PIXEL)
-    milliseconds = megapixels * ms_per_megapixel + len(file) / 1e6 * row.ms_per_file_megabyte
-    peak_bytes = width * height * bytes_per_pixel + len(file) * row.bytes_per_file_byte
+    milliseconds = (
+        megapixels * ms_per_megapixel
+        + height * _LINE_MS
+        + len(file) / 1e6 * row.ms_per_file_megabyte
+        + row.extra_ms
+        + _PICTURE_MS
+    )
+    peak_bytes = (
+        width * height * bytes_per_pixel
+        + height * _LINE_BYTES
+        + len(file) * row.bytes_per_file_byte
+        + row.extra_bytes
+        + _PICTURE_BYTES
+    )
     return Cost(
-        decode_seconds=_PICTURE_SECONDS + milliseconds / 1000,
-        peak_bytes=_PICTURE_BYTES + row.extra_bytes + math.ceil(peak_bytes),
+        decode_seconds=milliseconds / 1000,
+        peak_bytes=math.ceil(peak_bytes),
         pixels_bytes=header.pixels * _RGB_BYTES,
     )
 

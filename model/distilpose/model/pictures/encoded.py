@@ -58,7 +58,7 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> npt.NDArray[n
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except (ValueError, KeyError) as err:
         raise ValueError(BROKEN_JPEG) from err
-    if header.coding.endswith("progressive"):
+    if header.coding not in {"jpeg", "jpeg-cmyk"}:
         check_jpeg_scans(data)
     _check_size((width, height), header)
     colorspace = "CMYK" if colours in {"CMYK", "YCCK"} else "RGB"

@@ -40,6 +40,7 @@ _APP1, _START_OF_SCAN = 0xE1, 0xDA
 _UNREADABLE_JPEGS: Final = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG", 0xF7: "JPEG-LS"}
 _BASELINE_AND_KIN: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _SEQUENTIAL_HUFFMAN: Final = frozenset({0xC0, 0xC1})
+_ARITHMETIC_JPEGS: Final = frozenset({0xC9, 0xCA})
 _JPEG_FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _LONGEST_JPEG_SIDE: Final = 65500
 BROKEN_JPEG: Final = "its header is broken or its chroma subsampling is not supported"
@@ -47,7 +48,7 @@ _BMP_RUN_LENGTHS: Final = frozenset({1, 2})
 _BMP_CORE_HEADER_BYTES: Final = 12
 _BMP_HEADERS_BYTES: Final = frozenset({_BMP_CORE_HEADER_BYTES, 40, 52, 56, 64, 108, 124})
 _NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _DNG_VERSION = 254, 256, 257, 50706
-_TILE_WIDTH: Final = 322
+_COMPRESSION, _TILE_WIDTH, _LZMA = 259, 322, 34925
 
 
 @dataclass(frozen=True)
@@ -157,16 +158,22 @@ def _read_jpeg_header(data: bytes) -> _Read:
     marker, _, height, width, components = struct.unpack_from(">BBHHB", frame)
     if not (0 < height <= _LONGEST_JPEG_SIDE and 0 < width <= _LONGEST_JPEG_SIDE):
         raise ValueError(BROKEN_JPEG)
-    is_one_pass = marker in _SEQUENTIAL_HUFFMAN and first_scan[0] == components
-    coding = "jpeg-cmyk" if components == 4 else "jpeg"
-    return (width, height), exif_orientation(exif), coding + "-progressive" * (not is_one_pass)
+    coding = _jpeg_coding(marker, components, first_scan[0])
+    return (width, height), exif_orientation(exif), coding
+
+
+def _jpeg_coding(marker: int, components: int, components_in_first_scan: int) -> str:
+    colours = "jpeg-cmyk" if components == 4 else "jpeg"
+    if marker in _ARITHMETIC_JPEGS:
+        return f"{colours}-arithmetic"
+    is_one_pass = marker in _SEQUENTIAL_HUFFMAN and components_in_first_scan == components
+    return colours if is_one_pass else f"{colours}-progressive"
 
 
 def _read_png_header(data: bytes) -> _Read:
     exif = b""
-    for kind, start, end in png_chunks(data):
-        if kind == b"eXIf":
-            exif = data[start:end]
+    for _, start, end in png_chunks(data, {b"eXIf"}):
+        exif = data[start:end]
     width, height = struct.unpack_from(">II", data, 16)
     return (width, height), exif_orientation(exif), "png"
 
@@ -201,16 +208,18 @@ def _read_tiff_header(data: bytes) -> _Read:
         raise not_accepted("a camera's raw file")
     size_wh = directory.number(_IMAGE_WIDTH, 0), directory.number(_IMAGE_LENGTH, 0)
     coding = "tiff-tiled" if _TILE_WIDTH in directory.entries else "tiff"
+    if directory.number(_COMPRESSION, 1) == _LZMA:
+        coding += "-lzma"
     return size_wh, directory.orientation, coding
 
 
 def _read_bmp_header(data: bytes) -> _Read:
     """Read a BMP's size. *Source:* Windows GDI, `BITMAPCOREHEADER` to `BITMAPV5HEADER`."""
     (header_bytes,) = struct.unpack_from("<I", data, 14)
-    if header_bytes not in _BMP_HEADERS_BYTES:
-        raise ValueError(f"Unsupported BMP header type ({header_bytes})")
     if len(data) < 14 + header_bytes:
         raise ValueError("Truncated File Read")
+    if header_bytes not in _BMP_HEADERS_BYTES:
+        raise ValueError(f"Unsupported BMP header type ({header_bytes})")
     if header_bytes == _BMP_CORE_HEADER_BYTES:
         width, height = struct.unpack_from("<HH", data, 18)
         return (width, height), 1, "bmp"
