@@ -85,9 +85,7 @@ def test_boxes_with_long_sizes_and_a_last_one_without_are_read() -> None:
 
 
 def test_a_sequence_has_the_size_of_its_track() -> None:
-    image = odd_images.encode(
-        odd_images.noise(24, 40), "avif", save_all=True, append_images=[]
-    )
+    image = odd_images.encode(odd_images.noise(24, 40), "avif", save_all=True, append_images=[])
     assert first_picture(image).size_wh == (40, 24)
     track = box(b"tkhd", bytes(76) + struct.pack(">II", 40 << 16, 30 << 16))
     entry = box(b"av01", bytes(78) + box(b"irot", b"\3"))

@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 
 import odd_images
@@ -109,6 +111,21 @@ def test_a_tiff_whose_strips_do_not_cover_the_image_is_refused() -> None:
     tiff = odd_images.tiff(GREY_TAGS | {257: 2, 278: 1}, b"\x10\x20")
     with pytest.raises(ValueError, match="do not cover the image"):
         pixels_only_tiff(tiff)
+
+
+@pytest.mark.parametrize("tag", [258, 273])
+def test_a_list_that_would_fill_the_memory_is_refused(tag: int) -> None:
+    tiff = odd_images.tiff(GREY_TAGS, bytes(10**6))
+    entry = struct.pack("<HHI", tag, 4, 1)
+    with pytest.raises(ValueError, match=f"tag {tag} has 200001 values, the limit is 200000"):
+        pixels_only_tiff(tiff.replace(entry, struct.pack("<HHI", tag, 4, 200_001)))
+
+
+def test_a_tiff_of_too_many_strips_is_refused() -> None:
+    tiff = odd_images.tiff(GREY_TAGS, bytes(10**6))
+    entry = struct.pack("<HHI", 273, 4, 1)
+    with pytest.raises(ValueError, match="150000 strips or tiles, the limit is 100000"):
+        pixels_only_tiff(tiff.replace(entry, struct.pack("<HHI", 273, 4, 150_000)))
 
 
 def test_a_tiff_of_strips_and_tiles_is_refused() -> None:

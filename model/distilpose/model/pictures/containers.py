@@ -54,6 +54,9 @@ MAX_JPEG_SCANS: Final = 100
 MAX_PNG_CHUNKS: Final = 20_000
 MAX_WEBP_CHUNKS: Final = 5000
 MAX_TIFF_ENTRIES: Final = 1000
+# Pillow walks strips and tiles in Python, several microseconds each, and unpacks lists to objects.
+MAX_TIFF_PIECES: Final = 100_000
+_MAX_TIFF_VALUES: Final = 200_000
 
 
 Part: TypeAlias = tuple[bytes, int, int]
@@ -184,6 +187,13 @@ class TiffDirectory:
         orientation = self.number(_ORIENTATION, 1)
         return orientation if 1 <= orientation <= 8 else 1
 
+    @property
+    def pieces(self) -> int:
+        """The number of strips or tiles."""
+        tag = _TILE_OFFSETS if _TILE_WIDTH in self.entries else _STRIP_OFFSETS
+        entry = self.entries.get(tag)
+        return 0 if entry is None else entry.value_count
+
 
 def first_directory(tiff: bytes) -> TiffDirectory:
     """The first directory of a TIFF structure.
@@ -274,6 +284,10 @@ def _check_tiff_tags(entries: dict[int, TiffEntry], order: str, file_bytes: int)
     for tag, entry in entries.items():
         if tag in _TIFF_SINGLE_TAGS and entry.value_count != 1:
             raise ValueError(f"its tag {tag} has {entry.value_count} values where one belongs")
+        if entry.value_count > _MAX_TIFF_VALUES:
+            raise ValueError(
+                f"its tag {tag} has {entry.value_count} values, the limit is {_MAX_TIFF_VALUES}"
+            )
         value_bytes = entry.value_count * _TIFF_TYPE_BYTES.get(entry.type, file_bytes)
         if value_bytes <= 4:
             continue
@@ -291,14 +305,16 @@ def _check_tiff_pieces(directory: TiffDirectory) -> None:
         raise ValueError("it has both strips and tiles")
     if _TILE_WIDTH in entries:
         piece_wh = number(_TILE_WIDTH, 0), number(_TILE_LENGTH, 0)
-        pieces = entries[_TILE_OFFSETS].value_count
     else:
         piece_wh = width, min(number(_ROWS_PER_STRIP, height), height)
-        pieces = entries[_STRIP_OFFSETS].value_count
+    if directory.pieces > MAX_TIFF_PIECES:
+        raise ValueError(
+            f"it has {directory.pieces} strips or tiles, the limit is {MAX_TIFF_PIECES}"
+        )
     if 0 in piece_wh:
         raise ValueError("its strips or tiles are empty")
     planes = number(_SAMPLES, 1) if number(_PLANAR, 1) == 2 else 1
-    if pieces < math.ceil(width / piece_wh[0]) * math.ceil(height / piece_wh[1]) * planes:
+    if directory.pieces < math.ceil(width / piece_wh[0]) * math.ceil(height / piece_wh[1]) * planes:
         raise ValueError("its strips or tiles do not cover the image")
     if piece_wh[0] * piece_wh[1] > max(width * height, _LARGEST_SPARE_TILE):
         raise ValueError(f"its tiles of {piece_wh[0]}x{piece_wh[1]} are far larger than the image")

@@ -8,7 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from distilpose.model.pictures.containers import MAX_JPEG_SCANS
+from distilpose.model.pictures.containers import (
+    MAX_JPEG_SCANS,
+    MAX_TIFF_PIECES,
+    first_directory,
+)
 from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import EncodedImage, Source
 
@@ -17,10 +21,10 @@ _RGB_BYTES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What decoding a picture takes at most."""
+    """The most that decoding a picture takes."""
 
     decode_seconds: float
-    """Processor seconds on the reference CPU, which docs/reliability.md names."""
+    """Processor seconds on the reference CPU, the one that docs/speed.md names."""
     peak_bytes: int
     """Memory at the decoder's peak, the decoded RGB pixels included, the file itself not."""
     pixels_bytes: int
@@ -48,7 +52,7 @@ ROWS: Final = {
     "jpeg": Row(5, 5.5, 4, block_px=32),
     "jpeg-progressive": Row(9, 33, 11, ms_per_megapixel_and_scan=0.75, block_px=32),
     "jpeg-arithmetic": Row(12, 120, 11, ms_per_megapixel_and_scan=0.75, block_px=32),
-    "jpeg-cmyk": Row(28, 5.5, 18.5, block_px=32),
+    "jpeg-cmyk": Row(28, 5.5, 22, block_px=32),
     "jpeg-cmyk-progressive": Row(28, 33, 24, ms_per_megapixel_and_scan=1, block_px=32),
     "jpeg-cmyk-arithmetic": Row(30, 120, 24, ms_per_megapixel_and_scan=1, block_px=32),
     "png": Row(28, 13, 25, 1.1),
@@ -65,9 +69,11 @@ ROWS: Final = {
 
 _TURNED_MS_PER_MEGAPIXEL: Final = 7
 _TURNED_BYTES_PER_PIXEL: Final = 7.4
-_PICTURE_MS, _PICTURE_BYTES = 2, 4 * 2**20
+_PICTURE_MS, _PICTURE_BYTES = 4, 4 * 2**20
 _LINE_MS, _LINE_BYTES = 6e-5, 48
 """For each row of pixels: what thin pictures cost beyond their pixels."""
+_PIECE_MS, _PIECE_BYTES = 0.009, 450
+"""For each strip or tile of a TIFF."""
 _SCANS_SEARCHED_BYTES: Final = 2**20
 _START_OF_SCAN: Final = b"\xff\xda"
 
@@ -84,11 +90,13 @@ def cost_of(source: Source, header: ImageHeader) -> Cost:
     if header.orientation != 1:
         ms_per_megapixel += _TURNED_MS_PER_MEGAPIXEL
         bytes_per_pixel = max(bytes_per_pixel, _TURNED_BYTES_PER_PIXEL)
+    pieces = _pieces(file) if header.format == "tiff" else 0
     milliseconds = (
         megapixels * ms_per_megapixel
         + height * _LINE_MS
         + len(file) / 1e6 * row.ms_per_file_megabyte
         + row.extra_ms
+        + pieces * _PIECE_MS
         + _PICTURE_MS
     )
     peak_bytes = (
@@ -96,6 +104,7 @@ def cost_of(source: Source, header: ImageHeader) -> Cost:
         + height * _LINE_BYTES
         + len(file) * row.bytes_per_file_byte
         + row.extra_bytes
+        + pieces * _PIECE_BYTES
         + _PICTURE_BYTES
     )
     return Cost(
@@ -110,3 +119,7 @@ def _most_scans(jpeg: bytes) -> int:
     found = jpeg.count(_START_OF_SCAN, 0, _SCANS_SEARCHED_BYTES)
     parts = math.ceil(len(jpeg) / _SCANS_SEARCHED_BYTES)
     return min(found * parts, MAX_JPEG_SCANS)
+
+
+def _pieces(tiff: bytes) -> int:
+    return min(first_directory(tiff).pieces, MAX_TIFF_PIECES)

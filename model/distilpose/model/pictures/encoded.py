@@ -71,7 +71,8 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> npt.NDArray[n
 
 def _ink_to_rgb(cmyk: npt.NDArray[np.uint8], data: bytes) -> npt.NDArray[np.uint8]:
     is_adobe = any(
-        kind == _ADOBE and data.startswith(b"Adobe", start) for kind, start, _ in jpeg_segments(data)
+        kind == _ADOBE and data.startswith(b"Adobe", start)
+        for kind, start, _ in jpeg_segments(data)
     )
     light = cmyk if is_adobe else 255 - cmyk
     rgb = (light[..., :3].astype(np.uint16) * light[..., 3:] + 127) // 255

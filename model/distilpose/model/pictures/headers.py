@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from PIL import ImageFile
+from PIL import AvifImagePlugin, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -35,6 +35,10 @@ from distilpose.model.pictures.sniffing import not_accepted, sniff
 
 _Read: TypeAlias = tuple[tuple[int, int], int, str]
 """The size, the orientation and the coding."""
+
+# A decoding is the work of one worker: more threads need more memory and more time in all, and
+# take the processors away from other pictures.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
 _UNREADABLE_JPEGS: Final = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG", 0xF7: "JPEG-LS"}
