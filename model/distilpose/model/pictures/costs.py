@@ -52,9 +52,9 @@ ROWS: Final = {
     "jpeg": Row(5, 5.5, 4, block_px=32),
     "jpeg-progressive": Row(9, 33, 11, ms_per_megapixel_and_scan=0.75, block_px=32),
     "jpeg-arithmetic": Row(12, 120, 11, ms_per_megapixel_and_scan=0.75, block_px=32),
-    "jpeg-cmyk": Row(28, 5.5, 22, block_px=32),
-    "jpeg-cmyk-progressive": Row(28, 33, 24, ms_per_megapixel_and_scan=1, block_px=32),
-    "jpeg-cmyk-arithmetic": Row(30, 120, 24, ms_per_megapixel_and_scan=1, block_px=32),
+    "jpeg-cmyk": Row(36, 5.5, 22, block_px=32),
+    "jpeg-cmyk-progressive": Row(36, 33, 24, ms_per_megapixel_and_scan=1, block_px=32),
+    "jpeg-cmyk-arithmetic": Row(38, 120, 24, ms_per_megapixel_and_scan=1, block_px=32),
     "png": Row(28, 13, 25, 1.1),
     "webp": Row(19, 24, 36, 1.1, block_px=16),
     "bmp": Row(14, 0, 20, 1.1),
@@ -62,7 +62,7 @@ ROWS: Final = {
     "tiff-lzma": Row(22, 75, 25, 1.1),
     "tiff-tiled": Row(22, 7, 25, 1.1, extra_ms=45, extra_bytes=_SPARE_TILE_BYTES),
     "tiff-tiled-lzma": Row(22, 75, 25, 1.1, extra_ms=45, extra_bytes=_SPARE_TILE_BYTES),
-    "avif": Row(30, 73, 31, 1.1, block_px=128),
+    "avif": Row(40, 75, 31, 1.1, block_px=128),
     "raw": Row(6, 0, 10.7),
 }
 """The rows by `ImageHeader.coding`."""
