@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 
 import odd_images
@@ -37,27 +39,26 @@ def test_missing_or_broken_exif_means_upright(exif: bytes) -> None:
     assert exif_orientation(exif) == 1
 
 
-def test_jpeg_segments_end_before_the_first_scan() -> None:
+def test_jpeg_segments_end_with_the_first_scans_header() -> None:
     jpeg = b"\xff\xd8\xff\xe1\0\x05abc\xff\xff\xdb\0\x03q\xff\xda\0\x02\xff\xe2\0\x03x"
-    assert list(jpeg_segments(jpeg)) == [(0xE1, b"abc"), (0xDB, b"q")]
+    assert list(jpeg_segments(jpeg)) == [(b"\xe1", 6, 9), (b"\xdb", 14, 15), (b"\xda", 19, 19)]
 
 
-def test_png_chunks_are_whole() -> None:
+def test_of_a_png_the_wanted_chunks_are_given() -> None:
     text = odd_images.png_chunk(b"tEXt", b"a\0b")
     png = odd_images.png((1, 1), 8, 0, [b"\0"], before=text)
-    assert [kind for kind, _ in png_chunks(png)] == [b"IHDR", b"tEXt", b"IDAT", b"IEND"]
-    assert dict(png_chunks(png))[b"tEXt"] == text
+    assert [png[start:end] for _, start, end in png_chunks(png, {b"tEXt"})] == [b"a\0b"]
 
 
 def test_a_png_without_its_end_is_truncated() -> None:
     png = odd_images.png((1, 1), 8, 0, [b"\0"])
     with pytest.raises(ValueError, match="truncated"):
-        list(png_chunks(png[:-12]))
+        list(png_chunks(png[:-12], {b"IDAT"}))
 
 
 def test_webp_chunks_of_odd_length_are_padded() -> None:
     webp = b"RIFF\0\0\0\0WEBPVP8 \x03\0\0\0abc\0EXIF\x02\0\0\0de"
-    assert list(webp_chunks(webp)) == [(b"VP8 ", b"abc"), (b"EXIF", b"de")]
+    assert list(webp_chunks(webp)) == [(b"VP8 ", 20, 23), (b"EXIF", 32, 34)]
 
 
 def test_a_reduced_png_keeps_only_pixels() -> None:
@@ -110,6 +111,21 @@ def test_a_tiff_whose_strips_do_not_cover_the_image_is_refused() -> None:
     tiff = odd_images.tiff(GREY_TAGS | {257: 2, 278: 1}, b"\x10\x20")
     with pytest.raises(ValueError, match="do not cover the image"):
         pixels_only_tiff(tiff)
+
+
+@pytest.mark.parametrize("tag", [258, 273])
+def test_a_list_that_would_fill_the_memory_is_refused(tag: int) -> None:
+    tiff = odd_images.tiff(GREY_TAGS, bytes(10**6))
+    entry = struct.pack("<HHI", tag, 4, 1)
+    with pytest.raises(ValueError, match=f"tag {tag} has 200001 values, the limit is 200000"):
+        pixels_only_tiff(tiff.replace(entry, struct.pack("<HHI", tag, 4, 200_001)))
+
+
+def test_a_tiff_of_too_many_strips_is_refused() -> None:
+    tiff = odd_images.tiff(GREY_TAGS, bytes(10**6))
+    entry = struct.pack("<HHI", 273, 4, 1)
+    with pytest.raises(ValueError, match="150000 strips or tiles, the limit is 100000"):
+        pixels_only_tiff(tiff.replace(entry, struct.pack("<HHI", 273, 4, 150_000)))
 
 
 def test_a_tiff_of_strips_and_tiles_is_refused() -> None:

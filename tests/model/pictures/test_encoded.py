@@ -23,7 +23,7 @@ from photos import photo
 def test_a_header_tells_format_size_and_orientation() -> None:
     data = odd_images.encode(odd_images.noise(40, 60), "jpeg", exif=odd_images.exif(6))
     header = read_header(data, max_pixels=MAX_PIXELS)
-    assert header == ImageHeader(format="jpeg", size_wh=(60, 40), orientation=6)
+    assert header == ImageHeader(format="jpeg", size_wh=(60, 40), orientation=6, coding="jpeg")
     assert header.pixels == 2400
 
 
@@ -164,7 +164,7 @@ def test_bombs_are_refused_without_their_memory(tmp_path: Path) -> None:
 def test_a_file_that_holds_more_than_its_header_said_is_refused(name: str) -> None:
     data = odd_images.encode(odd_images.noise(40, 60), name)
     with pytest.raises(Undecodable, match="announces"):
-        decode(data, ImageHeader(name, (6, 4), 1))
+        decode(data, ImageHeader(name, (6, 4), 1, name))
 
 
 def test_a_second_size_in_a_png_is_refused() -> None:

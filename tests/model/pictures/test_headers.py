@@ -12,7 +12,7 @@ from distilpose.model.pictures.headers import ImageHeader, reduced_size_wh
 def test_an_image_on_its_side_is_as_wide_as_it_was_stored_high(
     orientation: int, upright_size_wh: tuple[int, int]
 ) -> None:
-    assert ImageHeader("jpeg", (60, 40), orientation).upright_size_wh == upright_size_wh
+    assert ImageHeader("jpeg", (60, 40), orientation, "jpeg").upright_size_wh == upright_size_wh
 
 
 def test_a_smaller_picture_rounds_up() -> None:

@@ -9,7 +9,7 @@ from distilpose.model.pictures.headers import ImageHeader
 
 
 def jpeg(width: int, height: int, orientation: int = 1) -> ImageHeader:
-    return ImageHeader("jpeg", (width, height), orientation)
+    return ImageHeader("jpeg", (width, height), orientation, "jpeg")
 
 
 def of_rows(*rows: float) -> CropRegions:
@@ -53,7 +53,7 @@ def test_the_smallest_crop_keeps_its_256_rows(rows: tuple[int, ...], factor: int
 
 def test_only_jpegs_are_decoded_smaller() -> None:
     for name in ("png", "webp", "bmp", "tiff", "avif", "RGB8", "NV12"):
-        header = ImageHeader(name, (9000, 9000), 1)
+        header = ImageHeader(name, (9000, 9000), 1, name)
         assert scaled.factor_for_detector(header, 640) == 1
         assert scaled.factor_for_crops(header, of_rows(9000)) == 1
 

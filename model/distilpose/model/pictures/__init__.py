@@ -10,10 +10,21 @@ from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import PictureError
 from distilpose.model.formats import MAX_PIXELS
 from distilpose.model.pictures import encoded, headers, raw
+from distilpose.model.pictures.costs import Cost, cost_of
 from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import EncodedImage, RawFrame, Source
 
-__all__ = ["EncodedImage", "ImageHeader", "RawFrame", "Source", "decode", "read", "read_header"]
+__all__ = [
+    "Cost",
+    "EncodedImage",
+    "ImageHeader",
+    "RawFrame",
+    "Source",
+    "cost_of",
+    "decode",
+    "read",
+    "read_header",
+]
 
 
 def read(picture: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> ImageHWC:

@@ -10,9 +10,9 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 _SHORT, _LONG = 3, 4
 _TIFF_TYPE_BYTES: Final = {
@@ -43,56 +43,116 @@ _TIFF_LIST_TAGS: Final = frozenset(
 _PNG_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _AVIF_EXIF_ITEM: Final = re.compile(rb"(infe(?:\x02.{3}.{4}|\x03.{3}.{6}))Exif", re.DOTALL)
 _LARGEST_SPARE_TILE: Final = 2048 * 2048
+_PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+
+# Far above real files, and low enough that hostile ones are walked in 5 ms.
+MAX_JPEG_SEGMENTS: Final = 3000
+MAX_JPEG_FILL_BYTES: Final = 10_000
+MAX_JPEG_SCANS: Final = 100
+MAX_PNG_CHUNKS: Final = 20_000
+MAX_WEBP_CHUNKS: Final = 5000
+MAX_TIFF_ENTRIES: Final = 1000
+# Pillow walks strips and tiles in Python, several microseconds each, and unpacks lists to objects.
+MAX_TIFF_PIECES: Final = 100_000
+_MAX_TIFF_VALUES: Final = 200_000
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each marker and its payload up to the first scan; ends silently when the markers end.
+Part: TypeAlias = tuple[bytes, int, int]
+"""A segment or chunk: its kind, and where its payload begins and ends; a plain tuple for speed."""
+
+
+def jpeg_segments(data: bytes) -> Iterator[Part]:
+    """Each segment up to and including the first scan's header; ends silently when markers end.
+
+    Raises:
+        ValueError: more than `MAX_JPEG_SEGMENTS`, or `MAX_JPEG_FILL_BYTES`.
 
     *Source:* ITU-T T.81, annex B.
+
     """
-    position = 2
+    position, fill_bytes, segments = 2, 0, 0
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:
             position += 1
+            fill_bytes += 1
+            if fill_bytes > MAX_JPEG_FILL_BYTES:
+                raise ValueError(f"it has more than {MAX_JPEG_FILL_BYTES} bytes between segments")
             continue
-        if marker in {0xD9, 0xDA}:
+        if marker == _END_OF_IMAGE:
             return
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        yield marker, data[position + 4 : position + 2 + length]
-        position += 2 + length
+        segments += 1
+        if segments > MAX_JPEG_SEGMENTS:
+            raise ValueError(f"it has more than {MAX_JPEG_SEGMENTS} segments before its pixels")
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        yield data[position + 1 : position + 2], position + 4, end
+        if marker == _START_OF_SCAN:
+            return
+        position = end
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and the whole chunk, up to and including IEND.
+def check_jpeg_scans(data: bytes) -> None:
+    """Check that a JPEG has at most `MAX_JPEG_SCANS`: each costs a walk over the whole picture.
 
     Raises:
-        ValueError: the file ends before IEND.
+        ValueError: it has more.
+
+    """
+    scans = 0
+    *_, (_, position, _) = jpeg_segments(data)
+    while scans < MAX_JPEG_SCANS and (found := _JPEG_MARKER.search(data, position)):
+        marker = found[0][1]
+        if marker == _END_OF_IMAGE:
+            return
+        scans += marker == _START_OF_SCAN
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    if scans >= MAX_JPEG_SCANS:
+        raise ValueError(f"it has more than {MAX_JPEG_SCANS} scans")
+
+
+def png_chunks(data: bytes, wanted: Container[bytes]) -> Iterator[Part]:
+    """Each chunk of the wanted kinds, up to and including IEND.
+
+    Raises:
+        ValueError: the file ends before IEND, or has more than `MAX_PNG_CHUNKS`.
 
     *Source:* PNG specification, third edition, section 5.
 
     """
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
+    head_of, size, position = _PNG_CHUNK_HEAD.unpack_from, len(data), 8
+    for _ in range(MAX_PNG_CHUNKS):
+        if position + 12 > size:
             raise ValueError("the file is truncated")
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            raise ValueError("the file is truncated")
-        yield kind, data[position:end]
-        position = end
+        length, kind = head_of(data, position)
+        position += 12 + length
+        if kind in wanted or kind == b"IEND":
+            if position > size:
+                raise ValueError("the file is truncated")
+            if kind in wanted:
+                yield kind, position - 4 - length, position - 4
+            if kind == b"IEND":
+                return
+    raise ValueError(f"it has more than {MAX_PNG_CHUNKS} chunks")
 
 
-def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's kind and payload; the last one may be truncated with the file.
+def webp_chunks(data: bytes) -> Iterator[Part]:
+    """Each chunk; the last one may be truncated with the file.
+
+    Raises:
+        ValueError: it has more than `MAX_WEBP_CHUNKS`.
 
     *Source:* RFC 9649, section 2.3.
+
     """
-    position = 12
+    position, chunks = 12, 0
     while position + 8 <= len(data):
+        chunks += 1
+        if chunks > MAX_WEBP_CHUNKS:
+            raise ValueError(f"it has more than {MAX_WEBP_CHUNKS} chunks")
         kind, length = struct.unpack_from("<4sI", data, position)
-        yield kind, data[position + 8 : position + 8 + length]
+        yield kind, position + 8, position + 8 + length
         position += 8 + length + length % 2
 
 
@@ -127,12 +187,20 @@ class TiffDirectory:
         orientation = self.number(_ORIENTATION, 1)
         return orientation if 1 <= orientation <= 8 else 1
 
+    @property
+    def pieces(self) -> int:
+        """The number of strips or tiles."""
+        tag = _TILE_OFFSETS if _TILE_WIDTH in self.entries else _STRIP_OFFSETS
+        entry = self.entries.get(tag)
+        return 0 if entry is None else entry.value_count
+
 
 def first_directory(tiff: bytes) -> TiffDirectory:
     """The first directory of a TIFF structure.
 
     Raises:
-        ValueError, struct.error: the bytes are not TIFF, or cut off.
+        ValueError, struct.error: the bytes are not TIFF, or cut off, or have more entries than
+            `MAX_TIFF_ENTRIES`.
 
     *Source:* TIFF 6.0, section 2.
 
@@ -142,6 +210,8 @@ def first_directory(tiff: bytes) -> TiffDirectory:
         raise ValueError("it does not start as TIFF does")
     (offset,) = struct.unpack_from(order + "I", tiff, 4)
     (count,) = struct.unpack_from(order + "H", tiff, offset)
+    if count > MAX_TIFF_ENTRIES:
+        raise ValueError(f"its directory has {count} entries, the limit is {MAX_TIFF_ENTRIES}")
     table = tiff[offset + 2 : offset + 2 + 12 * count]
     if len(table) < 12 * count:
         raise ValueError("the file is truncated")
@@ -168,9 +238,8 @@ def pixels_only_png(data: bytes) -> bytes:
 
     """
     kept = []
-    for kind, chunk in png_chunks(data):
-        if kind not in _PNG_PIXEL_CHUNKS:
-            continue
+    for kind, start, end in png_chunks(data, _PNG_PIXEL_CHUNKS):
+        chunk = data[start - 8 : end + 4]
         if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise ValueError(f"the checksum of its {kind.decode()} chunk is wrong")
         kept.append(chunk)
@@ -215,6 +284,10 @@ def _check_tiff_tags(entries: dict[int, TiffEntry], order: str, file_bytes: int)
     for tag, entry in entries.items():
         if tag in _TIFF_SINGLE_TAGS and entry.value_count != 1:
             raise ValueError(f"its tag {tag} has {entry.value_count} values where one belongs")
+        if entry.value_count > _MAX_TIFF_VALUES:
+            raise ValueError(
+                f"its tag {tag} has {entry.value_count} values, the limit is {_MAX_TIFF_VALUES}"
+            )
         value_bytes = entry.value_count * _TIFF_TYPE_BYTES.get(entry.type, file_bytes)
         if value_bytes <= 4:
             continue
@@ -232,14 +305,16 @@ def _check_tiff_pieces(directory: TiffDirectory) -> None:
         raise ValueError("it has both strips and tiles")
     if _TILE_WIDTH in entries:
         piece_wh = number(_TILE_WIDTH, 0), number(_TILE_LENGTH, 0)
-        pieces = entries[_TILE_OFFSETS].value_count
     else:
         piece_wh = width, min(number(_ROWS_PER_STRIP, height), height)
-        pieces = entries[_STRIP_OFFSETS].value_count
+    if directory.pieces > MAX_TIFF_PIECES:
+        raise ValueError(
+            f"it has {directory.pieces} strips or tiles, the limit is {MAX_TIFF_PIECES}"
+        )
     if 0 in piece_wh:
         raise ValueError("its strips or tiles are empty")
     planes = number(_SAMPLES, 1) if number(_PLANAR, 1) == 2 else 1
-    if pieces < math.ceil(width / piece_wh[0]) * math.ceil(height / piece_wh[1]) * planes:
+    if directory.pieces < math.ceil(width / piece_wh[0]) * math.ceil(height / piece_wh[1]) * planes:
         raise ValueError("its strips or tiles do not cover the image")
     if piece_wh[0] * piece_wh[1] > max(width * height, _LARGEST_SPARE_TILE):
         raise ValueError(f"its tiles of {piece_wh[0]}x{piece_wh[1]} are far larger than the image")

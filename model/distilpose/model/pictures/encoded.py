@@ -8,10 +8,16 @@ import simplejpeg
 from PIL import Image, ImageFile
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.pictures.containers import jpeg_segments
-from distilpose.model.pictures.headers import ImageHeader, as_undecodable, opened, reduced_size_wh
+from distilpose.model.pictures.containers import check_jpeg_scans, jpeg_segments
+from distilpose.model.pictures.headers import (
+    BROKEN_JPEG,
+    ImageHeader,
+    as_undecodable,
+    opened,
+    reduced_size_wh,
+)
 
-_ADOBE: Final = 0xEE
+_ADOBE: Final = b"\xee"
 _RGB_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 _OTHER_MODES: Final = {"F": "floating-point", "I": "signed or 32-bit", "LAB": "CIELab"}
 
@@ -48,7 +54,12 @@ def _check_size(size_wh: tuple[int, int], header: ImageHeader) -> None:
 
 def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> npt.NDArray[np.uint8]:
     # Strict (the default): libjpeg's warnings mean missing pixels, which it would fill with grey.
-    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except (ValueError, KeyError) as err:
+        raise ValueError(BROKEN_JPEG) from err
+    if header.coding not in {"jpeg", "jpeg-cmyk"}:
+        check_jpeg_scans(data)
     _check_size((width, height), header)
     colorspace = "CMYK" if colours in {"CMYK", "YCCK"} else "RGB"
     min_width, min_height = reduced_size_wh(header.size_wh, factor)
@@ -60,7 +71,8 @@ def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> npt.NDArray[n
 
 def _ink_to_rgb(cmyk: npt.NDArray[np.uint8], data: bytes) -> npt.NDArray[np.uint8]:
     is_adobe = any(
-        marker == _ADOBE and payload.startswith(b"Adobe") for marker, payload in jpeg_segments(data)
+        kind == _ADOBE and data.startswith(b"Adobe", start)
+        for kind, start, _ in jpeg_segments(data)
     )
     light = cmyk if is_adobe else 255 - cmyk
     rgb = (light[..., :3].astype(np.uint16) * light[..., 3:] + 127) // 255

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-import simplejpeg
-from PIL import ImageFile
+from PIL import AvifImagePlugin, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -21,6 +20,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
 from distilpose.model.formats import ACCEPTED
+from distilpose.model.pictures.boxes import first_picture
 from distilpose.model.pictures.containers import (
     exif_orientation,
     first_directory,
@@ -33,13 +33,26 @@ from distilpose.model.pictures.containers import (
 )
 from distilpose.model.pictures.sniffing import not_accepted, sniff
 
-SizeAndOrientation: TypeAlias = tuple[tuple[int, int], int]
+_Read: TypeAlias = tuple[tuple[int, int], int, str]
+"""The size, the orientation and the coding."""
 
-_APP1: Final = 0xE1
+# A decoding is the work of one worker: more threads need more memory and more time in all, and
+# take the processors away from other pictures.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+_APP1, _START_OF_SCAN = 0xE1, 0xDA
 _UNREADABLE_JPEGS: Final = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG", 0xF7: "JPEG-LS"}
 _BASELINE_AND_KIN: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_SEQUENTIAL_HUFFMAN: Final = frozenset({0xC0, 0xC1})
+_ARITHMETIC_JPEGS: Final = frozenset({0xC9, 0xCA})
+_JPEG_FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_LONGEST_JPEG_SIDE: Final = 65500
+BROKEN_JPEG: Final = "its header is broken or its chroma subsampling is not supported"
 _BMP_RUN_LENGTHS: Final = frozenset({1, 2})
+_BMP_CORE_HEADER_BYTES: Final = 12
+_BMP_HEADERS_BYTES: Final = frozenset({_BMP_CORE_HEADER_BYTES, 40, 52, 56, 64, 108, 124})
 _NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _DNG_VERSION = 254, 256, 257, 50706
+_COMPRESSION, _TILE_WIDTH, _LZMA = 259, 322, 34925
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class ImageHeader:
     """Width and height as stored, before orientation."""
     orientation: int
     """EXIF's orientation, 1..8, that turns the stored picture upright."""
+    coding: str
+    """A key of `costs.ROWS`: the way of storing that determines what decoding costs."""
 
     @property
     def pixels(self) -> int:
@@ -92,8 +107,8 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
     """
     name = sniff(data)
     with as_undecodable(name):
-        size_wh, orientation = _HEADER_READERS[name](data)
-    header = ImageHeader(name, size_wh, orientation)
+        size_wh, orientation, coding = _HEADER_READERS[name](data)
+    header = ImageHeader(name, size_wh, orientation, coding)
     width, height = size_wh
     if min(size_wh) <= 0:
         raise Undecodable(f"the {ACCEPTED[name].name} has no pixels: {width}x{height}")
@@ -128,31 +143,51 @@ def as_undecodable(name: str) -> Iterator[None]:
         raise Undecodable(f"the {ACCEPTED[name].name} cannot be decoded: {reason}") from err
 
 
-def _read_jpeg_header(data: bytes) -> SizeAndOrientation:
-    exif = b""
-    for marker, payload in jpeg_segments(data):
-        if marker == _APP1 and payload.startswith(b"Exif\0\0"):
-            exif = exif or payload
+def _read_jpeg_header(data: bytes) -> _Read:
+    exif, frame, first_scan = b"", b"", b""
+    for kind, start, end in jpeg_segments(data):
+        marker = kind[0]
+        if marker == _APP1 and not exif and data.startswith(b"Exif\0\0", start):
+            exif = data[start:end]
         elif marker in _UNREADABLE_JPEGS:
             raise not_accepted(_UNREADABLE_JPEGS[marker])
-        elif marker in _BASELINE_AND_KIN and payload[:1] == b"\x0c":
+        elif marker in _BASELINE_AND_KIN and data[start : start + 1] == b"\x0c":
             raise not_accepted("12-bit JPEG")
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except (ValueError, KeyError) as err:
-        raise ValueError("its header is broken or its chroma subsampling is not supported") from err
-    return (width, height), exif_orientation(exif)
+        if marker in _JPEG_FRAMES:
+            frame = frame or kind + data[start:end]
+        elif marker == _START_OF_SCAN:
+            first_scan = data[start:end]
+    if len(frame) < 7 or not first_scan:
+        raise ValueError(BROKEN_JPEG)
+    marker, _, height, width, components = struct.unpack_from(">BBHHB", frame)
+    if not (0 < height <= _LONGEST_JPEG_SIDE and 0 < width <= _LONGEST_JPEG_SIDE):
+        raise ValueError(BROKEN_JPEG)
+    coding = _jpeg_coding(marker, components, first_scan[0])
+    return (width, height), exif_orientation(exif), coding
 
 
-def _read_png_header(data: bytes) -> SizeAndOrientation:
-    chunks = dict(png_chunks(data))
+def _jpeg_coding(marker: int, components: int, components_in_first_scan: int) -> str:
+    colours = "jpeg-cmyk" if components == 4 else "jpeg"
+    if marker in _ARITHMETIC_JPEGS:
+        return f"{colours}-arithmetic"
+    is_one_pass = marker in _SEQUENTIAL_HUFFMAN and components_in_first_scan == components
+    return colours if is_one_pass else f"{colours}-progressive"
+
+
+def _read_png_header(data: bytes) -> _Read:
+    exif = b""
+    for _, start, end in png_chunks(data, {b"eXIf"}):
+        exif = data[start:end]
     width, height = struct.unpack_from(">II", data, 16)
-    return (width, height), exif_orientation(chunks.get(b"eXIf", b"")[8:-4])
+    return (width, height), exif_orientation(exif), "png"
 
 
-def _read_webp_header(data: bytes) -> SizeAndOrientation:
-    chunks = dict(webp_chunks(data))
-    return _webp_size_wh(data[12:16], data[20:30]), exif_orientation(chunks.get(b"EXIF", b""))
+def _read_webp_header(data: bytes) -> _Read:
+    exif = b""
+    for kind, start, end in webp_chunks(data):
+        if kind == b"EXIF":
+            exif = data[start:end]
+    return _webp_size_wh(data[12:16], data[20:30]), exif_orientation(exif), "webp"
 
 
 def _webp_size_wh(kind: bytes, payload: bytes) -> tuple[int, int]:
@@ -170,29 +205,41 @@ def _webp_size_wh(kind: bytes, payload: bytes) -> tuple[int, int]:
     raise ValueError("it does not start with a picture")
 
 
-def _read_tiff_header(data: bytes) -> SizeAndOrientation:
+def _read_tiff_header(data: bytes) -> _Read:
     directory = first_directory(data)
     # A camera's raw file is a TIFF whose first page is a thumbnail or unreadable to us.
     if directory.number(_NEW_SUBFILE_TYPE, 0) & 1 or _DNG_VERSION in directory.entries:
         raise not_accepted("a camera's raw file")
     size_wh = directory.number(_IMAGE_WIDTH, 0), directory.number(_IMAGE_LENGTH, 0)
-    return size_wh, directory.orientation
+    coding = "tiff-tiled" if _TILE_WIDTH in directory.entries else "tiff"
+    if directory.number(_COMPRESSION, 1) == _LZMA:
+        coding += "-lzma"
+    return size_wh, directory.orientation, coding
 
 
-def _read_bmp_header(data: bytes) -> SizeAndOrientation:
-    image = opened(data, "bmp")
+def _read_bmp_header(data: bytes) -> _Read:
+    """Read a BMP's size. *Source:* Windows GDI, `BITMAPCOREHEADER` to `BITMAPV5HEADER`."""
+    (header_bytes,) = struct.unpack_from("<I", data, 14)
+    if len(data) < 14 + header_bytes:
+        raise ValueError("Truncated File Read")
+    if header_bytes not in _BMP_HEADERS_BYTES:
+        raise ValueError(f"Unsupported BMP header type ({header_bytes})")
+    if header_bytes == _BMP_CORE_HEADER_BYTES:
+        width, height = struct.unpack_from("<HH", data, 18)
+        return (width, height), 1, "bmp"
+    width, height, _, _, compression = struct.unpack_from("<IiHHI", data, 18)
     # Pillow unpacks runs in Python: one small file would block the interpreter for seconds.
-    if image.info["compression"] in _BMP_RUN_LENGTHS:
+    if compression in _BMP_RUN_LENGTHS:
         raise not_accepted("run-length BMP")
-    return image.size, 1
+    return (width, abs(height)), 1, "bmp"
 
 
-def _read_avif_header(data: bytes) -> SizeAndOrientation:
-    image = opened(data, "avif")
-    return image.size, exif_orientation(image.info.get("exif", b""))
+def _read_avif_header(data: bytes) -> _Read:
+    size_wh, orientation = first_picture(data)
+    return size_wh, orientation, "avif"
 
 
-_HEADER_READERS: Final[dict[str, Callable[[bytes], SizeAndOrientation]]] = {
+_HEADER_READERS: Final[dict[str, Callable[[bytes], _Read]]] = {
     "jpeg": _read_jpeg_header,
     "png": _read_png_header,
     "webp": _read_webp_header,

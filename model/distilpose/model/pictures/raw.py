@@ -48,7 +48,7 @@ def read_header(frame: RawFrame, *, max_pixels: int) -> ImageHeader:
             f"raw frame of {what} with {_stride(frame)} bytes a row: "
             f"expected {expected} bytes, got {len(frame.data)}"
         )
-    return ImageHeader(frame.format, size_wh, orientation=1)
+    return ImageHeader(frame.format, size_wh, orientation=1, coding="raw")
 
 
 def to_rgb(frame: RawFrame) -> ImageHWC:
