@@ -209,7 +209,7 @@ def test_the_request_id_comes_back_in_metadata_answer_and_log(
     assert answer.request_id == "by-grpc-1"
     assert dict(call.initial_metadata())["x-request-id"] == "by-grpc-1"
     refused(lambda: stub.EstimatePose(request(), metadata=(("x-request-id", "by-grpc-2"),)))
-    [line] = [line for line in server.log.read_text().splitlines() if "by-grpc-2" in line]
+    line = server.log_line("by-grpc-2")
     entry = json.loads(line)
     assert (entry["error_type"], entry["status"]) == ("invalid-request", "INVALID_ARGUMENT")
 

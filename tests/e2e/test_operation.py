@@ -277,8 +277,7 @@ def test_sigterm_while_the_libraries_are_loading_ends_the_process(start_server: 
 def test_logs_are_json_with_request_ids(server: Any) -> None:
     with server.client(headers={"x-request-id": "find-me"}) as client:
         client.post("/v1/pose", content=b"hello", headers=JPEG)
-    lines = [line for line in server.log.read_text().splitlines() if "find-me" in line]
-    [entry] = [json.loads(line) for line in lines]
+    entry = json.loads(server.log_line("find-me"))
     assert entry["request_id"] == "find-me"
     assert entry["error_type"] == "undecodable-image"
     assert entry["status"] == 422

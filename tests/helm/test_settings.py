@@ -99,7 +99,7 @@ def test_values_that_look_like_nothing_are_taken(tmp_path: Path) -> None:
 
 def test_large_numbers_stay_whole() -> None:
     text = render().objects["configmap.yaml"]["data"]["config.yaml"]
-    assert "max_decoded_bytes: 1073741824\n" in text
+    assert "max_memory_bytes: auto\n" in text
 
 
 @pytest.mark.parametrize(

@@ -20,5 +20,11 @@ class CountingObserver:
     def items_dropped(self, stage: str, *, reason: str, items: int) -> None:
         self.dropped[stage, reason] += items
 
+    def work_done(self, pool: str, *, seconds: float) -> None:
+        assert seconds >= 0
+
+    def work_dropped(self, pool: str, *, reason: str) -> None:
+        self.dropped[pool, reason] += 1
+
     def failed(self, stage: str, *, kind: str) -> None:
         self.failures[stage, kind] += 1

@@ -55,6 +55,16 @@ class Server:
                 time.sleep(0.1)
         raise AssertionError(f"not ready after {START_SECONDS} s:\n{self.log.read_text()}")
 
+    def log_line(self, words: str) -> str:
+        """The one line of the log with these words, which may come a moment after the answer."""
+        limit = time.monotonic() + 10
+        while True:
+            found = [line for line in self.log.read_text().splitlines() if words in line]
+            if found or time.monotonic() > limit:
+                [line] = found
+                return line
+            time.sleep(0.02)
+
     def stop(self) -> int:
         """Send SIGTERM and return the exit code."""
         self.process.terminate()

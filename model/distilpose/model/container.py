@@ -1,7 +1,9 @@
-"""The number of CPUs this process may use: the container's quota, not the host's cores."""
+"""The CPUs and the memory this process may use: the container's share, not the host's."""
 
 import math
 import os
+import resource
+import sys
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -29,3 +31,30 @@ def usable_cpus(root: Path = CGROUP_ROOT) -> int:
     cores = affinity or os.cpu_count() or 1
     quota = cpu_quota(root)
     return max(1, min(cores, math.floor(quota) if quota else cores))
+
+
+def memory_limit_bytes(root: Path = CGROUP_ROOT) -> int | None:
+    """The memory that the cgroup may use, or None without a limit below the machine's memory.
+
+    *Source:* Linux kernel documentation, cgroup v2 `memory.max`; v1 `memory.limit_in_bytes`.
+    """
+    for path in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
+        if path.exists():
+            text = path.read_text("ascii").strip()
+            limit = None if text == "max" else int(text)
+            return limit if limit is not None and limit < machine_memory_bytes() else None
+    return None
+
+
+def machine_memory_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def resident_bytes() -> int:
+    """The memory this process holds now; its peak so far where the system does not say."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

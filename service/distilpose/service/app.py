@@ -5,40 +5,47 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from distilpose.model import container
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
-from distilpose.model.container import usable_cpus
 from distilpose.model.load import Models, load_models
 from distilpose.model.runtime import devices
 from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
 from distilpose.model.skeleton import KEYPOINT_NAMES
+from distilpose.service.batching.admission import Admission
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device, DeviceLost
 from distilpose.service.batching.room import Room, items_that_leave_in_time
+from distilpose.service.batching.workers import Workers
 from distilpose.service.domain import ModelDescription
 from distilpose.service.errors import Draining, NotReady
 from distilpose.service.life import Life, State
-from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.decoding import Decoding
 from distilpose.service.pipeline.journey import Means
+from distilpose.service.pipeline.memory import Memory
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem, kind_of, run_detector, run_student
 from distilpose.service.pipeline.traffic import Traffic
+from distilpose.service.pipeline.watchdog import Watchdog
 from distilpose.service.security.keys import ApiKeys
-from distilpose.service.settings import Settings
+from distilpose.service.settings import MEBIBYTE, Settings, SettingsError
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import NoTraces, Traces
-from distilpose.service.words import Stage
+from distilpose.service.words import Pool, Stage
 
 logger = logging.getLogger(__name__)
 
+_DEAD_AFTER_SECONDS: Final = 60.0
+_CPUS_PER_CUT_THREAD: Final = 4
+_SHARE_OF_MEMORY: Final = 0.85
+_LEAST_MEMORY_BYTES: Final = 512 * MEBIBYTE
 _CPU_DETECT_BATCH: Final = 1
 _GPU_DETECT_BATCH: Final = 32
 
@@ -56,10 +63,12 @@ class Service:
         self.keys = ApiKeys.from_settings(settings.security)
         self.device = Device()
         self._threads = _decode_threads(settings)
-        self._decode_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        self._decode = Workers(Pool.DECODE, self._threads, observer=self.metrics)
+        self._cut = Workers(Pool.CUT, _cut_threads(settings), observer=self.metrics)
         self.on_lost: Callable[[DeviceLost], None] = lambda _: None
         """Called once, when the device no longer computes."""
         self._pipeline: Pipeline | None = None
+        self._watchdog: Watchdog | None = None
         self._model: ModelDescription | None = None
 
     @property
@@ -86,13 +95,35 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Return False once the device has stopped taking work; True also before it has any."""
-        return self._pipeline is None or self.device.alive
+        """Return False once the device has stopped taking work, or nothing has moved for a minute.
+
+        True also before there is any work.
+        """
+        return self._pipeline is None or (
+            self.device.alive and self._stalled_seconds < _DEAD_AFTER_SECONDS
+        )
 
     @property
     def ready(self) -> bool:
-        """Return True if new callers should be routed here: loaded, not draining, device alive."""
-        return self.life.ready and self.device.healthy
+        """Return True if new callers should be routed here.
+
+        That is: loaded, not draining, the device well, and accepted work not stalled.
+        """
+        return self.life.ready and self.device.healthy and not self.stalled
+
+    @property
+    def stalled(self) -> bool:
+        """Return True if accepted work waits while nothing works on it."""
+        return self._stalled_seconds > 0
+
+    @property
+    def state(self) -> str:
+        """The state of the process's life, or `stalled`."""
+        return "stalled" if self.stalled else self.life.state
+
+    @property
+    def _stalled_seconds(self) -> float:
+        return self._watchdog.stalled_seconds if self._watchdog else 0.0
 
     async def start(self) -> None:
         """Load and warm up on the device's thread, then be ready.
@@ -139,8 +170,10 @@ class Service:
 
     async def close(self) -> None:
         """Answer what is still queued with `draining`, and end all threads."""
-        await self.device.close(Draining("the service is shutting down"))
-        self._decode_pool.shutdown(wait=False, cancel_futures=True)
+        draining = Draining("the service is shutting down")
+        await self.device.close(draining)
+        for pool in (self._decode, self._cut):
+            pool.close(draining)
         await asyncio.to_thread(self.traces.close)
 
     def _load(self) -> Models:
@@ -178,20 +211,34 @@ class Service:
         traffic = Traffic(self.device.wake)
         pose = self._pose_stage(engine, traffic, crops_per_second)
         detect = self._detect_stage(models, traffic, pose.room, images_per_second)
-        self.metrics.watch(detect)
-        self.metrics.watch(pose)
+        decode = Decoding(
+            self._decode,
+            max_queue_seconds=settings.batching.max_queue_seconds,
+            observer=self.metrics,
+        )
+        memory = Memory(_memory_limit_bytes(settings))
+        for queue in (decode, detect, pose):
+            self.metrics.watch(queue)
+        for pool in (self._decode, self._cut):
+            self.metrics.watch_pool(pool.pool, pool.threads)
+        self.metrics.watch_pool(Pool.DEVICE, 1)
         self.metrics.watch_memory(lambda: devices.memory_bytes(engine.device))
         means = Means(
             detect=detect,
             pose=pose,
+            decode=decode,
+            cut=self._cut,
+            memory=memory,
+            admission=Admission([decode, detect, pose, memory]),
             traffic=traffic,
-            decode_pool=self._decode_pool,
-            decoded_bytes=ByteBudget(settings.limits.max_decoded_bytes),
             image_size_px=settings.detector.image_size,
             max_pixels=settings.limits.max_pixels,
             scaled_decode=settings.batching.scaled_decode,
             metrics=self.metrics,
             calibration=models.predictor.calibration,
+        )
+        self._watchdog = Watchdog(
+            (decode, self._cut, detect, pose), (self._decode, self._cut, self.device)
         )
         return Pipeline(means)
 
@@ -278,7 +325,36 @@ def _known_buckets(settings: Settings) -> set[int]:
 
 def _decode_threads(settings: Settings) -> int:
     configured = settings.batching.decode_threads
-    return usable_cpus() if configured == "auto" else configured
+    return container.usable_cpus() if configured == "auto" else configured
+
+
+def _cut_threads(settings: Settings) -> int:
+    configured = settings.batching.cut_threads
+    return (
+        max(1, container.usable_cpus() // _CPUS_PER_CUT_THREAD)
+        if configured == "auto"
+        else configured
+    )
+
+
+def _memory_limit_bytes(settings: Settings) -> int:
+    """The memory for requests, once the models are loaded.
+
+    Raises:
+        SettingsError: too little is left beside the loaded process.
+    """
+    configured = settings.limits.max_memory_bytes
+    if configured != "auto":
+        return configured
+    allowed = container.memory_limit_bytes() or container.machine_memory_bytes() // 2
+    left = int(_SHARE_OF_MEMORY * allowed) - container.resident_bytes()
+    if left < _LEAST_MEMORY_BYTES:
+        raise SettingsError(
+            f"limits.max_memory_bytes: {_SHARE_OF_MEMORY:.0%} of {allowed // MEBIBYTE} MiB leave "
+            f"{max(0, left) // MEBIBYTE} MiB for requests beside the loaded models; at least "
+            f"{_LEAST_MEMORY_BYTES // MEBIBYTE} MiB are needed"
+        )
+    return left
 
 
 def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[int, float]:

@@ -25,7 +25,7 @@ from distilpose.service.rest.api import create_app, create_operations_app
 from distilpose.service.rest.protocol import SmallReads
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
-from distilpose.service.settings import Settings
+from distilpose.service.settings import Settings, SettingsError
 from distilpose.service.telemetry.outlet import Outlet
 from distilpose.service.telemetry.traces import NoTraces, Traces
 
@@ -106,7 +106,7 @@ async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], 
     if stopping.failure:
         # Last, so that the reason stands at the end of a dead process's log, which has room then.
         log.flush(_LAST_LINES_SECONDS)
-        known = isinstance(stopping.failure, ModelError | DeviceLost)
+        known = isinstance(stopping.failure, ModelError | DeviceLost | SettingsError)
         stack = None if known else stopping.failure
         logger.error("the service ended: %s", stopping.failure, exc_info=stack)
         return 1

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -60,6 +61,14 @@ def _off_for_auto(value: object) -> object:
         "batching.scaled_decode: auto means false and will be rejected in future; use false"
     )
     return False
+
+
+def _ignored_for_max_memory(value: int | None) -> int | None:
+    if value is not None:
+        logger.warning(
+            "limits.max_decoded_bytes: ignored, and rejected in future; set limits.max_memory_bytes"
+        )
+    return value
 
 
 def _listed(value: object) -> object:
@@ -183,10 +192,14 @@ class LimitsSettings(_Group):
     max_people: int = Field(
         50, ge=1, le=1000, description="Maximum number of people in the answer for one image."
     )
-    max_decoded_bytes: int = Field(
-        1024 * MEBIBYTE,
-        ge=MEBIBYTE,
-        description="Maximum size of all decoded images in flight, in bytes; further images wait.",
+    max_memory_bytes: Auto | Annotated[int, Field(ge=512 * MEBIBYTE)] = Field(
+        "auto",
+        description="Maximum memory that all requests together may hold, in bytes; a request that "
+        "finds no room within a second is rejected with status 429. auto takes 0.85 of the "
+        "container's limit, or of half the machine's memory, less what the loaded process holds.",
+    )
+    max_decoded_bytes: Annotated[int | None, AfterValidator(_ignored_for_max_memory)] = Field(
+        None, description="Ignored, and rejected in future; set limits.max_memory_bytes."
     )
     request_timeout_seconds: float = Field(
         10, gt=0, le=3600, description="Deadline of a request whose caller sets none."
@@ -292,6 +305,11 @@ class BatchingSettings(_Group):
     decode_threads: Auto | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
         description="Number of threads that decode images; auto takes the container's CPU quota.",
+    )
+    cut_threads: Auto | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto",
+        description="Number of threads that cut people out of images; auto takes one for every 4 "
+        "CPUs of the container, and at least 1.",
     )
     scaled_decode: Annotated[
         bool,

@@ -11,6 +11,15 @@ class Stage(StrEnum):
     POSE = "pose"
 
 
+class Pool(StrEnum):
+    """A kind of threads; both networks share the device's one."""
+
+    DECODE = "decode"
+    CUT = "cut"
+    DRAW = "draw"
+    DEVICE = "device"
+
+
 class Fault(StrEnum):
     """The kinds of failure on the device."""
 

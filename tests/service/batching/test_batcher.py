@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from distilpose.service.batching.admission import Admission, Admitted
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.batching.outcomes import Outcome
@@ -219,11 +220,15 @@ async def test_a_held_stage_lets_no_batch_go(bench: Bench) -> None:
 # Admission
 
 
+async def admit(batcher: Batcher[int, int], items: int) -> Admitted:
+    return await Admission([batcher]).enter([(batcher, items)], accepted_at=0.0)
+
+
 @virtually
 async def test_a_request_that_does_not_fit_is_refused_whole(bench: Bench) -> None:
     batcher = bench.stage(queue_capacity=4)
-    with batcher.admit(3), pytest.raises(Overloaded) as refusal:
-        batcher.admit(2)
+    with await admit(batcher, 3), pytest.raises(Overloaded) as refusal:
+        await admit(batcher, 2)
     assert "holds 3 of 4 items, no room for 2 more" in refusal.value.detail
     assert bench.observer.dropped == {("pose", "overloaded"): 2}
 
@@ -231,7 +236,7 @@ async def test_a_request_that_does_not_fit_is_refused_whole(bench: Bench) -> Non
 @virtually
 async def test_a_request_larger_than_the_queue_is_let_into_an_empty_one(bench: Bench) -> None:
     batcher = bench.stage(queue_capacity=4)
-    with batcher.admit(9):
+    with await admit(batcher, 9):
         assert batcher.room.used == 9
     assert batcher.room.used == 0
 
@@ -240,7 +245,8 @@ async def test_a_request_larger_than_the_queue_is_let_into_an_empty_one(bench: B
 async def test_places_become_free_when_their_items_are_on_the_device(bench: Bench) -> None:
     batcher = bench.stage(queue_capacity=4)
     bench.device.start()
-    with batcher.admit(4) as places:
+    with await admit(batcher, 4) as admitted:
+        places = admitted.places(batcher.room)
         await batcher.submit([1, 2, 3], deadline=FOREVER, accepted_at=0, places=places)
         assert batcher.room.used == 1
 
@@ -256,8 +262,8 @@ async def test_a_refusal_says_when_the_queue_will_have_drained(bench: Bench) -> 
     batcher = bench.stage(run, max_batch=2, queue_capacity=4, clock=lambda: worked[0])
     bench.device.start()
     await results(batcher, [1, 2])
-    with batcher.admit(4), pytest.raises(Overloaded) as refusal:
-        batcher.admit(1)
+    with await admit(batcher, 4), pytest.raises(Overloaded) as refusal:
+        await admit(batcher, 1)
     assert refusal.value.retry_after_seconds == pytest.approx(4 * BATCH_SECONDS / 2)
 
 

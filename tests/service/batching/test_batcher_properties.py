@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distilpose.service.batching.admission import Admission
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.batching.outcomes import Outcome
@@ -86,6 +87,7 @@ class World:
             more_coming=lambda: self.coming > 0,
             clock=self.clock,
         )
+        self.admission = Admission([self.batcher])
 
     def run(self, items: Sequence[int]) -> list[int]:
         assert 1 <= len(items) <= self.scenario.buckets[-1], "a batch over the budget"
@@ -105,13 +107,14 @@ class World:
             self.device.wake()
         accepted_at = self.clock()
         try:
-            with self.batcher.admit(len(items)) as places:
+            wants = [(self.batcher, len(items))]
+            with await self.admission.enter(wants, accepted_at=accepted_at) as admitted:
                 async with asyncio.timeout(caller.leaves):
                     return await self.batcher.submit(
                         items,
                         deadline=accepted_at + caller.patience,
                         accepted_at=accepted_at,
-                        places=places,
+                        places=admitted.places(self.batcher.room),
                     )
         except Overloaded:
             return "refused"

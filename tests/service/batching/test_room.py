@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from distilpose.service.batching.room import Places, Room
+from distilpose.service.batching.room import Lease, Places, Room
 
 
-async def queue(room: Room, *items: int, leaving: int = 0) -> list["asyncio.Task[Places]"]:
+async def queue(room: Room, *items: int) -> list["asyncio.Task[Places]"]:
     """Requests that wait for places, accepted one after another."""
     tasks = [
-        asyncio.create_task(room.wait_for(count, accepted_at=number, leaving=leaving))
+        asyncio.create_task(room.wait_for(count, accepted_at=number))
         for number, count in enumerate(items)
     ]
     await asyncio.sleep(0)
@@ -90,34 +90,6 @@ async def test_who_leaves_in_the_moment_of_being_let_in_takes_no_places() -> Non
     assert room.used == 0
 
 
-async def test_who_leaves_places_to_others_fills_only_the_rest() -> None:
-    room = Room(4)
-    tasks = await queue(room, 1, 1, 1, 1, leaving=1)
-    assert done(tasks) == [True, True, True, False]
-    assert room.fits(1)
-    assert not room.is_crowded
-
-
-async def test_who_leaves_places_to_others_goes_after_who_does_not() -> None:
-    room = Room(4)
-    room.take(4)
-    [patient] = await queue(room, 1, leaving=1)
-    [urgent] = await queue(room, 2)
-    assert room.is_crowded
-    room.release(2)
-    await asyncio.sleep(0)
-    assert done([patient, urgent]) == [False, True]
-    room.release(2)
-    await asyncio.sleep(0)
-    assert patient.done()
-
-
-async def test_something_that_leaves_places_is_let_into_an_empty_room_of_one() -> None:
-    room = Room(1)
-    [waiting] = await queue(room, 1, leaving=1)
-    assert waiting.done()
-
-
 async def test_places_given_back_while_a_waiter_leaves_go_to_the_next() -> None:
     room = Room(4)
     room.take(4)
@@ -132,13 +104,11 @@ async def test_places_given_back_while_a_waiter_leaves_go_to_the_next() -> None:
     assert not room.is_crowded
 
 
-async def test_who_waits_is_not_starved_by_those_who_take_each_place_at_once() -> None:
-    room = Room(8)
-    room.take(8)
-    tasks = await queue(room, *[1] * 5, leaving=2)
-    for _ in range(10):
-        room.release(1)
-        if room.fits(1):
-            room.take(1)
-    await asyncio.sleep(0)
-    assert done(tasks) == [True] * 5
+async def test_a_lease_is_over_when_its_last_holder_has_let_go() -> None:
+    room = Room(4)
+    lease = Lease(room.take(3))
+    lease.hold()
+    lease.let_go()
+    assert room.used == 3
+    lease.let_go()
+    assert room.used == 0

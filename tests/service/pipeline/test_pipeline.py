@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,13 @@ from distilpose.service.errors import (
     TooLarge,
     UndecodableImage,
 )
-from distilpose.service.pipeline.budget import ByteBudget
-from distilpose.service.pipeline.journey import KINDS_OF_PICTURES, Means
+from distilpose.service.pipeline.journey import KINDS_OF_PICTURES
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
-from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.words import Stage
 from odd_images import encode
+from pipelines import means
 
 WHITE = encode(np.full((100, 200, 3), 255, np.uint8), "png")
 RED = encode(np.full((100, 200, 3), (255, 0, 0), np.uint8), "png")
@@ -71,7 +69,6 @@ class Bench:
     ) -> None:
         self.device = Device()
         self.registry = CollectorRegistry()
-        self.pool = ThreadPoolExecutor(2)
         self.batches: list[int] = []
         self.detected = 0
         metrics = Metrics(self.registry)
@@ -90,7 +87,8 @@ class Bench:
             "queue_capacity": queue_capacity,
             "observer": metrics,
         }
-        means = Means(
+        made = means(
+            device=self.device,
             detect=Batcher(
                 detect_run,
                 stage=Stage.DETECT,
@@ -99,15 +97,10 @@ class Bench:
                 **shared,
             ),
             pose=Batcher(pose_run, stage=Stage.POSE, buckets=(8,), **shared),
-            traffic=Traffic(self.device.wake),
-            decode_pool=self.pool,
-            decoded_bytes=ByteBudget(1_000_000),
-            image_size_px=64,
-            max_pixels=50_000,
             metrics=metrics,
             calibration=calibration,
         )
-        self.pipeline = Pipeline(means)
+        self.pipeline = Pipeline(made)
 
     async def ask(
         self,
@@ -130,7 +123,8 @@ class Bench:
 
     async def close(self) -> None:
         await self.device.close(Draining("the test is over"))
-        self.pool.shutdown()
+        for pool in (self.pipeline.means.decode.workers, self.pipeline.means.cut):
+            pool.close(Draining("the test is over"))
 
 
 @pytest.fixture
@@ -139,6 +133,12 @@ async def bench() -> AsyncIterator[Bench]:
     made.device.start()
     yield made
     await made.close()
+
+
+async def moment() -> None:
+    """Let requests come as far as they can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def boxes_option(*boxes: Sequence[float], flip_test: bool = False) -> Options:
@@ -232,9 +232,9 @@ async def test_the_flip_test_averages_both_ways_round(bench: Bench) -> None:
 async def test_a_request_that_does_not_fit_is_refused_before_decoding() -> None:
     bench = Bench(queue_capacity=2)
     first = asyncio.create_task(bench.ask(RED, RED))
-    await asyncio.sleep(0)
+    await moment()
     with pytest.raises(Overloaded, match="the detect queue holds 2 of 2 items, no room for 1 more"):
-        await bench.ask(b"rubbish")
+        await bench.ask(RED)
     bench.device.start()
     assert len((await first).images) == 2
     await bench.close()
@@ -244,7 +244,10 @@ async def test_crops_are_counted_when_boxes_are_given() -> None:
     bench = Bench(queue_capacity=3)
     bench.device.start()
     two = boxes_option([0, 0, 9, 9], [0, 0, 9, 9], flip_test=True)
-    with bench.pipeline.means.pose.admit(1), pytest.raises(Overloaded, match="no room for 4 more"):
+    with (
+        bench.pipeline.means.pose.room.take(1),
+        pytest.raises(Overloaded, match="no room for 4 more"),
+    ):
         await bench.ask(RED, options=two)
     await bench.close()
 
@@ -252,8 +255,9 @@ async def test_crops_are_counted_when_boxes_are_given() -> None:
 async def test_what_may_wait_is_answered_where_others_are_refused() -> None:
     bench = Bench(queue_capacity=2)
     first = asyncio.create_task(bench.ask(RED, RED))
+    await moment()
     waiting = [asyncio.create_task(bench.ask(RED, waits_for_room=True)) for _ in range(5)]
-    await asyncio.sleep(0)
+    await moment()
     with pytest.raises(Overloaded):
         await bench.ask(RED)
     bench.device.start()
@@ -266,10 +270,10 @@ async def test_what_may_wait_is_answered_where_others_are_refused() -> None:
 async def test_what_waits_leaves_a_quarter_of_the_queue_to_who_asks_once() -> None:
     bench = Bench(queue_capacity=8)
     streams = [asyncio.create_task(bench.ask(RED, waits_for_room=True)) for _ in range(20)]
-    await asyncio.sleep(0)
+    await moment()
     assert bench.pipeline.means.detect.room.used == 6
     once = [asyncio.create_task(bench.ask(RED)) for _ in range(2)]
-    await asyncio.sleep(0)
+    await moment()
     with pytest.raises(Overloaded, match="the detect queue holds 8 of 8"):
         await bench.ask(RED)
     bench.device.start()
@@ -280,6 +284,7 @@ async def test_what_waits_leaves_a_quarter_of_the_queue_to_who_asks_once() -> No
 async def test_waiting_for_room_takes_nothing_of_a_frames_time() -> None:
     bench = Bench(queue_capacity=2)
     first = asyncio.create_task(bench.ask(RED, RED))
+    await moment()
     waiting = asyncio.create_task(bench.ask(RED, seconds=1, waits_for_room=True))
     await asyncio.sleep(1.1)
     bench.device.start()
@@ -300,8 +305,9 @@ async def test_what_has_waited_for_room_still_has_a_deadline() -> None:
 async def test_who_leaves_waits_for_room_no_longer() -> None:
     bench = Bench(queue_capacity=2)
     first = asyncio.create_task(bench.ask(RED, RED))
+    await moment()
     waiting = asyncio.create_task(bench.ask(RED, waits_for_room=True))
-    await asyncio.sleep(0)
+    await moment()
     waiting.cancel()
     await asyncio.wait([waiting])
     bench.device.start()
@@ -313,6 +319,7 @@ async def test_who_leaves_waits_for_room_no_longer() -> None:
 async def test_waiting_for_room_counts_as_waiting_for_the_stage() -> None:
     bench = Bench(queue_capacity=2)
     first = asyncio.create_task(bench.ask(RED, RED))
+    await moment()
     waiting = asyncio.create_task(bench.ask(RED, waits_for_room=True))
     await asyncio.sleep(0.2)  # some of it passes before the request waits
     bench.device.start()
@@ -348,7 +355,7 @@ async def test_stages_and_waits_make_up_the_whole() -> None:
 async def test_crops_wait_for_a_place_and_no_detect_batch_starts_while_they_do() -> None:
     bench = Bench(queue_capacity=2)
     bench.device.start()
-    places = bench.pipeline.means.pose.admit(1)
+    places = bench.pipeline.means.pose.room.take(1)
     asked = [asyncio.create_task(bench.ask(RED))]
     while not bench.pipeline.means.pose.room.is_crowded:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.01)
@@ -370,7 +377,7 @@ async def test_a_picture_with_nobody_in_it_waits_for_no_place() -> None:
     bench = Bench(queue_capacity=2)
     bench.device.start()
     nobody = Options(min_box_score=0.95, max_people=50, min_keypoint_score=0.3)
-    with bench.pipeline.means.pose.admit(2):
+    with bench.pipeline.means.pose.room.take(2):
         waiting = asyncio.create_task(bench.pipeline.means.pose.room.wait_for(1, accepted_at=0))
         answered = asyncio.create_task(bench.ask(RED, options=nobody, seconds=5))
         bench.pipeline.means.detect._held = lambda: False
@@ -385,17 +392,21 @@ async def test_who_leaves_before_a_thread_is_free_is_never_decoded(
     bench: Bench, images: int
 ) -> None:
     free = threading.Event()
-    busy = [bench.pool.submit(free.wait) for _ in range(2)]
+    workers = bench.pipeline.means.decode.workers
+    terms: Any = {"accepted_at": 0.0, "deadline": float("inf")}
+    busy = [asyncio.create_task(workers.run(free.wait, **terms)) for _ in range(2)]
     asked = asyncio.create_task(bench.ask(*[RED] * images))
     await asyncio.sleep(0.05)
     asked.cancel()
     await asyncio.wait([asked])
     free.set()
-    await asyncio.gather(*map(asyncio.wrap_future, busy))
-    await asyncio.to_thread(bench.pool.submit(int).result)
+    await asyncio.gather(*busy, workers.run(int, **terms))
     assert (bench.detected, bench.batches) == (0, [])
     assert bench.registry.get_sample_value("distilpose_decodes_total", {"size": "full"}) == 0
-    assert bench.pipeline.means.detect.room.used == 0
+    assert bench.dropped("decode", "cancelled") == images
+    means_of_all = bench.pipeline.means
+    rooms = (means_of_all.detect.room, means_of_all.decode.room, means_of_all.memory.room)
+    assert [room.used for room in rooms] == [0, 0, 0]
 
 
 async def test_who_leaves_the_detect_queue_is_never_detected() -> None:

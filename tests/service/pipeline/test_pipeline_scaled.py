@@ -6,17 +6,17 @@ A white spot is the person; detector and student find its position.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from distilpose.model.arrays import FloatArray
+from distilpose.model import pictures
+from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.geometry import crop_regions
-from distilpose.model.pictures.source import EncodedImage
+from distilpose.model.pictures.headers import ImageHeader
+from distilpose.model.pictures.source import EncodedImage, Source
 from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.runtime.engine import PoseArrays
@@ -24,18 +24,15 @@ from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.domain import ImageAnswer, Options, PoseRequest
 from distilpose.service.errors import Draining
-from distilpose.service.pipeline.budget import ByteBudget
-from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
-from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.words import Stage
 from odd_images import Picture, encode, exif
+from pipelines import means
 
 SIZE_WH = (1301, 2603)
 SPOT_XY_PX = (500.3, 1500.6)
-ALL_BYTES = 1301 * 2603 * 3
 
 
 def middle_of_light_xy(image: Picture) -> FloatArray:
@@ -85,26 +82,11 @@ def photo_of_the_spot(name: str = "jpeg", orientation: int = 1) -> bytes:
     return encode(rgb, name, exif=exif(orientation))
 
 
-class RecordingBudget(ByteBudget):
-    """Records the requested bytes."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(limit_bytes)
-        self.asked: list[int] = []
-
-    @asynccontextmanager
-    async def hold(self, size_bytes: int) -> AsyncIterator[None]:
-        self.asked.append(size_bytes)
-        async with super().hold(size_bytes):
-            yield
-
-
 class Bench:
     def __init__(self) -> None:
         self.device = Device()
         self.registry = CollectorRegistry()
-        self.pool = ThreadPoolExecutor(2)
-        self.budget = RecordingBudget(ALL_BYTES)
+        self.factors: list[int] = []
         self.half_height = 60.0
         metrics = Metrics(self.registry)
         shared: dict[str, Any] = {
@@ -112,7 +94,8 @@ class Bench:
             "queue_capacity": 100,
             "observer": metrics,
         }
-        self.means: dict[str, Any] = {
+        self.parts: dict[str, Any] = {
+            "device": self.device,
             "detect": Batcher[DetectItem, Detections](
                 lambda items: find_the_spot(items, self.half_height),
                 stage=Stage.DETECT,
@@ -122,12 +105,9 @@ class Bench:
             "pose": Batcher[Picture, PoseArrays](
                 point_at_the_spot, stage=Stage.POSE, buckets=(8,), **shared
             ),
-            "traffic": Traffic(self.device.wake),
-            "decode_pool": self.pool,
-            "decoded_bytes": self.budget,
+            "metrics": metrics,
             "image_size_px": 160,
             "max_pixels": 5_000_000,
-            "metrics": metrics,
         }
 
     async def ask(
@@ -152,8 +132,12 @@ class Bench:
             deadline=time.monotonic() + 30,
             keep_pixels=keep_pixels,
         )
-        pipeline = Pipeline(Means(scaled_decode=scaled_decode, **self.means))
-        return list((await pipeline.estimate(request)).images)
+        made = means(scaled_decode=scaled_decode, **self.parts)
+        answer = await Pipeline(made).estimate(request)
+        for pool in (made.decode.workers, made.cut):
+            pool.close(Draining("the test is over"))
+        assert made.memory.room.used == made.decode.room.used == 0
+        return list(answer.images)
 
     def decodes(self) -> dict[str, float | None]:
         name = "distilpose_decodes_total"
@@ -164,12 +148,18 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     made = Bench()
+    decode = pictures.decode
+
+    def recording(source: Source, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
+        made.factors.append(factor)
+        return decode(source, header, factor=factor)
+
+    monkeypatch.setattr(pictures, "decode", recording)
     made.device.start()
     yield made
     await made.device.close(Draining("the test is over"))
-    made.pool.shutdown()
 
 
 def shift_crop_px(pose: Pose) -> float:
@@ -198,7 +188,7 @@ async def test_small_people_are_cut_from_the_whole_image(bench: Bench) -> None:
     data = photo_of_the_spot()
     [image] = await bench.ask(data)
     assert bench.decodes() == {"full": 0, "scaled": 1, "again": 1}
-    assert bench.budget.asked == [163 * 326 * 3, ALL_BYTES]
+    assert bench.factors == [8, 1]
     [again] = image.poses
     # The crop shows the spot in part, so that only what is cut from the same place agrees.
     boxes = [again.box_xyxy_px.tolist()]
@@ -212,13 +202,12 @@ async def test_those_who_decode_again_do_not_wait_for_each_other(bench: Bench) -
     images = await asyncio.wait_for(bench.ask(*[data] * 5), 30)
     assert [image.error for image in images] == [None] * 5
     assert bench.decodes() == {"full": 0, "scaled": 5, "again": 5}
-    assert bench.budget.held_bytes == 0
 
 
 async def test_without_the_setting_everything_is_decoded_in_full(bench: Bench) -> None:
     await bench.ask(photo_of_the_spot(), scaled_decode=False)
     assert bench.decodes() == {"full": 1, "scaled": 0, "again": 0}
-    assert bench.budget.asked == [ALL_BYTES]
+    assert bench.factors == [1]
 
 
 async def test_a_picture_that_will_be_drawn_on_is_decoded_in_full(bench: Bench) -> None:
@@ -240,7 +229,7 @@ async def test_given_boxes_say_how_small_at_once(
     x, y = SPOT_XY_PX
     box = [x - 90, max(0, y - box_height / 2), x + 90, y + box_height / 2]
     [image] = await bench.ask(photo_of_the_spot(), boxes=[box])
-    assert bench.budget.asked == [-(-1301 // factor) * -(-2603 // factor) * 3]
+    assert bench.factors == [factor]
     kind = "full" if factor == 1 else "scaled"
     assert bench.decodes() == {"full": 0, "scaled": 0, "again": 0} | {kind: 1}
     assert image.poses[0].box_xyxy_px.tolist() == pytest.approx(box)

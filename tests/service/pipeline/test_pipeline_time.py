@@ -14,14 +14,12 @@ from distilpose.model.runtime.engine import PoseArrays
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
-from distilpose.service.pipeline.budget import ByteBudget
-from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
-from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.words import Stage
 from odd_images import encode
+from pipelines import means
 from virtual_time import VirtualThread, run_virtually
 
 PHOTO = encode(np.full((100, 200, 3), 255, np.uint8), "png")
@@ -40,29 +38,27 @@ def look(crops: Sequence[np.ndarray[Any, Any]]) -> list[PoseArrays]:
 class Bench:
     """A pipeline whose every computation takes 0.25 s."""
 
-    def __init__(self, *, queue_capacity: int = 10, decoded_bytes: int = 1_000_000) -> None:
+    def __init__(self) -> None:
         clock = asyncio.get_running_loop().time
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.device = Device(executor=VirtualThread(lambda: 0.25), clock=clock)
         shared: dict[str, Any] = {
             "device": self.device,
-            "queue_capacity": queue_capacity,
+            "queue_capacity": 10,
             "observer": metrics,
             "clock": clock,
         }
-        means = Means(
+        made = means(
+            device=self.device,
             detect=Batcher(find_somebody, stage=Stage.DETECT, buckets=(1,), **shared),
             pose=Batcher(look, stage=Stage.POSE, buckets=(8,), **shared),
-            traffic=Traffic(self.device.wake),
-            decode_pool=VirtualThread(lambda: 0.25, threads=2),  # type: ignore[arg-type]  # an executor as well
-            decoded_bytes=ByteBudget(decoded_bytes),
-            image_size_px=64,
-            max_pixels=50_000,
+            threads=VirtualThread(lambda: 0.25, threads=2),
+            cut_thread=VirtualThread(lambda: 0.25),
             metrics=metrics,
             clock=clock,
         )
-        self.pipeline = Pipeline(means)
+        self.pipeline = Pipeline(made)
         self.device.start()
 
     async def ask(self, *boxes: Sequence[float]) -> PoseAnswer:
@@ -86,7 +82,7 @@ def test_stages_and_waits_make_up_a_one_image_request() -> None:
         bench = Bench()
         await asyncio.sleep(1)
         timing = (await bench.ask()).timing
-        assert timing.total >= 5 * 0.25  # decode, letterbox, detect, cut, pose
+        assert timing.total >= 4 * 0.25  # decode and letterbox, detect, cut, pose
         parts = timing.decode + timing.detect + timing.pose + timing.queue
         assert parts == pytest.approx(timing.total)
         counted = bench.total("stage_duration_seconds") + bench.total("queue_wait_seconds")
@@ -109,18 +105,5 @@ def test_a_wait_behind_others_is_counted_as_a_wait() -> None:
         assert timing.queue >= 0.5
         parts = timing.decode + timing.detect + timing.pose + timing.queue
         assert parts == pytest.approx(timing.total)
-
-    run_virtually(scenario())
-
-
-def test_who_holds_pixels_does_not_wait_for_who_holds_places() -> None:
-    async def scenario() -> None:
-        bench = Bench(queue_capacity=2, decoded_bytes=200 * 100 * 3)
-        found = asyncio.create_task(bench.ask())
-        await asyncio.sleep(0.6)  # decoded: all bytes are held
-        given = asyncio.create_task(bench.ask((0, 0, 50, 50), (50, 0, 99, 50)))
-        async with asyncio.timeout(60):
-            answers = await asyncio.gather(found, given)
-        assert [len(answer.images[0].poses) for answer in answers] == [1, 2]
 
     run_virtually(scenario())

@@ -19,14 +19,12 @@ from distilpose.model.runtime.engine import PoseArrays
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
 from distilpose.service.domain import Frame, FrameAnswer, Options, PoseAnswer, PoseRequest
-from distilpose.service.pipeline.budget import ByteBudget
-from distilpose.service.pipeline.journey import Means
 from distilpose.service.pipeline.pipeline import Pipeline
 from distilpose.service.pipeline.stages import DetectItem
-from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.words import Stage
 from odd_images import encode
+from pipelines import means
 from virtual_time import VirtualThread, run_virtually
 
 PHOTO = EncodedImage(encode(np.full((60, 40, 3), 255, np.uint8), "png"))
@@ -73,21 +71,20 @@ def pipeline() -> Pipeline:
     metrics = Metrics(CollectorRegistry())
     device = Device(executor=VirtualThread(lambda: BATCH_SECONDS), clock=clock)
     shared: dict[str, Any] = {"device": device, "observer": metrics, "clock": clock}
-    means = Means(
+    made = means(
+        device=device,
         detect=Batcher(
             find_people, stage=Stage.DETECT, buckets=(1, 2), queue_capacity=40, **shared
         ),
         pose=Batcher(look, stage=Stage.POSE, buckets=(1, 2, 4, 8), queue_capacity=50, **shared),
-        traffic=Traffic(device.wake),
-        decode_pool=VirtualThread(lambda: 0.002, threads=10_000),  # type: ignore[arg-type]  # an executor as well
-        decoded_bytes=ByteBudget(10_000_000),
-        image_size_px=64,
-        max_pixels=50_000,
+        threads=VirtualThread(lambda: 0.002, threads=10_000),
+        cut_thread=VirtualThread(lambda: 0.002),
+        thread_count=10_000,
         metrics=metrics,
         clock=clock,
     )
     device.start()
-    return Pipeline(means)
+    return Pipeline(made)
 
 
 class RealCamera(Camera):

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from distilpose.model.poses.pose import Pose
-from distilpose.service.domain import ImageAnswer, PoseAnswer, Timing
+from distilpose.service.domain import ImageAnswer, PoseAnswer
 from distilpose.service.errors import UndecodableImage
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.words import DropReason, Stage
@@ -134,14 +134,19 @@ def test_an_answer_is_counted_by_image_person_and_keypoint() -> None:
         ImageAnswer(None, (1, 1), [pose, pose]),
         ImageAnswer(None, error=UndecodableImage("")),
     ]
-    timing = Timing(decode=0.1, pose=0.2, queue=0.3, total=0.6)
-    metrics.answered(PoseAnswer(images, timing), waits={Stage.POSE: 0.3})
+    metrics.answered(PoseAnswer(images))
     value = registry.get_sample_value
     assert value("distilpose_images_total", {"outcome": "answered"}) == 1
     assert value("distilpose_images_total", {"outcome": "undecodable-image"}) == 1
     assert value("distilpose_poses_total") == 2
     assert value("distilpose_people_per_image_count") == 1
     assert value("distilpose_keypoint_score_count") == 34
+
+
+def test_a_requests_work_and_waits_are_observed_by_stage() -> None:
+    metrics, registry = made()
+    metrics.stages_passed({Stage.DECODE: 0.1, Stage.POSE: 0.2}, {Stage.POSE: 0.3})
+    value = registry.get_sample_value
     assert value("distilpose_stage_duration_seconds_sum", {"stage": "pose"}) == 0.2
     assert value("distilpose_stage_duration_seconds_count", {"stage": "detect"}) == 0
     assert value("distilpose_queue_wait_seconds_sum", {"stage": "pose"}) == 0.3

@@ -89,6 +89,11 @@ class Batcher(Generic[Item, Result]):
         return self.buckets[-1]
 
     @property
+    def capacity(self) -> int:
+        """Items that may wait, at the present pace."""
+        return self.room.capacity
+
+    @property
     def queued(self) -> int:
         """Items in the queue."""
         return len(self._queue)
@@ -99,20 +104,19 @@ class Batcher(Generic[Item, Result]):
         queued_at = [entry.queued_at for entry in self._queue]
         return self._clock() - min(queued_at) if queued_at else 0.0
 
-    def admit(self, items: int) -> Places:
-        """Reserve room for a whole request; one larger than the queue may enter an empty queue.
+    @property
+    def patience_seconds(self) -> float:
+        """A full queue refuses at once."""
+        return 0.0
 
-        Raises:
-            Overloaded: there is no room; the error carries the time after which to retry.
-        """
-        if not self.room.fits(items):
-            self._tell_dropped(self.stage, reason=DropReason.OVERLOADED, items=items)
-            raise Overloaded(
-                f"the {self.stage} queue holds {self.room.used} of {self.room.capacity} items, "
-                f"no room for {items} more",
-                retry_after_seconds=self.room.used * self._seconds_per_item,
-            )
-        return self.room.take(items)
+    def refusal(self, items: int) -> Overloaded:
+        """Count a refused request, and return its error with the time after which to retry."""
+        self._tell_dropped(self.stage, reason=DropReason.OVERLOADED, items=items)
+        return Overloaded(
+            f"the {self.stage} queue holds {self.room.used} of {self.room.capacity} items, "
+            f"no room for {items} more",
+            retry_after_seconds=self.room.used * self._seconds_per_item,
+        )
 
     async def submit(
         self,

@@ -95,6 +95,8 @@ class Device:
         self._canary_due = False
         self._passed_over = 0
         self._began_at = 0.0
+        self.last_ended_at = self._clock()
+        """The instant at which a batch or a check last ended, successful or not."""
         self._well = True
         self._well_at = 0.0
 
@@ -129,12 +131,13 @@ class Device:
         return self.alive and self._well
 
     @property
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Return True while a batch or a check runs."""
         return not self._idle.is_set()
 
     @property
     def _is_stalled(self) -> bool:
-        return self._is_busy and self._clock() - self._began_at > STALLED_AFTER_SECONDS
+        return self.is_busy and self._clock() - self._began_at > STALLED_AFTER_SECONDS
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run another function on the device's thread, such as loading or warming up."""
@@ -144,7 +147,7 @@ class Device:
         """Start the next batch if there is one and the device is free."""
         if self._refusal:
             self._drop_all(*self._refusal)
-        if self._loop is None or self._is_busy or self._refusal:
+        if self._loop is None or self.is_busy or self._refusal:
             return
         if self._timer:
             self._timer.cancel()
@@ -211,6 +214,7 @@ class Device:
 
     def _ended(self, finish: Callable[[T], Verdict], done: "Future[T]") -> None:
         verdict: Verdict = "doubtful"
+        self.last_ended_at = self._clock()
         try:
             verdict = finish(done.result())
         except Exception:

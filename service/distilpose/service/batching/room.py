@@ -1,7 +1,8 @@
-"""The places of a queue: their number, and who takes them, waits for them and returns them."""
+"""A bounded resource counted in places: who takes them, waits for them and returns them."""
 
 import asyncio
 from bisect import insort
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -28,17 +29,29 @@ class Places:
         self.room.release(self.use(self.count))
 
 
+class Lease:
+    """Places with several holders; the last one to let go returns them."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._holders = 1
+
+    def hold(self) -> None:
+        """Add a holder."""
+        self._holders += 1
+
+    def let_go(self) -> None:
+        """Remove a holder."""
+        self._holders -= 1
+        if not self._holders:
+            self._places.room.release(self._places.use(self._places.count))
+
+
 @dataclass(slots=True)
 class _Waiter:
     items: int
     accepted_at: float
-    leaving: int
     granted: asyncio.Future[None]
-
-    @property
-    def turn(self) -> tuple[bool, float]:
-        """The sort key: waiters that leave no places to others come before those that do."""
-        return self.leaving > 0, self.accepted_at
 
 
 class Room:
@@ -47,35 +60,32 @@ class Room:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.used = 0
+        self.on_release: Callable[[], None] = lambda: None
+        """Called when places are free that nobody here waits for."""
         self._waiters: list[_Waiter] = []
-        self._releases = 0
 
     @property
     def is_crowded(self) -> bool:
-        """Return True if somebody waits for places without leaving any to others."""
-        return bool(self._waiters) and not self._waiters[0].leaving
+        """Return True if somebody waits for places."""
+        return bool(self._waiters)
 
-    def fits(self, items: int) -> bool:
-        """Return True if that many places are free and nobody is already waiting for them.
+    def fits(self, items: int, *, leaving: int = 0) -> bool:
+        """Return True if the places are free and nobody is already waiting for them.
 
-        Places that every waiter leaves to others count as free.
+        With `leaving`, that many must stay free.
         """
-        return not self.is_crowded and self._has(items)
+        return not self.is_crowded and self._has(items + leaving)
 
     def take(self, items: int) -> Places:
         """Take places without checking that they are free."""
         self.used += items
         return Places(self, items)
 
-    async def wait_for(self, items: int, *, accepted_at: float, leaving: int = 0) -> Places:
-        """Wait until places are free and take them; requests accepted earlier go first.
-
-        With `leaving`, that many places must stay free for requests that do not wait. Every second
-        release ignores this, or those requests could take each place as soon as it is free.
-        """
+    async def wait_for(self, items: int, *, accepted_at: float) -> Places:
+        """Wait until places are free and take them; requests accepted earlier go first."""
         granted = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(items, accepted_at, leaving, granted)
-        insort(self._waiters, waiter, key=lambda each: each.turn)
+        waiter = _Waiter(items, accepted_at, granted)
+        insort(self._waiters, waiter, key=lambda each: each.accepted_at)
         self._let_in()
         try:
             await granted
@@ -87,19 +97,17 @@ class Room:
     def release(self, items: int) -> None:
         """Return places, and let in whoever is waiting for them."""
         self.used -= items
-        self._releases += 1
-        self._let_in(whatever_is_left=self._releases % 2 == 0)
+        self._let_in()
+        self.on_release()
 
-    def _has(self, items: int, *, leaving: int = 0) -> bool:
-        return not self.used or self.used + items + leaving <= self.capacity
+    def _has(self, items: int) -> bool:
+        return not self.used or self.used + items <= self.capacity
 
-    def _let_in(self, *, whatever_is_left: bool = False) -> None:
+    def _let_in(self) -> None:
         # A cancelled waiter has not noticed yet, and will remove itself from the list.
         for waiter in [each for each in self._waiters if not each.granted.cancelled()]:
-            leaving = 0 if whatever_is_left else waiter.leaving
-            if not self._has(waiter.items, leaving=leaving):
+            if not self._has(waiter.items):
                 return
-            whatever_is_left = False
             self._waiters.remove(waiter)
             self.used += waiter.items
             waiter.granted.set_result(None)
@@ -108,6 +116,7 @@ class Room:
         if waiter.granted.cancelled():
             self._waiters.remove(waiter)
             self._let_in()
+            self.on_release()
         else:  # granted in the same moment
             self.release(waiter.items)
 

@@ -1,4 +1,4 @@
-"""A bound on the bytes held at once; requests that do not fit wait their turn."""
+"""A bound on the bytes that the images of one request hold at once."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,13 +1,10 @@
 """The journey of one request's images through decode, detect and pose."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -21,15 +18,16 @@ from distilpose.model.errors import (
     TooManyPixels,
     Undecodable,
 )
-from distilpose.model.letterbox import letterbox
+from distilpose.model.letterbox import Letterbox, letterbox
 from distilpose.model.pictures import scaled
-from distilpose.model.pictures.headers import ImageHeader, reduced_size_wh
+from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import Source
 from distilpose.model.runtime.detector import Detections, to_image, to_whole
 from distilpose.model.runtime.engine import PoseArrays
+from distilpose.service.batching.admission import Admission
 from distilpose.service.batching.batcher import Batcher
-from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.batching.room import Places
+from distilpose.service.batching.workers import Workers
 from distilpose.service.domain import ImageAnswer, Options, PoseRequest
 from distilpose.service.errors import (
     Internal,
@@ -40,14 +38,15 @@ from distilpose.service.errors import (
     UndecodableImage,
     UnsupportedMediaType,
 )
-from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.decoding import Decoding
+from distilpose.service.pipeline.memory import Memory
+from distilpose.service.pipeline.needs import Accepted, Needs
 from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic, Way
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.spans import Spans
 from distilpose.service.words import Stage
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 KINDS_OF_PICTURES: Final[dict[type[PictureError], type[ServiceError]]] = {
@@ -61,13 +60,15 @@ KINDS_OF_PICTURES: Final[dict[type[PictureError], type[ServiceError]]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Means:
-    """The resources that all requests share: both stages, the decode threads and the limits."""
+    """The resources that all requests share: stages, threads, memory and limits."""
 
+    decode: Decoding
     detect: Batcher[DetectItem, Detections]
     pose: Batcher[ImageHWC, PoseArrays]
+    cut: Workers
+    memory: Memory
+    admission: Admission
     traffic: Traffic
-    decode_pool: ThreadPoolExecutor
-    decoded_bytes: ByteBudget
     image_size_px: int
     """Side of the detector's square input."""
     max_pixels: int
@@ -85,6 +86,15 @@ class _View(NamedTuple):
     reduction: geometry.Reduction
 
 
+class _Decoded(NamedTuple):
+    """A decoded image, scaled for the detector where that is to see it, and when it was decoded."""
+
+    view: _View
+    square: DetectItem | None
+    placed: Letterbox | None
+    decoded_at: float
+
+
 class _People(NamedTuple):
     """The people of one image, cut out of it."""
 
@@ -96,30 +106,31 @@ class _People(NamedTuple):
 
 
 class Journey:
-    """The state that the images of one request share."""
+    """The state that the images of one request share.
+
+    Resources are taken in one order: at admission memory, decode time and the places of the first
+    queue, all at once; afterwards a decode thread, the detector, places in the pose queue, a cut
+    thread, the student. Nothing waits for something that comes earlier in this list, so nobody can
+    wait in a ring.
+    """
 
     def __init__(
-        self,
-        means: Means,
-        request: PoseRequest,
-        accepted_at: float,
-        places: Places,
-        spans: Spans,
+        self, means: Means, request: PoseRequest, accepted: Accepted, spans: Spans
     ) -> None:
         self._spans = spans
         self._means = means
         self._request = request
-        self._accepted_at = accepted_at
-        self._places = places
+        self._accepted = accepted
 
-    async def image(self, index: int) -> ImageAnswer:
+    async def image(self, index: int, header: ImageHeader, needs: Needs) -> ImageAnswer:
         """One image's poses, or its error; a failure does not affect the other images."""
         source = self._request.images[index]
         try:
-            with self._means.traffic.way() as way:
-                return await self._answer(source, index, way)
+            async with self._accepted.turn(needs):
+                with self._means.traffic.way() as way:
+                    return await self._answer(source, header, index, way, needs)
         except PictureError as err:
-            return ImageAnswer(source.id, error=KINDS_OF_PICTURES[type(err)](str(err)))
+            return ImageAnswer(source.id, error=error_of_picture(err))
         except ServiceError as err:
             if isinstance(err, Internal):
                 logger.exception("an image failed on the device")
@@ -128,43 +139,41 @@ class Journey:
             logger.exception("an image failed unexpectedly")
             return ImageAnswer(source.id, error=Internal("the image could not be processed"))
 
-    async def _answer(self, source: Source, index: int, way: Way) -> ImageAnswer:
+    async def _answer(
+        self, source: Source, header: ImageHeader, index: int, way: Way, needs: Needs
+    ) -> ImageAnswer:
         means = self._means
         way.to(Stage.POSE if self._request.options.skips_detector else Stage.DETECT)
-        header = await self._in_thread(
-            Stage.DECODE, lambda: pictures.read_header(source, max_pixels=means.max_pixels)
-        )
-        people = await self._people(source, header, index, way)
-        # The image's bytes are released first: a request that held bytes while waiting for places
-        # could deadlock with one that holds places (its boxes were given) and waits for bytes.
-        with await self._room_for(len(people.found.scores)) as places:
+        people = await self._people(source, header, index, way, needs)
+        size_wh = header.upright_size_wh
+        if not len(people.crops_BHWC):
+            return ImageAnswer(source.id, size_wh, [], image=people.whole_HWC)
+        with await self._room_for(len(people.crops_BHWC)) as places:
             way.to(None)
             arrays = await self._run_student(people.crops_BHWC, places)
-        calibration = means.calibration
-        poses = (
-            predict.assemble(arrays, people.regions, *people.found, calibration=calibration)
-            if arrays
-            else []
+        poses = predict.assemble(
+            arrays, people.regions, *people.found, calibration=means.calibration
         )
-        return ImageAnswer(source.id, header.upright_size_wh, poses, image=people.whole_HWC)
+        return ImageAnswer(source.id, size_wh, poses, image=people.whole_HWC)
 
-    async def _people(self, source: Source, header: ImageHeader, index: int, way: Way) -> _People:
+    async def _people(
+        self, source: Source, header: ImageHeader, index: int, way: Way, needs: Needs
+    ) -> _People:
         """The people of an image."""
         given = _given_people(self._request.options, index, header.upright_size_wh)
         factor = self._factor(header, given)
-        async with AsyncExitStack() as held:
-            view = await self._decode(source, header, factor, held)
-            self._means.metrics.decoded("full" if factor == 1 else "scaled")
-            found = given or await self._detect(view, header, way)
-            regions = geometry.crop_regions(found.boxes_xyxy_px)
-            if not scaled.leaves_rows(regions, factor):
-                # Released first: whoever held bytes while waiting for more could wait for ever.
-                del view
-                await held.aclose()
-                view = await self._decode(source, header, 1, held)
-                self._means.metrics.decoded("again")
-            crops_BHWC = await self._cut(view, regions)
-            whole_HWC = view.image_HWC if self._request.keep_pixels else None
+        decoded = await self._decode(source, header, factor, needs, sees=given is None)
+        self._means.metrics.decoded("full" if factor == 1 else "scaled")
+        found = given or await self._detect(decoded, header, way)
+        view = decoded.view
+        del decoded
+        regions = geometry.crop_regions(found.boxes_xyxy_px)
+        if not scaled.leaves_rows(regions, factor):
+            del view  # first: the request's memory has room for one picture
+            view = (await self._decode(source, header, 1, needs, sees=False)).view
+            self._means.metrics.decoded("again")
+        crops_BHWC = await self._cut(view, regions)
+        whole_HWC = view.image_HWC if self._request.keep_pixels else None
         return _People(found, regions, crops_BHWC, whole_HWC)
 
     def _factor(self, header: ImageHeader, given: Detections | None) -> int:
@@ -175,43 +184,60 @@ class Journey:
         return scaled.factor_for_crops(header, geometry.crop_regions(given.boxes_xyxy_px))
 
     async def _decode(
-        self, source: Source, header: ImageHeader, factor: int, held: AsyncExitStack
-    ) -> _View:
-        """The decoded image; its bytes are counted until `held` is closed."""
-        width, height = reduced_size_wh(header.size_wh, factor)
-        await held.enter_async_context(self._means.decoded_bytes.hold(width * height * 3))
-        image_HWC = await self._in_thread(
-            Stage.DECODE, lambda: pictures.decode(source, header, factor=factor)
-        )
-        return _View(image_HWC, scaled.reduction_of(header, factor))
+        self, source: Source, header: ImageHeader, factor: int, needs: Needs, *, sees: bool
+    ) -> _Decoded:
+        """Decode an image, and scale it for the detector if that `sees` it, in one visit."""
+        clock, size_px = self._means.clock, self._means.image_size_px
+        min_box_score = self._request.options.min_box_score
 
-    async def _detect(self, view: _View, header: ImageHeader, way: Way) -> Detections:
+        def work() -> _Decoded:
+            image_HWC = pictures.decode(source, header, factor=factor)
+            view, decoded_at = _View(image_HWC, scaled.reduction_of(header, factor)), clock()
+            if not sees:
+                return _Decoded(view, None, None, decoded_at)
+            square, placed = letterbox(image_HWC, size_px)
+            return _Decoded(view, DetectItem(square, min_box_score), placed, decoded_at)
+
+        self._accepted.memory.hold()
+        with self._spans.interrupted_wait(Stage.DECODE, clock):
+            outcome = await self._means.decode.run(
+                work,
+                places=self._accepted.decode.use(needs.decode_places),
+                on_end=self._accepted.memory.let_go,
+                **self._terms(),
+            )
+        decoded = outcome.unwrap()
+        self._spans.add_outcomes(Stage.DECODE, [replace(outcome, finished_at=decoded.decoded_at)])
+        if sees:
+            at = decoded.decoded_at
+            self._spans.add_outcomes(Stage.DETECT, [replace(outcome, queued_at=at, started_at=at)])
+        return decoded
+
+    async def _detect(self, decoded: _Decoded, header: ImageHeader, way: Way) -> Detections:
         """The people to answer, in pixels of the whole image."""
-        options, size_px = self._request.options, self._means.image_size_px
-        square, placed = await self._in_thread(
-            Stage.DETECT, lambda: letterbox(view.image_HWC, size_px)
-        )
-        item = DetectItem(square, options.min_box_score)
+        assert decoded.square is not None  # noqa: S101 - it was made for the detector
+        assert decoded.placed is not None  # noqa: S101 - the same
         way.to(None)  # in a queue it waits for the device itself, so no batch is held for it
-        [outcome] = await self._means.detect.submit([item], places=self._places, **self._terms())
+        with self._spans.interrupted_wait(Stage.DETECT, self._means.clock):
+            [outcome] = await self._means.detect.submit(
+                [decoded.square], places=self._accepted.first, **self._terms()
+            )
         way.to(Stage.POSE)
         self._spans.add_outcomes(Stage.DETECT, [outcome])
-        seen = to_image(outcome.unwrap(), placed)
-        found = to_whole(seen, view.reduction, header.upright_size_wh)
-        return Detections(*(column[: options.max_people] for column in found))
+        seen = to_image(outcome.unwrap(), decoded.placed)
+        found = to_whole(seen, decoded.view.reduction, header.upright_size_wh)
+        return Detections(*(column[: self._request.options.max_people] for column in found))
 
-    async def _room_for(self, people: int) -> Places:
+    async def _room_for(self, crops: int) -> Places:
         """The crops' places in the pose queue: reserved at admission, or waited for now."""
-        options = self._request.options
-        crops = people * options.crops_per_person
-        if options.skips_detector:
-            return Places(self._places.room, self._places.use(crops))
-        if not crops:
-            return Places(self._means.pose.room, 0)
+        if self._request.options.skips_detector:
+            first = self._accepted.first
+            return Places(first.room, first.use(crops))
         asked_at = self._means.clock()
-        places = await self._means.pose.room.wait_for(crops, accepted_at=self._accepted_at)
-        self._spans.add_wait(Stage.POSE, asked_at, self._means.clock())
-        return places
+        try:
+            return await self._means.pose.room.wait_for(crops, accepted_at=self._accepted.at)
+        finally:
+            self._spans.add_wait(Stage.POSE, asked_at, self._means.clock())
 
     async def _cut(self, view: _View, regions: geometry.CropRegions) -> CropsBHWC:
         flip_test = self._request.options.flip_test
@@ -221,12 +247,17 @@ class Journey:
             crops = crop.cut(view.image_HWC, in_view)
             return np.concatenate([crops, crop.mirror(crops)]) if flip_test else crops
 
-        return await self._in_thread(Stage.POSE, cut)
+        self._accepted.memory.hold()
+        with self._spans.interrupted_wait(Stage.POSE, self._means.clock):
+            outcome = await self._means.cut.run(
+                cut, on_end=self._accepted.memory.let_go, **self._terms()
+            )
+        self._spans.add_outcomes(Stage.POSE, [outcome])
+        return outcome.unwrap()
 
-    async def _run_student(self, crops: CropsBHWC, places: Places) -> PoseArrays | None:
-        if not len(crops):
-            return None
-        outcomes = await self._means.pose.submit(list(crops), places=places, **self._terms())
+    async def _run_student(self, crops: CropsBHWC, places: Places) -> PoseArrays:
+        with self._spans.interrupted_wait(Stage.POSE, self._means.clock):
+            outcomes = await self._means.pose.submit(list(crops), places=places, **self._terms())
         self._spans.add_outcomes(Stage.POSE, outcomes)
         rows = [outcome.unwrap() for outcome in outcomes]
         arrays = PoseArrays(*(np.stack(column) for column in zip(*rows, strict=True)))
@@ -239,21 +270,13 @@ class Journey:
         )
         return predict.merge_mirrored(plain, mirrored)
 
-    def _terms(self) -> dict[str, Any]:
-        return {"deadline": self._request.deadline, "accepted_at": self._accepted_at}
+    def _terms(self) -> dict[str, float]:
+        return {"deadline": self._request.deadline, "accepted_at": self._accepted.at}
 
-    async def _in_thread(self, stage: Stage, work: Callable[[], T]) -> T:
-        clock = self._means.clock
-        queued_at = clock()
 
-        def timed() -> Outcome[T]:
-            started_at = clock()
-            return Outcome(work(), None, queued_at, started_at, clock())
-
-        loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._means.decode_pool, timed)
-        self._spans.add_outcomes(stage, [outcome])
-        return outcome.unwrap()
+def error_of_picture(err: PictureError) -> ServiceError:
+    """The caller's error for a picture that cannot be read."""
+    return KINDS_OF_PICTURES[type(err)](str(err))
 
 
 def _given_people(options: Options, index: int, size_wh: tuple[int, int]) -> Detections | None:

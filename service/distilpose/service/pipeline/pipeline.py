@@ -4,21 +4,28 @@ Knows no transport.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, NamedTuple
 
+from distilpose.model import pictures
+from distilpose.model.errors import PictureError
+from distilpose.model.pictures.headers import ImageHeader
+from distilpose.service.batching.admission import Admitted, Gate
 from distilpose.service.batching.batcher import Batcher
-from distilpose.service.batching.room import Places
 from distilpose.service.domain import ImageAnswer, PoseAnswer, PoseRequest
-from distilpose.service.errors import DeadlineExceeded
-from distilpose.service.pipeline.journey import Journey, Means
+from distilpose.service.errors import DeadlineExceeded, ServiceError
+from distilpose.service.pipeline.journey import Journey, Means, error_of_picture
+from distilpose.service.pipeline.needs import Accepted, Needs, needs_of
 from distilpose.service.telemetry import traces
 from distilpose.service.telemetry.spans import Spans
 
-_SHARE_LEFT_BY_WHO_WAITS: Final = 4
-"""The divisor of a queue's capacity that stays free of requests that wait for room (a quarter):
-otherwise video streams would fill the queue permanently and single requests would always be
-refused."""
+
+class _Readable(NamedTuple):
+    """An image whose header promises a picture."""
+
+    header: ImageHeader
+    needs: Needs
 
 
 class Pipeline:
@@ -27,55 +34,138 @@ class Pipeline:
     def __init__(self, means: Means) -> None:
         self.means = means
 
+    def refuse_if_full(self) -> None:
+        """Refuse a request before its body is read, if no image at all could be admitted.
+
+        Raises:
+            Overloaded: the decode queue is full.
+        """
+        decode = self.means.decode
+        if not decode.room.fits(1):
+            raise decode.refusal(1)
+
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
         """Poses or an error for each image, in their order.
 
         Raises:
-            Overloaded: the first queue has no room for the request, and it may not wait.
+            Overloaded: the decode queue, the first queue or the memory has no room for the request,
+                and it may not wait.
             DeadlineExceeded: some images were not answered in time.
         """
-        accepted_at = self.means.clock()
+        arrived_at = self.means.clock()
         spans = Spans()
         try:
-            with await self._admit(request, accepted_at, spans) as places:
-                waited = self.means.clock() - accepted_at if request.waits_for_room else 0.0
-                request = replace(request, deadline=request.deadline + waited)
-                async with asyncio.timeout(request.deadline - self.means.clock()):
-                    journey = Journey(self.means, request, accepted_at, places, spans)
-                    images = await _all_images(journey, len(request.images))
+            images = await self._images(request, arrived_at, spans)
         except TimeoutError as err:
             raise DeadlineExceeded("the request's deadline passed") from err
         finally:
-            traces.add_journey(spans, began_at=accepted_at, ended_at=self.means.clock())
-        answer = PoseAnswer(images, spans.timing(total=self.means.clock() - accepted_at))
-        self.means.metrics.answered(answer, waits=spans.waits())
+            traces.add_journey(spans, began_at=arrived_at, ended_at=self.means.clock())
+            self.means.metrics.stages_passed(spans.seconds(), spans.waits())
+        answer = PoseAnswer(images, spans.timing(total=self.means.clock() - arrived_at))
+        self.means.metrics.answered(answer)
         return answer
 
-    async def _admit(self, request: PoseRequest, accepted_at: float, spans: Spans) -> Places:
-        stage, items = self._first_queue(request)
-        if not request.waits_for_room:
-            return stage.admit(items)
-        leaving = stage.room.capacity // _SHARE_LEFT_BY_WHO_WAITS
-        places = await stage.room.wait_for(items, accepted_at=accepted_at, leaving=leaving)
-        spans.add_wait(stage.stage, accepted_at, self.means.clock())
-        return places
+    async def _images(
+        self, request: PoseRequest, arrived_at: float, spans: Spans
+    ) -> list[ImageAnswer]:
+        found = []
+        for index in range(len(request.images)):
+            if index:
+                await asyncio.sleep(0)  # a header may keep the event loop for 5 ms
+            found.append(self._read(request, index))
+        readable = {index: each for index, each in enumerate(found) if isinstance(each, _Readable)}
+        answers = {index: each for index, each in enumerate(found) if isinstance(each, ImageAnswer)}
+        if readable:
+            with await self._admit(request, readable, arrived_at, spans) as admitted:
+                answers |= await self._answers(request, readable, arrived_at, admitted, spans)
+        return [answers[index] for index in range(len(found))]
 
-    def _first_queue(self, request: PoseRequest) -> tuple[Batcher[Any, Any], int]:
+    def _read(self, request: PoseRequest, index: int) -> _Readable | ImageAnswer:
+        """Read an image's header, or answer with its error. No memory is spent on it yet."""
+        means, source = self.means, request.images[index]
+        try:
+            header = pictures.read_header(source, max_pixels=means.max_pixels)
+            needs = needs_of(
+                source, header, request.options, index=index, square_px=means.image_size_px
+            )
+            means.memory.check(needs.memory_bytes)
+        except PictureError as err:
+            return ImageAnswer(source.id, error=error_of_picture(err))
+        except ServiceError as err:
+            return ImageAnswer(source.id, error=err)
+        return _Readable(header, needs)
+
+    async def _admit(
+        self,
+        request: PoseRequest,
+        readable: Mapping[int, _Readable],
+        arrived_at: float,
+        spans: Spans,
+    ) -> Admitted:
+        means = self.means
+        memory_bytes = means.memory.share_of(
+            [each.needs.memory_bytes for each in readable.values()]
+        )
+        decode_places = sum(each.needs.decode_places for each in readable.values())
+        queue, items = self._first_queue(request, list(readable))
+        wants: Sequence[tuple[Gate, int]] = (
+            (queue, items),
+            (means.decode, decode_places),
+            (means.memory, memory_bytes),
+        )
+        admitted = await means.admission.enter(
+            wants, accepted_at=arrived_at, is_patient=request.waits_for_room
+        )
+        spans.add_wait(queue.stage, arrived_at, means.clock())
+        return admitted
+
+    async def _answers(
+        self,
+        request: PoseRequest,
+        readable: Mapping[int, _Readable],
+        arrived_at: float,
+        admitted: Admitted,
+        spans: Spans,
+    ) -> dict[int, ImageAnswer]:
+        means = self.means
+        waited = means.clock() - arrived_at if request.waits_for_room else 0.0
+        request = replace(request, deadline=request.deadline + waited)
+        queue, _ = self._first_queue(request, list(readable))
+        accepted = Accepted.of(
+            admitted,
+            memory=means.memory.room,
+            decode=means.decode.room,
+            first=queue.room,
+            at=arrived_at,
+        )
+        journey = Journey(means, request, accepted, spans)
+        try:
+            async with asyncio.timeout(request.deadline - means.clock()):
+                return await _all_images(journey, readable)
+        finally:
+            accepted.memory.let_go()
+
+    def _first_queue(
+        self, request: PoseRequest, readable: Sequence[int]
+    ) -> tuple[Batcher[Any, Any], int]:
         """The queue that the request enters first, and how many items it adds there."""
         options = request.options
         if not options.skips_detector:
-            return self.means.detect, len(request.images)
+            return self.means.detect, len(readable)
         boxes = options.boxes
-        people = sum(map(len, boxes)) if boxes is not None else len(request.images)
+        people = len(readable) if boxes is None else sum(len(boxes[index]) for index in readable)
         return self.means.pose, people * options.crops_per_person
 
 
-async def _all_images(journey: Journey, images: int) -> list[ImageAnswer]:
-    if images == 1:
-        return [await journey.image(0)]
-    tasks = [asyncio.create_task(journey.image(index)) for index in range(images)]
+async def _all_images(
+    journey: Journey, readable: Mapping[int, _Readable]
+) -> dict[int, ImageAnswer]:
+    if len(readable) == 1:
+        [(index, each)] = readable.items()
+        return {index: await journey.image(index, *each)}
+    tasks = [asyncio.create_task(journey.image(index, *each)) for index, each in readable.items()]
     try:
-        return await asyncio.gather(*tasks)
+        return dict(zip(readable, await asyncio.gather(*tasks), strict=True))
     except asyncio.CancelledError:
         await asyncio.gather(*tasks, return_exceptions=True)
         raise

@@ -28,6 +28,7 @@ from distilpose.service.rest.body import read_body
 from distilpose.service.rest.caller import timeout_seconds, while_waiting
 from distilpose.service.rest.cors import BoundedCors
 from distilpose.service.rest.errors import STATUSES, add_handlers, problem
+from distilpose.service.rest.lingering import Lingering
 from distilpose.service.rest.middleware import CODES, METHODS, RequestMiddleware
 from distilpose.service.rest.page.routes import demo_routes
 from distilpose.service.security.keys import ApiKeys
@@ -70,6 +71,7 @@ def create_app(service: Service) -> FastAPI:
         traces=service.traces,
         root_path=service.settings.http.root_path,
     )
+    app.add_middleware(Lingering)
     add_handlers(app)
     openapi.install(app)
 
@@ -126,6 +128,7 @@ def _pose_routes(service: Service) -> APIRouter:
             request, limit_seconds=settings.limits.request_timeout_seconds
         )
         with service.life.admitted():
+            service.pipeline.refuse_if_full()
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,
@@ -218,7 +221,7 @@ def _health_routes(service: Service) -> APIRouter:
     async def readyz() -> Response:
         """200 when loaded, warmed up and not shutting down, else 503."""
         ready = service.ready
-        return JSONResponse({"state": service.life.state}, 200 if ready else 503)
+        return JSONResponse({"state": service.state}, 200 if ready else 503)
 
     @router.get("/v2/health/live")
     async def live() -> Response:

@@ -10,11 +10,11 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from distilpose.service import errors
-from distilpose.service.batching.room import Room
-from distilpose.service.domain import PoseAnswer, Timing
-from distilpose.service.words import DropReason, Fault, RefusalReason, Stage
+from distilpose.service.domain import PoseAnswer
+from distilpose.service.words import DropReason, Fault, Pool, Stage
 
-_QUEUED_STAGES: Final = (Stage.DETECT, Stage.POSE)
+_BATCHED_STAGES: Final = (Stage.DETECT, Stage.POSE)
+_STAGES_OF_POOLS: Final = {Pool.DECODE: Stage.DECODE, Pool.CUT: Stage.POSE}
 FRAME_OUTCOMES: Final = (
     ("ordered", "answered"),
     ("ordered", "failed"),
@@ -53,7 +53,11 @@ class QueueView(Protocol):
     """The values of a queue that its gauges read at each scrape."""
 
     stage: Stage
-    room: Room
+
+    @property
+    def capacity(self) -> int:
+        """Items that may wait, at the present pace."""
+        ...
 
     @property
     def queued(self) -> int:
@@ -163,6 +167,10 @@ class Metrics:
         self.device_busy = counter(
             "device_busy_seconds", "Time the device spent computing.", "stage"
         )
+        self.pool_busy = counter(
+            "pool_busy_seconds", "Time the threads of a pool spent working.", "pool"
+        )
+        self.pool_workers = gauge("pool_workers", "Threads of a pool.", "pool")
         self.padding_items = counter("padding_items", "Padding: empty places of batches.", "stage")
         self.device_errors = counter("device_errors", "Failures on the device.", "kind")
         self.queue_items = gauge("queue_items", "Items waiting.", "stage")
@@ -187,23 +195,26 @@ class Metrics:
             self.stream_frames.labels(mode, outcome)
             self.stream_frame_age.labels(mode)
         self.dropped_items.labels(Stage.DECODE, DropReason.REPLACED)
-        one_label: list[tuple[Counter | Gauge, Iterable[str]]] = [
-            (self.refusals, RefusalReason),
-            (self.images, IMAGE_OUTCOMES),
-            (self.decodes, DECODE_SIZES),
-            (self.device_memory, MEMORY_KINDS),
-            (self.device_errors, Fault),
-        ]
-        for metric, values in one_label:
-            for value in values:
-                metric.labels(value)
-        for stage in Stage:
-            self.stage_duration.labels(stage)
-            self.queue_wait.labels(stage)
-        for stage in _QUEUED_STAGES:
+        for outcome in IMAGE_OUTCOMES:
+            self.images.labels(outcome)
+        for size in DECODE_SIZES:
+            self.decodes.labels(size)
+        for kind in MEMORY_KINDS:
+            self.device_memory.labels(kind)
+        for kind in Fault:
+            self.device_errors.labels(kind)
+        for pool in Pool:
+            self.pool_busy.labels(pool)
+        for stage in _BATCHED_STAGES:
             self.batch_items.labels(stage)
             self.device_busy.labels(stage)
             self.padding_items.labels(stage)
+        self._create_stages()
+
+    def _create_stages(self) -> None:
+        for stage in Stage:
+            self.stage_duration.labels(stage)
+            self.queue_wait.labels(stage)
             self.queue_items.labels(stage)
             self.queue_capacity.labels(stage)
             self.queue_oldest.labels(stage)
@@ -213,9 +224,13 @@ class Metrics:
     def watch(self, queue: QueueView) -> None:
         """Read a queue's gauges at each scrape."""
         stage = queue.stage
-        self.queue_capacity.labels(stage).set(queue.room.capacity)
+        self.queue_capacity.labels(stage).set_function(lambda: queue.capacity)
         self.queue_items.labels(stage).set_function(lambda: queue.queued)
         self.queue_oldest.labels(stage).set_function(lambda: queue.oldest_queued_seconds)
+
+    def watch_pool(self, pool: Pool, workers: int) -> None:
+        """Show the number of a pool's threads."""
+        self.pool_workers.labels(pool).set(workers)
 
     def watch_memory(self, held_bytes: Callable[[], Mapping[str, int]]) -> None:
         """Read the device's memory use, by kind, at each scrape."""
@@ -251,8 +266,8 @@ class Metrics:
         self.stream_frames.labels(mode, "replaced").inc()
         self.items_dropped(Stage.DECODE, reason=DropReason.REPLACED, items=1)
 
-    def answered(self, answer: PoseAnswer, *, waits: Mapping[Stage, float]) -> None:
-        """Count answered poses; `waits` are the request's seconds in each stage's queue."""
+    def answered(self, answer: PoseAnswer) -> None:
+        """Count an answer's images and poses."""
         for image in answer.images:
             self.images.labels(image.error.type if image.error else "answered").inc()
             if not image.error:
@@ -261,14 +276,23 @@ class Metrics:
             for pose in image.poses:
                 for score in pose.keypoint_score:
                     self.keypoint_score.observe(float(score))
-        self._observe_stages(answer.timing, waits)
 
-    def _observe_stages(self, timing: Timing, waits: Mapping[Stage, float]) -> None:
-        for stage in Stage:
-            if seconds := getattr(timing, stage):
+    def stages_passed(self, work: Mapping[Stage, float], waits: Mapping[Stage, float]) -> None:
+        """Observe a request's seconds in each stage and in its queue, however the request ended."""
+        for stage, seconds in work.items():
+            if seconds:
                 self.stage_duration.labels(stage).observe(seconds)
-            if stage in waits:
-                self.queue_wait.labels(stage).observe(waits[stage])
+        for stage, seconds in waits.items():
+            self.queue_wait.labels(stage).observe(seconds)
+
+    def work_done(self, pool: Pool, *, seconds: float) -> None:
+        """Record work that has ended on a thread, successful or not."""
+        self.pool_busy.labels(pool).inc(seconds)
+
+    def work_dropped(self, pool: Pool, *, reason: DropReason) -> None:
+        """Count work that no thread will do."""
+        if stage := _STAGES_OF_POOLS.get(pool):
+            self.items_dropped(stage, reason=reason, items=1)
 
     def decoded(self, size: str) -> None:
         """Count a decoded image, by one of `DECODE_SIZES`."""
@@ -279,6 +303,7 @@ class Metrics:
         self.batch_items.labels(stage).observe(items)
         self.padding_items.labels(stage).inc(padding)
         self.device_busy.labels(stage).inc(seconds)
+        self.pool_busy.labels(Pool.DEVICE).inc(seconds)
 
     def items_dropped(self, stage: Stage, *, reason: DropReason, items: int) -> None:
         """Count items that will not be computed."""

@@ -1,7 +1,8 @@
 """The time of a request as intervals of work and of waiting, with overlap counted once."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from distilpose.service.batching.outcomes import Outcome
@@ -43,6 +44,20 @@ class Spans:
         """Add a wait for `stage` that did not belong to one of its items."""
         self._wait[stage].append((began_at, ended_at))
 
+    @contextmanager
+    def interrupted_wait(self, stage: Stage, clock: Callable[[], float]) -> Iterator[None]:
+        """Add a wait for `stage` if the context ends by an exception, before there are outcomes."""
+        began_at = clock()
+        try:
+            yield
+        except BaseException:
+            self.add_wait(stage, began_at, clock())
+            raise
+
+    def seconds(self) -> dict[Stage, float]:
+        """The seconds of work in each stage that the request used."""
+        return {stage: covered_seconds(intervals) for stage, intervals in self._work.items()}
+
     def waits(self) -> dict[Stage, float]:
         """The seconds spent in the queue of each stage that the request used."""
         return {stage: covered_seconds(intervals) for stage, intervals in self._wait.items()}
@@ -59,5 +74,4 @@ class Spans:
 
     def timing(self, *, total: float) -> Timing:
         """The seconds by stage, and in all queues together."""
-        work = {stage: covered_seconds(intervals) for stage, intervals in self._work.items()}
-        return Timing(**work, queue=sum(self.waits().values()), total=total)
+        return Timing(**self.seconds(), queue=sum(self.waits().values()), total=total)

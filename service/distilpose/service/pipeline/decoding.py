@@ -1,0 +1,124 @@
+"""The decode stage: its threads, and how much accepted work may wait for them."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from distilpose.service.batching.batcher import BatchObserver
+from distilpose.service.batching.outcomes import Outcome
+from distilpose.service.batching.room import Room
+from distilpose.service.batching.workers import Workers
+from distilpose.service.errors import Overloaded
+from distilpose.service.words import DropReason, Stage
+
+T = TypeVar("T")
+
+_PER_SECOND: Final = 1_000_000
+"""Places of the room for one second of decoding: it is counted in microseconds."""
+_OVERHEAD_SECONDS: Final = 0.004
+"""The cost of an image of any size; includes scaling it to the detector's square."""
+_MEMORY: Final = 0.95
+"""The weight of the past in the measured pace, for each decoded image."""
+
+
+class Decoding:
+    """A gate for seconds of decoding, and the threads that spend them.
+
+    Costs are in seconds of the reference CPU. The threads' own pace is measured while they work,
+    so that accepted images are decoded within `max_queue_seconds` on any machine and under any
+    load.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        *,
+        max_queue_seconds: float,
+        observer: BatchObserver,
+    ) -> None:
+        self.stage = Stage.DECODE
+        self.workers = workers
+        self.room = Room(0)
+        self._budget_seconds = workers.threads * max_queue_seconds
+        self._observer = observer
+        # Before anything is measured, a second at the reference pace.
+        self._spent_seconds = self._expected_seconds = 1.0
+        self._images = 1.0 / 0.05
+        self._follow_pace()
+
+    @property
+    def queued(self) -> int:
+        """Images that wait for a thread."""
+        return self.workers.queued
+
+    @property
+    def oldest_queued_seconds(self) -> float:
+        """The age of the image that has waited longest, in seconds."""
+        return self.workers.oldest_queued_seconds
+
+    @property
+    def capacity(self) -> int:
+        """The number of images, as recent ones were, that may wait."""
+        return max(1, round(self._budget_seconds / (self._spent_seconds / self._images)))
+
+    @property
+    def patience_seconds(self) -> float:
+        """A full queue refuses at once."""
+        return 0.0
+
+    @staticmethod
+    def places(decode_seconds: float) -> int:
+        """The places that an image takes whose decoding costs that many reference seconds."""
+        return round((decode_seconds + _OVERHEAD_SECONDS) * _PER_SECOND)
+
+    def refusal(self, items: int) -> Overloaded:
+        """Count a refused request, and return its error with the time after which to retry."""
+        self._observer.items_dropped(self.stage, reason=DropReason.OVERLOADED, items=1)
+        waiting_seconds = self._seconds(self.room.used)
+        return Overloaded(
+            f"the decode queue holds {waiting_seconds:.2f} s of work, "
+            f"no room for {self._seconds(items):.2f} s more",
+            retry_after_seconds=waiting_seconds,
+        )
+
+    async def run(
+        self,
+        work: Callable[[], T],
+        *,
+        places: int,
+        accepted_at: float,
+        deadline: float,
+        on_end: Callable[[], None],
+    ) -> Outcome[T]:
+        """Decode on a thread; the places are returned when it has ended.
+
+        Raises:
+            DeadlineExceeded: the deadline passed before a thread was free.
+        """
+
+        def ended() -> None:
+            self.room.release(places)
+            on_end()
+
+        outcome = await self.workers.run(
+            work, accepted_at=accepted_at, deadline=deadline, on_end=ended
+        )
+        self._learn_pace(outcome.finished_at - outcome.started_at, places)
+        return outcome
+
+    def _seconds(self, places: float) -> float:
+        """The time for which that much work keeps all threads busy, at their present pace."""
+        return places / _PER_SECOND * self._pace / self.workers.threads
+
+    @property
+    def _pace(self) -> float:
+        """Seconds on a thread for each reference second."""
+        return self._spent_seconds / self._expected_seconds
+
+    def _learn_pace(self, seconds: float, places: int) -> None:
+        self._spent_seconds = _MEMORY * self._spent_seconds + seconds
+        self._expected_seconds = _MEMORY * self._expected_seconds + places / _PER_SECOND
+        self._images = _MEMORY * self._images + 1
+        self._follow_pace()
+
+    def _follow_pace(self) -> None:
+        self.room.capacity = round(self._budget_seconds / self._pace * _PER_SECOND)

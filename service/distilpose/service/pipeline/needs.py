@@ -1,0 +1,75 @@
+"""The most that an image can need, and the part of it that its request was given."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from distilpose.model import pictures
+from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.pictures.headers import ImageHeader
+from distilpose.model.pictures.source import Source
+from distilpose.service.batching.admission import Admitted
+from distilpose.service.batching.room import Lease, Places, Room
+from distilpose.service.domain import Options
+from distilpose.service.pipeline.budget import ByteBudget
+from distilpose.service.pipeline.decoding import Decoding
+
+_CROP_BYTES: Final = CROP_HEIGHT * CROP_WIDTH * 3
+_COPIES_OF_CROPS: Final = 2
+"""The crops as they are cut, and their copies in a batch or beside their mirror images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The most that one image can need."""
+
+    memory_bytes: int
+    decode_places: int
+
+
+def needs_of(
+    source: Source, header: ImageHeader, options: Options, *, index: int, square_px: int
+) -> Needs:
+    """The most that an image can need, from its header and the options of its request.
+
+    While it is decoded, the decoder's memory; afterwards its pixels, the detector's square of
+    `square_px` and the crops of as many people as may be answered.
+    """
+    cost = pictures.cost_of(source, header)
+    people = options.max_people if options.boxes is None else len(options.boxes[index])
+    crops = (1 if options.whole_image else people) * options.crops_per_person
+    after = cost.pixels_bytes + square_px * square_px * 3 + crops * _CROP_BYTES * _COPIES_OF_CROPS
+    return Needs(max(cost.peak_bytes, after), Decoding.places(cost.decode_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The resources of an accepted request, for all of its images."""
+
+    at: float
+    """Instant of the monotonic clock, seconds."""
+    memory: Lease
+    decode: Places
+    first: Places
+    """Places of the first queue: the detector's, or the student's where boxes are given."""
+    turns: ByteBudget
+    """The request's own memory, which images share that do not fit into it together."""
+
+    @classmethod
+    def of(
+        cls, admitted: Admitted, *, memory: Room, decode: Room, first: Room, at: float
+    ) -> "Accepted":
+        """The places of an admission; threads may hold the memory longer than the request."""
+        held = admitted.places(memory)
+        held_bytes = held.use(held.count)
+        return cls(
+            at=at,
+            memory=Lease(Places(memory, held_bytes)),
+            decode=admitted.places(decode),
+            first=admitted.places(first),
+            turns=ByteBudget(held_bytes),
+        )
+
+    def turn(self, needs: Needs) -> AbstractAsyncContextManager[None]:
+        """Wait for earlier images of the request until its memory has room for this one."""
+        return self.turns.hold(needs.memory_bytes)
