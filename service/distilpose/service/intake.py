@@ -18,7 +18,19 @@ _READ_ON_THE_LOOP_BYTES: Final = 256 * 1024
 MOST_ID_CHARACTERS: Final = 1024
 """Length of an image's id, which the answer returns as it is."""
 
+_AS_LONG_AS: Final = 0.9
+"""The share of our own time limit from which a caller's deadline counts as equally long: what the
+way to us took is gone from it already."""
+
 T = TypeVar("T")
+
+
+def is_shorter(deadline_seconds: float | None, *, than: float) -> bool:
+    """Return True if a caller's deadline is shorter than our limit, so that it is its own choice.
+
+    Both are in seconds from the request's arrival; None stands for no deadline.
+    """
+    return deadline_seconds is not None and deadline_seconds < _AS_LONG_AS * than
 
 
 async def read_in_thread_if_large(size_bytes: int, read: Callable[[], T]) -> T:

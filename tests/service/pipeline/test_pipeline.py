@@ -238,6 +238,25 @@ async def test_a_request_that_does_not_fit_is_refused_before_decoding() -> None:
     await bench.close()
 
 
+async def test_the_images_of_requests_that_fail_as_a_whole_are_counted() -> None:
+    bench = Bench(queue_capacity=2, device_seconds=0.3)
+    first = asyncio.create_task(bench.ask(RED, RED))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await bench.ask(RED, RED, RED)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    bench.device.start()
+    with pytest.raises(DeadlineExceeded):
+        await bench.ask(RED, seconds=0.1)
+    counted = {
+        outcome: bench.registry.get_sample_value("distilpose_images_total", {"outcome": outcome})
+        for outcome in ("overloaded", "cancelled", "deadline-exceeded", "answered")
+    }
+    assert counted == {"overloaded": 3, "cancelled": 2, "deadline-exceeded": 1, "answered": 0}
+    await bench.close()
+
+
 async def test_crops_are_counted_when_boxes_are_given() -> None:
     bench = Bench(queue_capacity=3)
     bench.device.start()

@@ -34,6 +34,10 @@ class Pipeline:
             Overloaded: the first queue has no room for the request, and it may not wait.
             DeadlineExceeded: some images were not answered in time.
         """
+        with self.means.metrics.whole_failures(len(request.images)):
+            return await self._estimate(request)
+
+    async def _estimate(self, request: PoseRequest) -> PoseAnswer:
         accepted_at = self.means.clock()
         spans = Spans()
         try:

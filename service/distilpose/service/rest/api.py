@@ -27,7 +27,7 @@ from distilpose.service.rest.body import read_body
 from distilpose.service.rest.caller import timeout_seconds, while_waiting
 from distilpose.service.rest.cors import BoundedCors
 from distilpose.service.rest.errors import STATUSES, add_handlers, problem
-from distilpose.service.rest.middleware import CODES, METHODS, RequestMiddleware
+from distilpose.service.rest.middleware import ENDINGS, METHODS, RequestMiddleware
 from distilpose.service.rest.page.routes import demo_routes
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
@@ -61,11 +61,13 @@ def create_app(service: Service) -> FastAPI:
             expose_headers=["x-request-id", "retry-after"],
         )
     for method in METHODS.values():
-        service.metrics.expect("rest", method, codes=CODES)
+        service.metrics.expect("rest", method, endings=ENDINGS)
     app.add_middleware(
         RequestMiddleware,
         metrics=service.metrics,
         traces=service.traces,
+        life=service.life,
+        request_timeout_seconds=service.settings.limits.request_timeout_seconds,
         root_path=service.settings.http.root_path,
     )
     add_handlers(app)

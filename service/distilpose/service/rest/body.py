@@ -11,8 +11,8 @@ from starlette.requests import Request
 from distilpose.model.formats import MEDIA_TYPES
 from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import (
-    DeadlineExceeded,
     InvalidRequest,
+    NotSent,
     TooLarge,
     UnsupportedMediaType,
 )
@@ -36,13 +36,13 @@ async def read_body(
         UnsupportedMediaType: the content type is not accepted.
         TooLarge: more bytes or images than allowed.
         InvalidRequest: malformed, or without an image.
-        DeadlineExceeded: the caller did not send all of it in time.
+        NotSent: the caller did not send all of it in time.
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             images, options = await _read(request, max_bytes, max_images)
     except TimeoutError as err:
-        raise DeadlineExceeded("the deadline passed before the whole body arrived") from err
+        raise NotSent("the deadline passed before the whole body arrived") from err
     check_images(images, max_images=max_images)
     return images, options
 
