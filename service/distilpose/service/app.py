@@ -18,6 +18,7 @@ from distilpose.model.load import Models, load_models
 from distilpose.model.runtime import devices
 from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
+from distilpose.model.runtime.trial import check_detector, check_student
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device, DeviceLost
@@ -34,7 +35,7 @@ from distilpose.service.security.keys import ApiKeys
 from distilpose.service.settings import Settings
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import NoTraces, Traces
-from distilpose.service.words import Stage
+from distilpose.service.words import Pool, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Service:
         """Load and warm up on the device's thread, then be ready.
 
         Raises:
-            ModelError: the weights or the device do not match the settings.
+            ModelError: the weights or the device do not match the settings, or are damaged.
             Exception: the device failed while warming up.
         """
         began = time.monotonic()
@@ -105,10 +106,10 @@ class Service:
         self.life.advance(State.WARMING)
         speeds = await self.device.call(lambda: self._warm_up(models))
         self._pipeline = self._build_pipeline(models, *speeds)
+        self.metrics.watch_pool(Pool.DECODE, self._threads)
+        self.metrics.watch_pool(Pool.DEVICE, 1)
         self._model = self._describe(models)
-        smallest = np.zeros((1, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
-        engine = models.predictor.engine
-        self.device.start(canary=lambda: engine.run(smallest), on_lost=self.on_lost)
+        self.device.start(canary=lambda: _check_networks(models), on_lost=self.on_lost)
         self.life.advance(State.READY)
         self.metrics.model_info.info(
             {
@@ -161,7 +162,12 @@ class Service:
         )
 
     def _warm_up(self, models: Models) -> tuple[float, float]:
-        """Measure throughput (images and crops per second) while running every served shape."""
+        """Measure throughput (images and crops per second) while running every served shape.
+
+        Raises:
+            NotFinite: a network does not answer with finite numbers.
+        """
+        _check_networks(models)
         pose_seconds = models.predictor.engine.warm_up()
         detect_seconds = _warm_up_detector(models.detector, self._detect_buckets(models))
         return _items_per_second(detect_seconds), _items_per_second(pose_seconds)
@@ -282,6 +288,12 @@ def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[
     squares_BHWC = np.zeros((buckets[-1], side, side, 3), np.uint8)
     scores = np.ones(buckets[-1], np.float32)
     return time_buckets(lambda n: detector.run(squares_BHWC[:n], scores[:n]), buckets)
+
+
+def _check_networks(models: Models) -> None:
+    """Run both networks on a fixed picture; raises if one fails or its answer is not finite."""
+    check_student(models.predictor.engine)
+    check_detector(models.detector)
 
 
 def _items_per_second(seconds: Mapping[int, float]) -> float:
