@@ -28,6 +28,7 @@ from distilpose.service.errors import (
     TooLarge,
     UndecodableImage,
 )
+from distilpose.service.pipeline import journey
 from distilpose.service.pipeline.budget import ByteBudget
 from distilpose.service.pipeline.journey import KINDS_OF_PICTURES, Means
 from distilpose.service.pipeline.pipeline import Pipeline
@@ -235,6 +236,25 @@ async def test_a_request_that_does_not_fit_is_refused_before_decoding() -> None:
         await bench.ask(b"rubbish")
     bench.device.start()
     assert len((await first).images) == 2
+    await bench.close()
+
+
+async def test_a_lack_of_memory_is_a_refusal_and_not_the_pictures_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(journey.pictures, "decode", no_memory)
+    bench = Bench()
+    bench.device.start()
+    failure = (await bench.ask(RED)).failure
+    assert isinstance(failure, Overloaded)
+    assert failure.retry_after_seconds == 1
+    assert "memory" in failure.detail
+    assert (
+        bench.registry.get_sample_value("distilpose_images_total", {"outcome": "overloaded"}) == 1
+    )
     await bench.close()
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import numpy as np
 import simplejpeg
 from PIL import ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
@@ -20,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
-from distilpose.model.formats import ACCEPTED
+from distilpose.model.formats import ACCEPTED, MAX_PIXELS
 from distilpose.model.pictures.containers import (
     exif_orientation,
     first_directory,
@@ -40,6 +41,9 @@ _UNREADABLE_JPEGS: Final = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG", 0xF7: 
 _BASELINE_AND_KIN: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _BMP_RUN_LENGTHS: Final = frozenset({1, 2})
 _NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _DNG_VERSION = 254, 256, 257, 50706
+
+_MOST_BYTES_PER_PIXEL: Final = 24
+"""More than any decoder was seen to need: 20 for a WebP, its three bytes of RGB included."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,11 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
         Undecodable: the bytes are not an image, or their header is broken or has no pixels.
         NotAccepted: naming the format found and those accepted.
         TooManyPixels: naming the pixels and the limit.
+        MemoryError: there was too little memory.
 
     """
     name = sniff(data)
-    with as_undecodable(name):
+    with as_undecodable(name, pixels=min(max_pixels, MAX_PIXELS)):
         size_wh, orientation = _HEADER_READERS[name](data)
     header = ImageHeader(name, size_wh, orientation)
     width, height = size_wh
@@ -116,13 +121,20 @@ def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
 
 
 @contextmanager
-def as_undecodable(name: str) -> Iterator[None]:
-    """Convert whatever a decoder raises to `Undecodable`, except a lack of memory."""
+def as_undecodable(name: str, *, pixels: int) -> Iterator[None]:
+    """Convert whatever a decoder raises to `Undecodable`, except a lack of memory.
+
+    Several decoders only say that they failed when they get no memory. So the picture is blamed
+    only if memory for so many pixels is there.
+    """
     try:
         yield
     except (PictureError, MemoryError):
         raise
     except Exception as err:
+        np.empty(pixels * _MOST_BYTES_PER_PIXEL, np.uint8)
+        if "memory" in str(err).lower():
+            raise MemoryError(str(err)) from err
         readable = isinstance(err, ValueError | OSError | SyntaxError)
         reason = " ".join(str(err).split())[:120] if readable else "its structure is broken"
         raise Undecodable(f"the {ACCEPTED[name].name} cannot be decoded: {reason}") from err

@@ -10,11 +10,12 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from distilpose.model.arrays import ImageHWC
 from distilpose.model.drawing import skeletons
-from distilpose.model.drawing.encode import PictureFormat, encode
+from distilpose.model.drawing.encode import LARGEST_SIDE_PX, PictureFormat, encode
 from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
-from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
+from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError, TooLarge
 from distilpose.service.rest import openapi
 from distilpose.service.rest.answer import (
     ModelCardOut,
@@ -186,6 +187,7 @@ async def _picture(answer: PoseAnswer, options: Options, picture_format: Picture
     [image] = answer.images
     assert image.image is not None  # noqa: S101 - pixels were requested
     pixels = image.image
+    _check_sides(pixels, picture_format)
 
     def render() -> bytes:
         drawn = skeletons.draw_poses(
@@ -198,6 +200,17 @@ async def _picture(answer: PoseAnswer, options: Options, picture_format: Picture
 
     body = await asyncio.to_thread(render)
     return Response(body, media_type=f"image/{picture_format}")
+
+
+def _check_sides(pixels: ImageHWC, picture_format: PictureFormat) -> None:
+    height, width, _ = pixels.shape
+    largest_px = LARGEST_SIDE_PX[picture_format]
+    if max(width, height) > largest_px:
+        instead = "image/png" if picture_format == "jpeg" else "application/json"
+        raise TooLarge(
+            f"the image is {width} pixels wide and {height} high; a drawn {picture_format.upper()} "
+            f"can have {largest_px} each way: set Accept to {instead}"
+        )
 
 
 def _all_failed(first: ServiceError, answer: PoseAnswer, options: Options) -> Response:
