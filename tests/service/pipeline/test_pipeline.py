@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from calibrations import constant_calibration
+from distilpose.model import pictures
 from distilpose.model.calibration import Calibration
 from distilpose.model.errors import PictureError
 from distilpose.model.pictures.source import EncodedImage
@@ -28,7 +29,6 @@ from distilpose.service.errors import (
     TooLarge,
     UndecodableImage,
 )
-from distilpose.service.pipeline import journey
 from distilpose.service.pipeline.budget import ByteBudget
 from distilpose.service.pipeline.journey import KINDS_OF_PICTURES, Means
 from distilpose.service.pipeline.pipeline import Pipeline
@@ -245,7 +245,7 @@ async def test_a_lack_of_memory_is_a_refusal_and_not_the_pictures_fault(
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(journey.pictures, "decode", no_memory)
+    monkeypatch.setattr(pictures, "decode", no_memory)
     bench = Bench()
     bench.device.start()
     failure = (await bench.ask(RED)).failure
