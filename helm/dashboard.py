@@ -19,6 +19,7 @@ from distilpose.service.words import Stage
 from promql import (
     CALLS,
     Query,
+    busy_share,
     each,
     mean,
     part_of_request,
@@ -30,8 +31,10 @@ from promql import (
 )
 
 SOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
-FAILED: Final = 'code=~"5..|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED"'
-REFUSED: Final = 'code=~"429|RESOURCE_EXHAUSTED"'
+FAILED: Final = 'blame="service"'
+JUDGED: Final = 'blame=~"none|service"'
+REFUSED: Final = 'blame="refused"'
+NOT_SPOILT: Final = 'blame!="caller"'
 
 
 class Graph:
@@ -52,15 +55,20 @@ TRAFFIC: Final = (
     Graph(
         "Requests",
         units.RequestsPerSecond,
-        each("transport, code", rate("distilpose_requests_total", 'method!="other"') + " > 0"),
+        each(
+            "transport, code, blame",
+            rate("distilpose_requests_total", 'method!="other"') + " > 0",
+        ),
         stacked=True,
-        note="By transport and code; probes and scrapes are left out.",
+        note="By transport, code and who is to blame; probes and scrapes are left out.",
     ),
     Graph(
         "Failed and refused",
         units.PercentUnit,
-        Query(share_of_calls(FAILED), "failed"),
-        Query(share_of_calls(REFUSED), "refused"),
+        Query(share_of_calls(FAILED, JUDGED), "failed"),
+        Query(share_of_calls(REFUSED, NOT_SPOILT), "refused"),
+        note="Failed: of those answered or failed because of the service. Refused: also while "
+        "starting or draining. What callers spoil themselves does not count.",
     ),
     Graph("Images", units.Short, each("outcome", rate("distilpose_images_total")), stacked=True),
     Graph("Ready replicas", units.Short, Query(READY_BY_MODEL, "{{name}} {{version}}, {{dtype}}")),
@@ -163,8 +171,33 @@ STREAMS: Final = (
     ),
 )
 
+WORKERS: Final = (
+    Graph(
+        "Busy",
+        units.PercentUnit,
+        Query(busy_share("pod, pool"), "{{pod}} {{pool}}"),
+        note="The share of their time that a pool's workers work. The largest of a pod is its busy "
+        "share, by which the autoscaler keeps pods.",
+    ),
+    Graph(
+        "Workers", units.Short, each("pool", series("distilpose_pool_workers")), note="All pods."
+    ),
+    Graph(
+        "Stalled",
+        units.Short,
+        each("pod", series("distilpose_stalled")),
+        note="1 while work is queued and nothing runs or ends.",
+    ),
+)
+
 DEVICE: Final = (
-    Graph("Busy", units.PercentUnit, each("pod", rate("distilpose_device_busy_seconds_total"))),
+    Graph(
+        "Device time",
+        units.PercentUnit,
+        each("stage", rate("distilpose_device_busy_seconds_total")),
+        stacked=True,
+        note="Busy devices, by the stage they compute.",
+    ),
     Graph(
         "Device memory",
         units.BytesIEC,
@@ -201,6 +234,7 @@ ROWS: Final = {
     "Batches": (BATCHES,),
     "Pictures and people": (PICTURES,),
     "Streams": (STREAMS,),
+    "Workers": (WORKERS,),
     "Device": (DEVICE,),
     "Process": (PROCESS,),
 }

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 PODS: Final = 'namespace=~"$namespace",pod=~"$pod"'
 QUANTILES: Final = (0.5, 0.95, 0.99)
 CALLS: Final = 'method="estimate_pose"'
+POSES: Final = 'method=~"estimate_pose|stream_pose"'
 
 
 class Query(NamedTuple):
@@ -41,10 +42,16 @@ def mean(histogram: str, *, by: str = "") -> str:
     return ratio(rate(f"{histogram}_sum"), rate(f"{histogram}_count"), by=by)
 
 
-def share_of_calls(codes: str) -> str:
-    """The share of all calls that end with these codes."""
+def share_of_calls(part: str, whole: str) -> str:
+    """The share of the calls with one kind of ending among those with another."""
     calls = "distilpose_requests_total"
-    return ratio(rate(calls, CALLS, codes), rate(calls, CALLS))
+    return ratio(rate(calls, POSES, part), rate(calls, POSES, whole))
+
+
+def busy_share(by: str) -> str:
+    """The largest share of their time that the workers of a pool work."""
+    busy = rate("distilpose_pool_busy_seconds_total")
+    return f"max by ({by}) ({busy} / ({series('distilpose_pool_workers')} > 0))"
 
 
 def quantiles(histogram: str, *matchers: str, by: str = "") -> tuple[Query, ...]:

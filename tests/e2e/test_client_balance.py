@@ -37,7 +37,7 @@ NOBODY = np.empty((0, 4), np.float32)
 SHARE = 0.2
 NAMES_ASKED_EVERY_SECONDS = 30
 """At most, by gRPC: more than this test's age, and far less than the 300 s that is the default."""
-ENDED = 'requests_total{code="UNAVAILABLE",method="stream_pose",transport="grpc"}'
+ENDED = 'requests_total{blame="refused",code="UNAVAILABLE",method="stream_pose",transport="grpc"}'
 """Streams that a server has ended and the client has gone on with."""
 
 

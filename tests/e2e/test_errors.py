@@ -195,3 +195,23 @@ def test_limits_are_checked_before_decoding(strict: Server) -> None:
         assert_problem(several, 413, "too-large", "more than 2 images")
         files = [("images", (f"{i}.png", TINY, "image/png")) for i in range(3)]
         assert_problem(client.post("/v1/pose", files=files), 413, "too-large", "2")
+
+
+@pytest.mark.parametrize(
+    ("accept", "size_hw", "words"),
+    [
+        ("image/jpeg", (2, 65_536), ["65536", "65500", "image/png"]),
+        ("image/jpeg", (65_501, 2), ["65501", "65500", "image/png"]),
+        ("image/png", (1, 1_000_001), ["1000001", "1000000", "application/json"]),
+    ],
+)
+def test_a_drawing_that_its_format_cannot_hold_is_413_and_names_another(
+    client: httpx.Client, accept: str, size_hw: tuple[int, int], words: list[str]
+) -> None:
+    picture = encode(np.zeros((*size_hw, 3), np.uint8), "tiff")
+    response = client.post(
+        "/v1/pose?boxes=[[]]",
+        content=picture,
+        headers={"accept": accept, "content-type": "image/tiff"},
+    )
+    assert_problem(response, 413, "too-large", *words)

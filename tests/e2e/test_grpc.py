@@ -215,7 +215,9 @@ def test_the_request_id_comes_back_in_metadata_answer_and_log(
 
 
 def count(client: httpx.Client, code: str) -> float:
-    name = f'distilpose_requests_total{{code="{code}",method="estimate_pose",transport="grpc"}} '
+    """The number of calls that ended with the code and by their caller's choice."""
+    labels = f'blame="caller",code="{code}",method="estimate_pose",transport="grpc"'
+    name = f"distilpose_requests_total{{{labels}}} "
     lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(name)]
     return float(lines[0].rpartition(" ")[2]) if lines else 0
 

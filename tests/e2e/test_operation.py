@@ -49,7 +49,7 @@ def test_metrics_count_requests_images_and_stages(client: httpx.Client) -> None:
         return float(line.rpartition(" ")[2])
 
     series = [
-        'distilpose_requests_total{code="200",method="estimate_pose",transport="rest"}',
+        'distilpose_requests_total{blame="none",code="200",method="estimate_pose",transport="rest"}',
         'distilpose_images_total{outcome="answered"}',
         'distilpose_stage_duration_seconds_count{stage="decode"}',
         'distilpose_stage_duration_seconds_count{stage="detect"}',

@@ -105,7 +105,7 @@ def test_work_of_a_caller_who_closes_its_socket_is_withdrawn(tuned: Server) -> N
         f"POST /v1/pose HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     ).encode()
-    left = 'requests_total{code="499",method="estimate_pose",transport="rest"}'
+    left = 'requests_total{blame="caller",code="499",method="estimate_pose",transport="rest"}'
     dropped = 'dropped_items_total{reason="cancelled",stage="detect"}'
     with tuned.client() as client:
 

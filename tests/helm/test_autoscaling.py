@@ -39,7 +39,7 @@ def test_the_hpa_follows_waiting_and_the_busy_share() -> None:
     given = "autoscaling={targetQueueSeconds: 0.2, targetBusyShare: 0.6}"
     assert hpa_metrics(given) == {
         "distilpose_queue_wait_seconds_mean": {"type": "AverageValue", "averageValue": "0.2"},
-        "distilpose_device_busy_share": {"type": "AverageValue", "averageValue": "0.6"},
+        "distilpose_busy_share": {"type": "AverageValue", "averageValue": "0.6"},
     }
 
 
@@ -78,7 +78,8 @@ def test_all_queries_are_over_metrics_that_the_service_has() -> None:
     assert named == {
         "distilpose_queue_wait_seconds_sum",
         "distilpose_queue_wait_seconds_count",
-        "distilpose_device_busy_seconds_total",
+        "distilpose_pool_busy_seconds_total",
+        "distilpose_pool_workers",
     }
     assert named <= exposed()
 
@@ -98,8 +99,8 @@ def test_keda_asks_for_the_releases_own_pods() -> None:
 def test_the_adapter_asks_for_whatever_pods_it_is_asked_of() -> None:
     assert RULES
     for rule in RULES.values():
-        rates = rule["metricsQuery"].count("rate(")
-        assert rule["metricsQuery"].count("<<.LabelMatchers>>") == rates > 0
+        series = len(re.findall(r"distilpose_\w+", rule["metricsQuery"]))
+        assert rule["metricsQuery"].count("<<.LabelMatchers>>") == series > 0
         assert "by (<<.GroupBy>>)" in rule["metricsQuery"]
 
 

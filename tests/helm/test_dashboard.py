@@ -14,13 +14,19 @@ from monitoring import NAME, RELEASE, dashboard, graphs, metrics_of
 
 DOCKER = CHART.parents[1] / "docker"
 ROWS = {
-    "Traffic and errors": ["Requests", "Failed and refused", "Images", "Ready replicas"],
+    "Traffic and errors": [
+        "Requests",
+        "Failed and refused",
+        "Images",
+        "Ready replicas",
+    ],
     "Latency": ["Requests", "Where the time goes", "decode", "detect", "pose"],
     "Queues": ["Items waiting", "Oldest item", "Mean wait", "Dropped items"],
     "Batches": ["Mean batch", "Fill", "Padding"],
     "Pictures and people": ["Decodes", "People per image", "Poses", "Mean keypoint score"],
     "Streams": ["Open streams", "Frames", "Dropped for newer ones", "Age of answers"],
-    "Device": ["Busy", "Device memory", "Errors"],
+    "Workers": ["Busy", "Workers", "Stalled"],
+    "Device": ["Device time", "Device memory", "Errors"],
     "Process": ["CPU", "CPU throttled", "Memory", "Dropped log lines"],
 }
 SHOWN_ELSEWHERE = {

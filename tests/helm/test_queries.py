@@ -242,8 +242,8 @@ def test_what_was_sent_is_what_the_dashboard_shows(prometheus: Prometheus) -> No
             for sample in result
         }
 
-    codes = shown("Requests: {{transport}} {{code}}")
-    assert set(codes) == {"200 rest", "422 rest", "OK grpc"}
+    codes = shown("Requests: {{transport}} {{code}} {{blame}}")
+    assert set(codes) == {"200 none rest", "422 caller rest", "OK grpc none"}
     images = shown("Images: {{outcome}}")
     assert images["answered"] > images["undecodable-image"] > 0
     frames = shown("Frames: {{mode}} {{outcome}}")
@@ -252,6 +252,8 @@ def test_what_was_sent_is_what_the_dashboard_shows(prometheus: Prometheus) -> No
     replaced, answered = frames["latest replaced"], frames["answered latest"]
     assert 0 < dropped == pytest.approx(replaced / (replaced + answered))
     assert 0 < shown("Fill: {{stage}}")["pose"] <= 1
+    busy = shown("Busy: {{pod}} {{pool}}")
+    assert 0 < busy[f"device {POD}"] <= 1
 
 
 @needs_promtool

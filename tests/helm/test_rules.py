@@ -1,6 +1,5 @@
 """The alerts: each fires when it should and only then, checked with the real promtool."""
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -8,20 +7,24 @@ from typing import NamedTuple
 import pytest
 
 from charts import NAMESPACE
-from monitoring import NAME, POD, Json, alerts
+from monitoring import (
+    NAME,
+    POD,
+    READY,
+    RESTARTS,
+    SCRAPED,
+    STALLED,
+    WANTED,
+    Json,
+    alerts,
+    requests,
+    rule_file,
+)
 from promtool import check_over, needs_promtool, promtool
 
-SCRAPED = f'namespace="{NAMESPACE}",pod="{POD}",job="{NAME}",container="distilpose"'
-KUBE_STATE = f'namespace="{NAMESPACE}",job="kube-state-metrics",container="kube-state-metrics"'
-DEPLOYMENT = f'{{{KUBE_STATE},deployment="{NAME}"}}'
 MIB = 2**20
 WHERE = {"namespace": NAMESPACE}
 ON_POD = {"namespace": NAMESPACE, "pod": POD}
-
-
-def requests(code: str, *, transport: str = "rest", method: str = "estimate_pose") -> str:
-    labels = f'{SCRAPED},transport="{transport}",method="{method}",code="{code}"'
-    return f"distilpose_requests_total{{{labels}}}"
 
 
 def slower_than(second: float, percent: int) -> dict[str, str]:
@@ -33,16 +36,6 @@ def slower_than(second: float, percent: int) -> dict[str, str]:
             series = f'distilpose_request_duration_seconds_bucket{{{labels},le="{edge}"}}'
             buckets[series] = f"0+{count}x20"
     return buckets
-
-
-def batches(growth: str) -> dict[str, str]:
-    return {f'distilpose_batch_items_count{{{SCRAPED},stage="detect"}}': growth}
-
-
-def dropped(reason: str) -> dict[str, str]:
-    return {
-        f'distilpose_dropped_items_total{{{SCRAPED},stage="detect",reason="{reason}"}}': "0+6x20"
-    }
 
 
 def frames(
@@ -68,12 +61,9 @@ def memory(values: str, *, started_at_seconds: int = 0) -> dict[str, str]:
 
 OK = {requests("200"): "0+100x20", requests("200", method="other"): "0+1000x20"}
 """Successful requests, and probes, which do not count as requests."""
+MANY = {requests("200"): "0+1000x20"}
 OLDEST = f'distilpose_queue_oldest_seconds{{{SCRAPED},stage="pose"}}'
 FAULTS = f'distilpose_device_errors_total{{{SCRAPED},kind="oom"}}'
-RESTARTS = (
-    "kube_pod_container_status_restarts_total"
-    f'{{namespace="{NAMESPACE}",pod="{POD}",container="distilpose",job="kube-state-metrics"}}'
-)
 
 
 class Firing(NamedTuple):
@@ -97,9 +87,6 @@ class Quiet(NamedTuple):
     interval: str = "1m"
 
 
-READY = f"kube_deployment_status_replicas_ready{DEPLOYMENT}"
-WANTED = f"kube_deployment_spec_replicas{DEPLOYMENT}"
-
 FIRING = [
     Firing(
         "NoReadyReplica",
@@ -115,22 +102,28 @@ FIRING = [
     ),
     Firing(
         "Errors",
-        OK | {requests("504"): "0+1x20", requests("INTERNAL", transport="grpc"): "0+1x20"},
+        OK
+        | {
+            requests("504", "service"): "0+1x20",
+            requests("INTERNAL", "service", transport="grpc", method="stream_pose"): "0+1x20",
+        },
         "12m",
         WHERE,
-        "Of all requests, 1.961% failed because of the service."
+        "Of all requests that callers made properly, 1.961% failed because of the service."
         " The dashboard shows the code, the logs show the reason.",
     ),
     Firing(
         "Refusals",
         OK
         | {
-            requests("429"): "0+1x20",
-            requests("RESOURCE_EXHAUSTED", transport="grpc", method="stream_pose"): "0+1x20",
+            requests("429", "refused"): "0+1x20",
+            requests(
+                "RESOURCE_EXHAUSTED", "refused", transport="grpc", method="stream_pose"
+            ): "0+1x20",
         },
         "12m",
         WHERE,
-        "Of all requests, 1.961% were refused because a queue was full."
+        "Of all requests that callers made properly, 1.961% were refused because there was no room."
         " Add replicas, or reduce the load.",
     ),
     Firing(
@@ -163,12 +156,12 @@ FIRING = [
         " Add replicas, or reduce the number of streams or their frame rate.",
     ),
     Firing(
-        "Stuck",
-        batches("0+10x5 50x15") | dropped("cancelled"),
-        "8m",
+        "Stalled",
+        {STALLED: "0 1x9"},
+        "3m",
         ON_POD,
-        f"Pod {POD} has not finished a batch in 2 minutes, while work for it arrived and was"
-        " dropped. Delete it; its replacement takes over.",
+        f"On {POD} work is queued, but nothing runs or ends."
+        " Delete the pod; its replacement takes over.",
     ),
     Firing(
         "MemoryGrows",
@@ -192,18 +185,25 @@ QUIET = [
     Quiet("NoReadyReplica", "one is ready", {READY: "1x10", WANTED: "2x10"}, "8m"),
     Quiet("NoReadyReplica", "none is wanted", {READY: "0x10", WANTED: "0x10"}, "8m"),
     Quiet("NoReadyReplica", "upgrade", {READY: "1 0 0 1x10", WANTED: "1x10"}, "2m"),
-    Quiet("Errors", "the caller's fault", OK | {requests("422"): "0+50x20"}, "12m"),
-    Quiet("Errors", "few", {requests("200"): "0+1000x20", requests("500"): "0+9x20"}, "12m"),
-    Quiet("Errors", "one alone", {requests("200"): "0+1x20", requests("500"): "0x5 1x15"}, "10m"),
-    Quiet("Errors", "probes", OK | {requests("503", method="other"): "0+50x20"}, "12m"),
+    Quiet("Errors", "the caller's fault", OK | {requests("422", "caller"): "0+50x20"}, "12m"),
+    Quiet("Errors", "few", MANY | {requests("500", "service"): "0+9x20"}, "12m"),
+    Quiet(
+        "Errors",
+        "one alone",
+        {requests("200"): "0+1x20", requests("500", "service"): "0x5 1x15"},
+        "10m",
+    ),
+    Quiet("Errors", "probes", OK | {requests("503", "service", method="other"): "0+50x20"}, "12m"),
     Quiet(
         "Errors",
         "old streams",
-        OK | {requests("UNAVAILABLE", transport="grpc", method="stream_pose"): "0+50x20"},
+        OK
+        | {requests("UNAVAILABLE", "refused", transport="grpc", method="stream_pose"): "0+50x20"},
         "12m",
     ),
-    Quiet("Refusals", "few", {requests("200"): "0+1000x20", requests("429"): "0+9x20"}, "12m"),
-    Quiet("Refusals", "a burst", OK | {requests("429"): "0 0 50x20"}, "6m"),
+    Quiet("Refusals", "few", MANY | {requests("429", "refused"): "0+9x20"}, "12m"),
+    Quiet("Refusals", "a burst", OK | {requests("429", "refused"): "0 0 50x20"}, "6m"),
+    Quiet("Refusals", "draining", OK | {requests("503", "refused"): "0+50x20"}, "12m"),
     Quiet("QueueOld", "not for long", {OLDEST: "0.2 1.5 1.5 0.2x9"}, "2m"),
     Quiet("QueueOld", "young", {OLDEST: "0.9x9"}, "8m"),
     Quiet("DeviceErrors", "long ago", {FAULTS: "0 3x20"}, "15m"),
@@ -214,9 +214,8 @@ QUIET = [
     Quiet("LatestStreamsStarve", "not for long", frames(answered=10, replaced=1600), "10m"),
     Quiet("LatestStreamsStarve", "broken frames", frames(failed=1800), "15m"),
     Quiet("LatestStreamsStarve", "no such streams", frames(ordered=90), "15m"),
-    Quiet("Stuck", "nobody asks", batches("50x20"), "8m"),
-    Quiet("Stuck", "overloaded, not stuck", batches("0+9x20") | dropped("cancelled"), "8m"),
-    Quiet("Stuck", "refused, nothing queued", batches("50x20") | dropped("overloaded"), "8m"),
+    Quiet("Stalled", "nothing is queued", {STALLED: "0x9"}, "8m"),
+    Quiet("Stalled", "not for long", {STALLED: "0 1 0x9"}, "3m"),
     Quiet("MemoryGrows", "too little", memory(f"{2000 * MIB}+{5 * MIB}x60"), "8h", "10m"),
     Quiet("MemoryGrows", "starting", memory(f"{2000 * MIB}+{10 * MIB}x60"), "7h", "10m"),
     Quiet(
@@ -235,9 +234,7 @@ QUIET = [
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The alerts of a release in a rule file."""
-    path = tmp_path_factory.mktemp("rules") / "alerts.yaml"
-    path.write_text(json.dumps({"groups": [{"name": NAME, "rules": alerts()}]}))
-    return path
+    return rule_file(tmp_path_factory.mktemp("rules"))
 
 
 def check(rules: Path, case: Firing | Quiet, expected: list[Json], folder: Path) -> None:

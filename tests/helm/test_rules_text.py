@@ -13,9 +13,11 @@ import helm_engine
 from charts import render
 from distilpose.service.errors import Overloaded
 from distilpose.service.rest.errors import STATUSES
+from distilpose.service.rest.middleware import ENDINGS as REST_ENDINGS
 from distilpose.service.rpc.errors import CODES
-from distilpose.service.rpc.interceptor import FAILURES
+from distilpose.service.rpc.interceptor import ENDINGS as RPC_ENDINGS
 from distilpose.service.telemetry.metrics import Metrics
+from distilpose.service.words import Blame
 from monitoring import NAME, RELEASE, alerts, metrics_of
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -92,10 +94,19 @@ def registry_names(family: Any) -> list[str]:
     return [family.name + suffix for suffix in suffixes.get(family.type, ("",))]
 
 
-def test_the_codes_of_failures_and_refusals_are_those_of_the_front_ends() -> None:
+def test_the_endings_that_alerts_ask_for_are_those_of_the_front_ends() -> None:
     by_name = {rule["alert"]: rule["expr"] for rule in alerts()}
-    codes = {name: re.findall('code=~"(.*?)"', expr) for name, expr in by_name.items()}
-    [failures] = codes["DistilposeErrors"]
-    [refusals] = codes["DistilposeRefusals"]
-    assert set(failures.split("|")) == {"5..", *(code.name for code in FAILURES)}
-    assert refusals == f"{STATUSES[Overloaded]}|{CODES[Overloaded].name}"
+    endings = {*REST_ENDINGS, *RPC_ENDINGS}
+    blames = set(re.findall(r'blame!?=~?"(.*?)"', by_name["DistilposeErrors"]))
+    assert blames == {Blame.SERVICE, f"{Blame.NONE}|{Blame.SERVICE}"}
+    [codes] = re.findall('code=~"(.*?)"', by_name["DistilposeRefusals"])
+    assert codes == f"{STATUSES[Overloaded]}|{CODES[Overloaded].name}"
+    assert {(code, Blame.REFUSED) for code in codes.split("|")} < endings
+
+
+def test_every_alert_says_when_it_must_and_must_not_fire() -> None:
+    sections = re.split("^## ", OPERATING.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    assert len(sections) == len(alerts())
+    for section in sections:
+        assert re.search(r"^\*\*Fires\*\* ", section, re.MULTILINE), section
+        assert re.search(r"^\*\*Does not fire\*\* ", section, re.MULTILINE), section

@@ -1,15 +1,35 @@
 """The composition of the service."""
 
+import asyncio
+import time
 from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import pytest
+import torch
 from prometheus_client import CollectorRegistry
 
 from calibrations import constant_calibration
+from damaged import damage, flip_exponents
 from distilpose.model import weights
-from distilpose.model.load import packaged_student
+from distilpose.model.errors import NotFinite
+from distilpose.model.load import Models, load_models, packaged_student
+from distilpose.model.pictures.source import EncodedImage
+from distilpose.model.runtime.yolo import PACKAGED
+from distilpose.service import app
 from distilpose.service.app import Service
-from distilpose.service.settings import BatchingSettings, ModelSettings, Settings
+from distilpose.service.domain import Options, PoseRequest
+from distilpose.service.errors import Internal
+from distilpose.service.settings import (
+    BatchingSettings,
+    DetectorSettings,
+    ModelSettings,
+    Settings,
+)
+from odd_images import encode
+
+SMALL: Final = BatchingSettings(pose_max_batch=1)
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
@@ -31,3 +51,50 @@ async def test_calibrated_weights_answer_so_unless_the_settings_forbid(
         assert service.pipeline.means.calibration == (calibration if calibrate else None)
     finally:
         await service.close()
+
+
+@pytest.mark.parametrize("network", ["student", "detector"])
+async def test_damaged_weights_prevent_the_start(tmp_path: Path, network: str) -> None:
+    path = tmp_path / "damaged.safetensors"
+    settings = (
+        Settings(model=ModelSettings(weights=damage(packaged_student(), path)), batching=SMALL)
+        if network == "student"
+        else Settings(detector=DetectorSettings(weights=damage(PACKAGED, path)), batching=SMALL)
+    )
+    service = Service(settings, CollectorRegistry())
+    with pytest.raises(NotFinite, match=f"the {network} answered a fixed"):
+        await service.start()
+    assert not service.ready
+    await service.close()
+
+
+@pytest.mark.parametrize("network", ["student", "detector"])
+async def test_weights_damaged_in_memory_end_the_service(
+    monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    loaded: list[Models] = []
+
+    def load(**options: Any) -> Models:
+        loaded.append(load_models(**options))
+        return loaded[-1]
+
+    monkeypatch.setattr(app, "load_models", load)
+    service = Service(
+        Settings(model=ModelSettings(engine="torch"), batching=SMALL), CollectorRegistry()
+    )
+    lost = asyncio.Event()
+    service.on_lost = lambda _: lost.set()
+    await service.start()
+    assert service.ready
+    [models] = loaded
+    module = models.predictor.engine.network if network == "student" else models.detector._module
+    with torch.inference_mode():
+        for parameter in module.parameters():
+            parameter.copy_(flip_exponents(parameter))
+    photo = EncodedImage(encode(np.full((64, 64, 3), 200, np.uint8), "png"))
+    options = Options(0.25, 50, 0.3, whole_image=network == "student")
+    answer = await service.pipeline.estimate(PoseRequest([photo], options, time.monotonic() + 60))
+    assert isinstance(answer.failure, Internal)
+    await asyncio.wait_for(lost.wait(), 60)
+    assert not service.ready
+    await service.close()

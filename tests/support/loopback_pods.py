@@ -24,7 +24,7 @@ STREAMS, CALLERS = 12, 4
 PAUSE_SECONDS: Final = 0.1
 """Pause between two frames of a stream; calls are four times as frequent."""
 TINY: Final = encode(np.zeros((8, 8, 3), np.uint8), "png")
-CALLS: Final = 'requests_total{code="OK",method="estimate_pose",transport="grpc"}'
+CALLS: Final = 'requests_total{blame="none",code="OK",method="estimate_pose",transport="grpc"}'
 FRAMES: Final = 'stream_frames_total{mode="ordered",outcome="answered"}'
 Shares: TypeAlias = dict[str, list[float]]
 

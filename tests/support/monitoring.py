@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any, Final
 
 from charts import NAMESPACE, render
@@ -12,6 +13,26 @@ POD: Final = f"{NAME}-6d5f8c7b9d-x2v4q"
 """A pod of the release, with a name as given by its Deployment."""
 Json = dict[str, Any]
 
+SCRAPED = f'namespace="{NAMESPACE}",pod="{POD}",job="{NAME}",container="distilpose"'
+KUBE_STATE = f'namespace="{NAMESPACE}",job="kube-state-metrics",container="kube-state-metrics"'
+DEPLOYMENT = f'{{{KUBE_STATE},deployment="{NAME}"}}'
+READY = f"kube_deployment_status_replicas_ready{DEPLOYMENT}"
+WANTED = f"kube_deployment_spec_replicas{DEPLOYMENT}"
+RESTARTS = (
+    "kube_pod_container_status_restarts_total"
+    f'{{namespace="{NAMESPACE}",pod="{POD}",container="distilpose",job="kube-state-metrics"}}'
+)
+STALLED = f"distilpose_stalled{{{SCRAPED}}}"
+
+
+def requests(
+    code: str, blame: str = "none", *, transport: str = "rest", method: str = "estimate_pose"
+) -> str:
+    """The series of the requests that end with this code and this blame."""
+    ending = f'code="{code}",blame="{blame}"'
+    labels = f'{SCRAPED},transport="{transport}",method="{method}",{ending}'
+    return f"distilpose_requests_total{{{labels}}}"
+
 
 def alerts(**limits: Any) -> list[Json]:
     """The rules of the PrometheusRule."""
@@ -19,6 +40,13 @@ def alerts(**limits: Any) -> list[Json]:
     [group] = render(values, release=RELEASE).one("PrometheusRule")["spec"]["groups"]
     rules: list[Json] = group["rules"]
     return rules
+
+
+def rule_file(folder: Path) -> Path:
+    """A file with the alerts of the release, for promtool."""
+    path = folder / "alerts.yaml"
+    path.write_text(json.dumps({"groups": [{"name": NAME, "rules": alerts()}]}), "utf-8")
+    return path
 
 
 def dashboard() -> Json:

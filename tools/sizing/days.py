@@ -19,7 +19,11 @@ VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
 PEOPLE: Final = 4
 """People per photo, as in the measured one; in the synthetic day this is the mean."""
 MEASURED: Final = StageTimes.measured(
-    decode=0.0027, photos_per_second=4.57, people=PEOPLE, crops_per_second=23.41
+    decode=0.0027,
+    decode_workers=2,
+    photos_per_second=4.57,
+    people=PEOPLE,
+    crops_per_second=23.41,
 )
 """Two cores of an AMD EPYC, OpenVINO in float32, 810x1080, 16 callers: docs/scaling.md."""
 TEN_TIMES_FASTER: Final = StageTimes(MEASURED.decode, MEASURED.detect / 10, MEASURED.pose / 10)

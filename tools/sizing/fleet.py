@@ -105,13 +105,15 @@ class Fleet:
     def _scale(self, now: float) -> None:
         running = [pod for pod in self._pods if pod.running_at < now]
         seen = [pod for pod in running if pod.running_at <= now - 2 * SYNC_SECONDS]
+        decode_seconds = self._times.decode / self._times.decode_workers
+        shares = [pod.busy_share(decode_seconds=decode_seconds) for pod in seen]
         unseen, pending = len(running) - len(seen), len(self._pods) - len(running)
         wanted = self._autoscaler.decide(
             now,
             len(self._pods),
             {
                 QUEUE: PodValues([pod.queue_seconds() for pod in seen], unseen, pending),
-                BUSY: PodValues([pod.busy_share() for pod in seen], unseen, pending),
+                BUSY: PodValues(shares, unseen, pending),
             },
         )
         start = self._start

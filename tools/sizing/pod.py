@@ -64,9 +64,14 @@ class Pod:
         served = sum(self.served[-WINDOW_STEPS:])
         return sum(self.waited[-WINDOW_STEPS:]) / served if served else 0.0
 
-    def busy_share(self) -> float:
-        """The device's share of the whole window, even if the pod is younger."""
-        return sum(self.busy[-WINDOW_STEPS:]) / (WINDOW_STEPS * SYNC_SECONDS)
+    def busy_share(self, *, decode_seconds: float = 0.0) -> float:
+        """The share of the whole window, even if the pod is younger, of the busiest workers.
+
+        `decode_seconds` are a photo's seconds of decoding, divided by the threads for it.
+        """
+        device = sum(self.busy[-WINDOW_STEPS:])
+        decoding = sum(self.served[-WINDOW_STEPS:]) * decode_seconds
+        return max(device, decoding) / (WINDOW_STEPS * SYNC_SECONDS)
 
 
 def waits_of(arrived_at: Numbers, work: Numbers, *, free_at: float, most_seconds: float) -> Numbers:

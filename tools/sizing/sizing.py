@@ -14,18 +14,31 @@ class StageTimes:
     """Seconds of the device per photo."""
     pose: float
     """Seconds of the device per person."""
+    decode_workers: float = math.inf
+    """The threads that decode in each replica; infinite where each gets the cores it needs."""
 
     @classmethod
     def measured(
-        cls, *, decode: float, photos_per_second: float, people: float, crops_per_second: float
+        cls,
+        *,
+        decode: float,
+        decode_workers: float,
+        photos_per_second: float,
+        people: float,
+        crops_per_second: float,
     ) -> "StageTimes":
         """From the throughput of a saturated replica: photos with these people, and given boxes."""
         pose = 1 / crops_per_second
-        return cls(decode, 1 / photos_per_second - people * pose, pose)
+        return cls(decode, 1 / photos_per_second - people * pose, pose, decode_workers)
 
     def device_seconds(self, people: float, *, detect_every: int = 1) -> float:
         """Seconds of the device for a photo with these people, or a frame with `detect_every`."""
         return self.detect / detect_every + people * self.pose
+
+    def busiest_seconds(self, people: float, *, detect_every: int = 1) -> float:
+        """Seconds for which a photo or frame takes up a replica's busiest pool of workers."""
+        device_seconds = self.device_seconds(people, detect_every=detect_every)
+        return max(device_seconds, self.decode / self.decode_workers)
 
 
 def decode_cores(photos_per_second: float, times: StageTimes) -> float:
@@ -36,15 +49,15 @@ def decode_cores(photos_per_second: float, times: StageTimes) -> float:
 def replicas_for_photos(
     photos_per_second: float, people: float, times: StageTimes, *, busy_share: float
 ) -> int:
-    """The number of replicas whose devices are busy for `busy_share` of the time."""
-    return max(1, _up(photos_per_second * times.device_seconds(people) / busy_share))
+    """The number of replicas whose busiest workers work for `busy_share` of the time."""
+    return max(1, _up(photos_per_second * times.busiest_seconds(people) / busy_share))
 
 
 def frames_per_second(
     people: float, times: StageTimes, *, busy_share: float, detect_every: int = 1
 ) -> float:
     """The number of stream frames that one replica answers per second."""
-    return busy_share / times.device_seconds(people, detect_every=detect_every)
+    return busy_share / times.busiest_seconds(people, detect_every=detect_every)
 
 
 def replicas_for_streams(streams: int, fps: float, *, answered_per_second: float) -> int | None:

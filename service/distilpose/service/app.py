@@ -18,6 +18,7 @@ from distilpose.model.load import Models, load_models
 from distilpose.model.runtime import devices
 from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
+from distilpose.model.runtime.trial import check_detector, check_student
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.batching.admission import Admission
 from distilpose.service.batching.batcher import Batcher
@@ -129,7 +130,7 @@ class Service:
         """Load and warm up on the device's thread, then be ready.
 
         Raises:
-            ModelError: the weights or the device do not match the settings.
+            ModelError: the weights or the device do not match the settings, or are damaged.
             Exception: the device failed while warming up.
         """
         began = time.monotonic()
@@ -138,9 +139,7 @@ class Service:
         speeds = await self.device.call(lambda: self._warm_up(models))
         self._pipeline = self._build_pipeline(models, *speeds)
         self._model = self._describe(models)
-        smallest = np.zeros((1, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
-        engine = models.predictor.engine
-        self.device.start(canary=lambda: engine.run(smallest), on_lost=self.on_lost)
+        self.device.start(canary=lambda: _check_networks(models), on_lost=self.on_lost)
         # Full collections skip what was loaded, hundreds of thousands of objects. So they come soon
         # after there is garbage, and stop the event loop for milliseconds only.
         gc.collect()
@@ -199,7 +198,12 @@ class Service:
         )
 
     def _warm_up(self, models: Models) -> tuple[float, float]:
-        """Measure throughput (images and crops per second) while running every served shape."""
+        """Measure throughput (images and crops per second) while running every served shape.
+
+        Raises:
+            NotFinite: a network does not answer with finite numbers.
+        """
+        _check_networks(models)
         pose_seconds = models.predictor.engine.warm_up()
         detect_seconds = _warm_up_detector(models.detector, self._detect_buckets(models))
         return _items_per_second(detect_seconds), _items_per_second(pose_seconds)
@@ -240,6 +244,7 @@ class Service:
         self._watchdog = Watchdog(
             (decode, self._cut, detect, pose), (self._decode, self._cut, self.device)
         )
+        self.metrics.watch_stalled(lambda: self.stalled)
         return Pipeline(means)
 
     def _detect_stage(
@@ -363,6 +368,12 @@ def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[
     squares_BHWC = np.zeros((buckets[-1], side, side, 3), np.uint8)
     scores = np.ones(buckets[-1], np.float32)
     return time_buckets(lambda n: detector.run(squares_BHWC[:n], scores[:n]), buckets)
+
+
+def _check_networks(models: Models) -> None:
+    """Run both networks on a fixed picture; raises if one fails or its answer is not finite."""
+    check_student(models.predictor.engine)
+    check_detector(models.detector)
 
 
 def _items_per_second(seconds: Mapping[int, float]) -> float:

@@ -13,12 +13,14 @@ these classes to its own codes.
     ├── NotReady              loading or warming up
     ├── Draining              shutting down
     ├── DeadlineExceeded      the answer would come too late
+    │   └── NotSent           the caller did not send everything in time
     └── Internal              a bug or a device fault, without details
 """
 
 from typing import ClassVar, Final
 
 from distilpose.service.printable import excerpt
+from distilpose.service.words import Blame
 
 _MOST_DETAIL: Final = 1000
 """Characters of a whole detail. What it shows of a caller's text is cut where it is built."""
@@ -32,6 +34,7 @@ class ServiceError(Exception):
 
     type: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    blame: ClassVar[Blame] = Blame.SERVICE
 
     def __init__(self, detail: str, *, retry_after_seconds: float | None = None) -> None:
         self.detail = excerpt(detail, most=_MOST_DETAIL)
@@ -44,6 +47,7 @@ class InvalidRequest(ServiceError):
 
     type = "invalid-request"
     title = "Invalid request"
+    blame = Blame.CALLER
 
 
 class InvalidOptions(InvalidRequest):
@@ -55,6 +59,7 @@ class UndecodableImage(ServiceError):
 
     type = "undecodable-image"
     title = "The image cannot be decoded"
+    blame = Blame.CALLER
 
 
 class UnsupportedMediaType(ServiceError):
@@ -62,6 +67,7 @@ class UnsupportedMediaType(ServiceError):
 
     type = "unsupported-media-type"
     title = "Unsupported media type"
+    blame = Blame.CALLER
 
 
 class TooLarge(ServiceError):
@@ -69,6 +75,7 @@ class TooLarge(ServiceError):
 
     type = "too-large"
     title = "Too large"
+    blame = Blame.CALLER
 
 
 class Unauthenticated(ServiceError):
@@ -76,6 +83,7 @@ class Unauthenticated(ServiceError):
 
     type = "unauthenticated"
     title = "Unauthenticated"
+    blame = Blame.CALLER
 
 
 class Overloaded(ServiceError):
@@ -83,6 +91,7 @@ class Overloaded(ServiceError):
 
     type = "overloaded"
     title = "Overloaded"
+    blame = Blame.REFUSED
 
 
 class NotReady(ServiceError):
@@ -90,6 +99,7 @@ class NotReady(ServiceError):
 
     type = "not-ready"
     title = "Not ready"
+    blame = Blame.REFUSED
 
 
 class Draining(ServiceError):
@@ -97,13 +107,23 @@ class Draining(ServiceError):
 
     type = "draining"
     title = "Draining"
+    blame = Blame.REFUSED
 
 
 class DeadlineExceeded(ServiceError):
-    """The work was dropped, or finished, after the caller's deadline."""
+    """The work was dropped, or finished, after the deadline.
+
+    The front ends know whose deadline it was: one shorter than ours is the caller's choice.
+    """
 
     type = "deadline-exceeded"
     title = "Deadline exceeded"
+
+
+class NotSent(DeadlineExceeded):
+    """The caller did not send the whole body, or a stream's first message, in time."""
+
+    blame = Blame.CALLER
 
 
 class Internal(ServiceError):

@@ -36,6 +36,9 @@ _TOKENS_PER_BOX: Final = 10
 """Of JSON: two brackets and four commas, and four strings in place of numbers."""
 _BYTES_PER_BOX_IN_A_MESSAGE: Final = 32
 _JSON_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_AS_LONG_AS: Final = 0.9
+"""The share of our own time limit from which a caller's deadline counts as equally long: what the
+way to us took is gone from it already."""
 
 T = TypeVar("T")
 
@@ -93,6 +96,14 @@ class OptionsLimits:
             raise self.exceeded(place)
         if bare.count(b":") > _MOST_NAMES:
             raise InvalidOptions(f"{place}: more than {_MOST_NAMES} names")
+
+
+def is_shorter(deadline_seconds: float | None, *, than: float) -> bool:
+    """Return True if a caller's deadline is shorter than our limit, so that it is its own choice.
+
+    Both are in seconds from the request's arrival; None stands for no deadline.
+    """
+    return deadline_seconds is not None and deadline_seconds < _AS_LONG_AS * than
 
 
 async def read_in_thread_if_large(size_bytes: int, read: Callable[[], T]) -> T:

@@ -20,6 +20,19 @@ class Pool(StrEnum):
     DEVICE = "device"
 
 
+class Blame(StrEnum):
+    """The side to blame for the end of a request."""
+
+    NONE = "none"
+    """It was answered."""
+    CALLER = "caller"
+    """The caller made a mistake, left, sent only a part, or allowed less time than we do."""
+    REFUSED = "refused"
+    """There was no room, or the service was starting or draining; another try may succeed."""
+    SERVICE = "service"
+    """Anything else."""
+
+
 class Fault(StrEnum):
     """The kinds of failure on the device."""
 

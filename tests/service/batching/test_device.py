@@ -41,14 +41,18 @@ class Bench:
             clock=clock,
         )
 
-    def compute(self, items: Sequence[int]) -> Sequence[int]:
+    def compute(self, items: Sequence[int]) -> Sequence[int | Exception]:
+        if self.broken == "not finite":
+            return [ValueError(self.broken) for _ in items]
         if self.broken:
             raise RuntimeError(self.broken)
         return items
 
     def canary(self) -> None:
         self.canaries += 1
-        self.compute([0])
+        [answer] = self.compute([0])
+        if isinstance(answer, Exception):
+            raise answer
 
     def start(self) -> None:
         self.device.start(canary=self.canary, on_lost=self.lost.append)
@@ -84,6 +88,21 @@ def test_after_a_lone_failure_a_trial_computation_decides() -> None:
         assert bench.canaries == 1
         assert bench.lost
         assert not bench.device.alive
+
+    run_virtually(scenario())
+
+
+def test_after_a_batch_without_one_sound_answer_a_trial_computation_decides() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.start()
+        bench.broken = "not finite"
+        outcomes = await bench.stage.submit([1, 2, 3], deadline=FOREVER, accepted_at=0.0)
+        assert [type(outcome.error) for outcome in outcomes] == [Internal] * 3
+        assert not bench.device.healthy
+        await asyncio.sleep(0.1)
+        assert bench.canaries == 1
+        assert bench.lost
 
     run_virtually(scenario())
 

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from calibrations import constant_calibration
+from distilpose.model import pictures
 from distilpose.model.calibration import Calibration
 from distilpose.model.errors import PictureError
 from distilpose.model.pictures.source import EncodedImage
@@ -237,6 +238,44 @@ async def test_a_request_that_does_not_fit_is_refused_before_decoding() -> None:
         await bench.ask(RED)
     bench.device.start()
     assert len((await first).images) == 2
+    await bench.close()
+
+
+async def test_a_lack_of_memory_is_a_refusal_and_not_the_pictures_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pictures, "decode", no_memory)
+    bench = Bench()
+    bench.device.start()
+    failure = (await bench.ask(RED)).failure
+    assert isinstance(failure, Overloaded)
+    assert failure.retry_after_seconds == 1
+    assert "memory" in failure.detail
+    assert (
+        bench.registry.get_sample_value("distilpose_images_total", {"outcome": "overloaded"}) == 1
+    )
+    await bench.close()
+
+
+async def test_the_images_of_requests_that_fail_as_a_whole_are_counted() -> None:
+    bench = Bench(queue_capacity=2, device_seconds=0.3)
+    first = asyncio.create_task(bench.ask(RED, RED))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await bench.ask(RED, RED, RED)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    bench.device.start()
+    with pytest.raises(DeadlineExceeded):
+        await bench.ask(RED, seconds=0.1)
+    counted = {
+        outcome: bench.registry.get_sample_value("distilpose_images_total", {"outcome": outcome})
+        for outcome in ("overloaded", "cancelled", "deadline-exceeded", "answered")
+    }
+    assert counted == {"overloaded": 3, "cancelled": 2, "deadline-exceeded": 1, "answered": 0}
     await bench.close()
 
 

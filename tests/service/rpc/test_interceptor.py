@@ -13,8 +13,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry
 
+from distilpose.service import errors
 from distilpose.service.errors import TooLarge
-from distilpose.service.rpc.interceptor import CallInterceptor
+from distilpose.service.rpc.errors import CODES
+from distilpose.service.rpc.interceptor import ENDINGS, CallInterceptor
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry.logs import request_id
 from distilpose.service.telemetry.metrics import Metrics
@@ -42,7 +44,7 @@ class Context:
         self.code = grpc.StatusCode.OK
         self.details = ""
         self._metadata = metadata
-        self._seconds_left = seconds_left
+        self.seconds_left = seconds_left
 
     def invocation_metadata(self) -> Metadata:
         return self._metadata
@@ -51,7 +53,7 @@ class Context:
         return self.trailing
 
     def time_remaining(self) -> float | None:
-        return self._seconds_left
+        return self.seconds_left
 
     async def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self.initial = dict(metadata)
@@ -65,7 +67,10 @@ class Bench:
     def __init__(self, *keys: str, traces: Traces | None = None) -> None:
         self.registry = CollectorRegistry()
         self._interceptor = CallInterceptor(
-            ApiKeys(keys), Metrics(self.registry), traces or NoTraces()
+            ApiKeys(keys),
+            Metrics(self.registry),
+            traces or NoTraces(),
+            request_timeout_seconds=10,
         )
 
     async def handler(self, behaviour: Callable[..., Awaitable[Any]], details: Details) -> Any:
@@ -86,9 +91,16 @@ class Bench:
         details = Details(ESTIMATE, context.invocation_metadata())
         return await (await self.handler(behaviour, details)).unary_unary(b"request", context)
 
-    def calls(self, code: str, method: str = "estimate_pose") -> float | None:
-        labels = {"transport": "grpc", "method": method, "code": code}
+    def calls(
+        self, code: str, method: str = "estimate_pose", *, blame: str = "none"
+    ) -> float | None:
+        labels = {"transport": "grpc", "method": method, "code": code, "blame": blame}
         return self.registry.get_sample_value("distilpose_requests_total", labels)
+
+    def durations(self) -> float | None:
+        labels = {"transport": "grpc", "method": "estimate_pose"}
+        name = "distilpose_request_duration_seconds_count"
+        return self.registry.get_sample_value(name, labels)
 
 
 async def echo(request: bytes, _: Context) -> bytes:
@@ -99,9 +111,8 @@ async def test_an_answer_passes_and_is_counted() -> None:
     bench = Bench()
     assert await bench.call(echo, Context()) == b"request"
     assert bench.calls("OK") == 1
-    labels = {"transport": "grpc", "method": "estimate_pose"}
+    assert bench.durations() == 1
     value = bench.registry.get_sample_value
-    assert value("distilpose_request_duration_seconds_count", labels) == 1
     assert value("distilpose_requests_in_flight", {"transport": "grpc"}) == 0
 
 
@@ -157,7 +168,7 @@ async def test_an_error_ends_the_call_with_its_code_and_keeps_the_trailing_metad
         "distilpose-last-frame-id",
         rpc_status.GRPC_DETAILS_METADATA_KEY,  # type: ignore[attr-defined]  # not in the stubs
     ]
-    assert bench.calls("INVALID_ARGUMENT") == 1
+    assert bench.calls("INVALID_ARGUMENT", blame="caller") == 1
 
 
 async def test_an_unexpected_error_is_internal_and_tells_nothing() -> None:
@@ -169,23 +180,105 @@ async def test_an_unexpected_error_is_internal_and_tells_nothing() -> None:
         await bench.call(fail, context)
     assert context.code == grpc.StatusCode.INTERNAL
     assert "secret" not in context.details
-    assert bench.calls("INTERNAL") == 1
+    assert bench.calls("INTERNAL", blame="service") == 1
+
+
+async def never(_: bytes, __: Context) -> None:
+    await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize(
-    ("seconds_left", "code"), [(None, "CANCELLED"), (5.0, "CANCELLED"), (0.0, "DEADLINE_EXCEEDED")]
+    ("seconds_given", "seconds_left", "code", "blame"),
+    [
+        (None, None, "CANCELLED", "caller"),
+        (10.0, 5.0, "CANCELLED", "caller"),
+        (0.001, 0.0, "DEADLINE_EXCEEDED", "caller"),
+        (5.0, 0.0, "DEADLINE_EXCEEDED", "caller"),
+        (9.99, 0.0, "DEADLINE_EXCEEDED", "service"),
+        (60.0, 0.0, "DEADLINE_EXCEEDED", "service"),
+    ],
 )
-async def test_a_caller_that_left_is_counted_so(seconds_left: float | None, code: str) -> None:
-    async def never(_: bytes, __: Context) -> None:
-        await asyncio.Event().wait()
-
-    bench = Bench()
-    calling = asyncio.create_task(bench.call(never, Context(seconds_left=seconds_left)))
+@pytest.mark.parametrize("method", [ESTIMATE, STREAM])
+async def test_a_call_that_its_caller_ends_is_counted_as_that(
+    method: str,
+    seconds_given: float | None,
+    seconds_left: float | None,
+    code: str,
+    blame: str,
+) -> None:
+    bench, context = Bench(), Context(seconds_left=seconds_given)
+    handler = await bench.handler(never, Details(method))
+    behaviour = handler.stream_stream if method == STREAM else handler.unary_unary
+    calling = asyncio.create_task(behaviour(b"", context))
     await asyncio.sleep(0.01)
+    context.seconds_left = seconds_left
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    assert bench.calls(code) == 1
+    if method == STREAM:  # which lasts as long as its caller likes
+        assert bench.calls(code, "stream_pose", blame="caller") == 1
+    else:
+        assert bench.calls(code, blame=blame) == 1
+        assert bench.durations() == (1 if blame == "service" else 0)
+
+
+BLAMES: dict[type[errors.ServiceError], str] = {
+    errors.InvalidRequest: "caller",
+    errors.InvalidOptions: "caller",
+    errors.UndecodableImage: "caller",
+    errors.UnsupportedMediaType: "caller",
+    errors.TooLarge: "caller",
+    errors.Unauthenticated: "caller",
+    errors.Overloaded: "refused",
+    errors.NotReady: "refused",
+    errors.Draining: "refused",
+    errors.DeadlineExceeded: "service",
+    errors.NotSent: "caller",
+    errors.Internal: "service",
+}
+
+
+@pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
+async def test_each_kind_of_failure_names_who_is_to_blame(kind: type[errors.ServiceError]) -> None:
+    async def fail(_: bytes, __: Context) -> None:
+        raise kind("because")
+
+    bench, context = Bench(), Context()
+    with pytest.raises(grpc.aio.AbortError):
+        await bench.call(fail, context)
+    code, blame = context.code.name, BLAMES[kind]
+    assert bench.calls(code, blame=blame) == 1
+    assert (code, blame) in ENDINGS
+    assert bench.durations() == (1 if blame == "service" else 0)
+
+
+@pytest.mark.parametrize("kind", [errors.Internal, errors.Overloaded])
+async def test_a_caller_with_a_short_deadline_is_not_to_blame_for_our_other_failures(
+    kind: type[errors.ServiceError],
+) -> None:
+    async def fail(_: bytes, __: Context) -> None:
+        raise kind("because")
+
+    bench, context = Bench(), Context(seconds_left=0.001)
+    with pytest.raises(grpc.aio.AbortError):
+        await bench.call(fail, context)
+    assert bench.calls(context.code.name, blame=BLAMES[kind]) == 1
+
+
+async def test_our_deadline_that_passes_first_is_the_services() -> None:
+    async def fail(_: bytes, __: Context) -> None:
+        raise errors.DeadlineExceeded("late")
+
+    for seconds_given, blame in ((None, "service"), (60.0, "service"), (1.0, "caller")):
+        bench = Bench()
+        with pytest.raises(grpc.aio.AbortError):
+            await bench.call(fail, Context(seconds_left=seconds_given))
+        assert bench.calls("DEADLINE_EXCEEDED", blame=blame) == 1
+
+
+async def test_every_expected_ending_is_counted_from_zero() -> None:
+    bench = Bench()
+    assert [bench.calls(code, blame=blame) for code, blame in ENDINGS] == [0] * len(ENDINGS)
 
 
 async def test_a_batch_that_fails_is_a_caller_that_left() -> None:

@@ -1,11 +1,15 @@
 """The people of a stream, and when their boxes come from the detector."""
 
+import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from distilpose.model.arrays import FloatArray
 from distilpose.model.pictures.source import EncodedImage
@@ -61,11 +65,14 @@ class Scene:
         found = near[0] if near else person(float(box[0]), score=0.1)
         return replace(found, box_xyxy_px=box, box_score=1.0)
 
-    async def frame(self, *people: Pose) -> tuple[ImageAnswer, Sequence[int]]:
-        """The next frame, with these people."""
+    async def frame(
+        self, *people: Pose, timestamp_ms: float | None = None
+    ) -> tuple[ImageAnswer, Sequence[int]]:
+        """The next frame, with these people, by default 40 ms after the previous one."""
         self._index += 1
         self.people = people
-        frame = Frame(self._index, 40.0 * self._index, EncodedImage(b""), 0, 1e9)
+        at_ms = 40.0 * self._index if timestamp_ms is None else timestamp_ms
+        frame = Frame(self._index, at_ms, EncodedImage(b""), 0, 1e9)
         answer = await self.follower.estimate(frame)
         return self.follower.recognise(frame, answer.images[0])
 
@@ -222,3 +229,25 @@ def test_what_does_not_go_together_is_refused_by_both_names(pose: Options, words
 def test_numbers_that_would_run_out_are_refused() -> None:
     with pytest.raises(InvalidOptions, match=r"resume\.next_track_id: at most"):
         StreamOptions(pose=POSE, next_track_id=2**64 - 1)
+
+
+ELAPSED_MS = st.floats(5e-324, 1e308) | st.sampled_from(
+    [5e-324, 1e-300, 0.5, 1999.0, 2001.0, 1e308]
+)
+
+
+@given(started_at_ms=st.floats(-1e308, 1e308), elapsed_ms=st.lists(ELAPSED_MS, max_size=6))
+@settings(deadline=None)
+def test_frames_any_time_apart_are_answered(started_at_ms: float, elapsed_ms: list[float]) -> None:
+    async def scenario() -> None:
+        scene, timestamp_ms = Scene(track=True, smooth=True, detect_every=3), started_at_ms
+        for index, elapsed in enumerate([0.0, *elapsed_ms]):
+            timestamp_ms = max(timestamp_ms + elapsed, math.nextafter(timestamp_ms, math.inf))
+            if not math.isfinite(timestamp_ms):
+                return
+            image, track_ids = await scene.frame(person(9.0 * index), timestamp_ms=timestamp_ms)
+            assert len(track_ids) == len(image.poses) == 1
+            assert np.isfinite(image.poses[0].keypoints_xy_px).all()
+            assert np.abs(image.poses[0].keypoints_xy_px).max() < 2000
+
+    asyncio.run(scenario())

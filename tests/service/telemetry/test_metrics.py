@@ -1,5 +1,6 @@
 """The metrics' names, labels and counts."""
 
+import asyncio
 import math
 from dataclasses import dataclass
 
@@ -9,9 +10,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from distilpose.model.poses.pose import Pose
 from distilpose.service.domain import ImageAnswer, PoseAnswer
-from distilpose.service.errors import UndecodableImage
+from distilpose.service.errors import DeadlineExceeded, Overloaded, UndecodableImage
 from distilpose.service.telemetry.metrics import Metrics
-from distilpose.service.words import DropReason, Stage
+from distilpose.service.words import Blame, DropReason, Pool, Stage
 
 
 def made() -> tuple[Metrics, CollectorRegistry]:
@@ -20,7 +21,7 @@ def made() -> tuple[Metrics, CollectorRegistry]:
 
 
 PROMISED = {
-    "requests_total": {"transport", "method", "code"},
+    "requests_total": {"transport", "method", "code", "blame"},
     "request_duration_seconds": {"transport", "method"},
     "requests_in_flight": {"transport"},
     "refusals_total": {"reason"},
@@ -36,6 +37,9 @@ PROMISED = {
     "padding_items_total": {"stage"},
     "dropped_items_total": {"stage", "reason"},
     "device_busy_seconds_total": {"stage"},
+    "pool_busy_seconds_total": {"pool"},
+    "pool_workers": {"pool"},
+    "stalled": set(),
     "device_memory_bytes": {"kind"},
     "device_errors_total": {"kind"},
     "streams_active": set(),
@@ -61,7 +65,7 @@ BOUNDARIES = {
 def everything() -> CollectorRegistry:
     """The metrics of a service in operation."""
     metrics, registry = made()
-    metrics.expect("rest", "estimate_pose", codes=["200"])
+    metrics.expect("rest", "estimate_pose", endings=[("200", Blame.NONE)])
     metrics.model_info.info(dict.fromkeys(PROMISED["model_info"], "x"))
     return registry
 
@@ -97,14 +101,14 @@ def test_sizes_of_batches_that_the_settings_name_are_boundaries() -> None:
 
 def test_expected_requests_are_counted_from_zero() -> None:
     metrics, registry = made()
-    metrics.expect("rest", "get_model", codes=["200", "401"])
-    metrics.expect("grpc", "stream_pose", codes=["OK"])
+    metrics.expect("rest", "get_model", endings=[("200", Blame.NONE), ("401", Blame.CALLER)])
+    metrics.expect("grpc", "stream_pose", endings=[("OK", Blame.NONE)])
     value = registry.get_sample_value
     model = {"transport": "rest", "method": "get_model"}
     stream = {"transport": "grpc", "method": "stream_pose"}
-    assert value("distilpose_requests_total", {**model, "code": "401"}) == 0
+    assert value("distilpose_requests_total", {**model, "code": "401", "blame": "caller"}) == 0
     assert value("distilpose_request_duration_seconds_count", model) == 0
-    assert value("distilpose_requests_total", {**stream, "code": "OK"}) == 0
+    assert value("distilpose_requests_total", {**stream, "code": "OK", "blame": "none"}) == 0
     assert value("distilpose_request_duration_seconds_count", stream) is None
 
 
@@ -164,15 +168,129 @@ def test_every_series_has_the_prefix_and_a_help_text() -> None:
 
 def test_a_request_is_counted_by_transport_and_a_stream_has_no_duration() -> None:
     metrics, registry = made()
-    metrics.request_done("rest", method="estimate_pose", code="200", seconds=0.5)
-    metrics.request_done("grpc", method="stream_pose", code="OK", seconds=None)
+    metrics.request_done("rest", method="estimate_pose", code="200", blame=Blame.NONE, seconds=0.5)
+    metrics.request_done("grpc", method="stream_pose", code="OK", blame=Blame.NONE, seconds=None)
     value = registry.get_sample_value
     rest = {"transport": "rest", "method": "estimate_pose"}
     stream = {"transport": "grpc", "method": "stream_pose"}
-    assert value("distilpose_requests_total", {**rest, "code": "200"}) == 1
-    assert value("distilpose_requests_total", {**stream, "code": "OK"}) == 1
+    assert value("distilpose_requests_total", {**rest, "code": "200", "blame": "none"}) == 1
+    assert value("distilpose_requests_total", {**stream, "code": "OK", "blame": "none"}) == 1
     assert value("distilpose_request_duration_seconds_sum", rest) == 0.5
     assert value("distilpose_request_duration_seconds_sum", stream) is None
+
+
+@pytest.mark.parametrize(
+    ("blame", "observed"),
+    [(Blame.NONE, 1), (Blame.SERVICE, 1), (Blame.CALLER, 0), (Blame.REFUSED, 0)],
+)
+def test_only_answers_and_failures_of_the_service_tell_how_long_requests_take(
+    blame: Blame, observed: int
+) -> None:
+    metrics, registry = made()
+    metrics.request_done("rest", method="estimate_pose", code="504", blame=blame, seconds=0.5)
+    labels = {"transport": "rest", "method": "estimate_pose"}
+    value = registry.get_sample_value
+    ended = {**labels, "code": "504", "blame": blame}
+    assert value("distilpose_requests_total", ended) == 1
+    assert (value("distilpose_request_duration_seconds_count", labels) or 0) == observed
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome"),
+    [
+        (DeadlineExceeded("late"), "deadline-exceeded"),
+        (Overloaded("full"), "overloaded"),
+        (asyncio.CancelledError(), "cancelled"),
+    ],
+)
+def test_the_images_of_a_request_that_fails_as_a_whole_are_counted(
+    failure: BaseException, outcome: str
+) -> None:
+    metrics, registry = made()
+    value = registry.get_sample_value
+    assert value("distilpose_images_total", {"outcome": outcome}) == 0
+    with pytest.raises(type(failure)), metrics.whole_failures(3):
+        raise failure
+    assert value("distilpose_images_total", {"outcome": outcome}) == 3
+
+
+def test_work_without_a_failure_is_not_counted_as_one() -> None:
+    metrics, registry = made()
+    with metrics.whole_failures(3):
+        pass
+    counted = [s.value for f in registry.collect() for s in f.samples if "images_total" in s.name]
+    assert sum(counted) == 0
+
+
+@dataclass
+class Queue:
+    """A queue as its gauges see it."""
+
+    stage: Stage
+    capacity: int
+    queued: int = 0
+    oldest_queued_seconds: float = 0.0
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_queues_gauges_are_read_at_each_scrape(stage: Stage) -> None:
+    metrics, registry = made()
+    queue = Queue(stage, 40)
+
+    def shown() -> list[float | None]:
+        names = ("items", "capacity", "oldest_seconds")
+        labels: dict[str, str] = {"stage": stage}
+        return [registry.get_sample_value(f"distilpose_queue_{n}", labels) for n in names]
+
+    assert shown() == [0, 0, 0]
+    metrics.watch(queue)
+    assert shown() == [0, 40, 0]
+    queue.queued, queue.capacity, queue.oldest_queued_seconds = 3, 25, 0.5
+    assert shown() == [3, 25, 0.5]
+
+
+@pytest.mark.parametrize("pool", Pool)
+def test_a_pools_work_and_workers_are_counted_from_zero(pool: Pool) -> None:
+    metrics, registry = made()
+
+    def shown() -> list[float | None]:
+        names = ("distilpose_pool_busy_seconds_total", "distilpose_pool_workers")
+        return [registry.get_sample_value(name, {"pool": pool}) for name in names]
+
+    assert shown() == [0, 0]
+    metrics.watch_pool(pool, 2)
+    metrics.work_done(pool, seconds=0.5)
+    metrics.work_done(pool, seconds=0.25)
+    assert shown() == [0.75, 2]
+
+
+def test_both_networks_keep_the_device_busy() -> None:
+    metrics, registry = made()
+    for stage in (Stage.DETECT, Stage.POSE):
+        metrics.batch_done(stage, items=1, padding=0, seconds=0.5)
+    value = registry.get_sample_value
+    assert value("distilpose_device_busy_seconds_total", {"stage": "pose"}) == 0.5
+    assert value("distilpose_pool_busy_seconds_total", {"pool": "device"}) == 1
+
+
+@pytest.mark.parametrize("pool", [Pool.DECODE, Pool.CUT, Pool.DRAW])
+def test_work_that_a_pool_drops_is_counted_from_zero(pool: Pool) -> None:
+    metrics, registry = made()
+    labels = {"stage": pool, "reason": "deadline"}
+    name = "distilpose_dropped_items_total"
+    assert registry.get_sample_value(name, labels) == 0
+    metrics.work_dropped(pool, reason=DropReason.DEADLINE)
+    assert registry.get_sample_value(name, labels) == 1
+
+
+def test_a_stall_is_read_at_each_scrape() -> None:
+    metrics, registry = made()
+    stalled = False
+    assert registry.get_sample_value("distilpose_stalled") == 0
+    metrics.watch_stalled(lambda: stalled)
+    assert registry.get_sample_value("distilpose_stalled") == 0
+    stalled = True
+    assert registry.get_sample_value("distilpose_stalled") == 1
 
 
 def test_frames_are_counted_by_what_became_of_them() -> None:

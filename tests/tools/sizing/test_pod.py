@@ -29,6 +29,8 @@ def test_the_device_is_busy_for_as_long_as_it_works() -> None:
     pod.serve(numbers(), numbers(), now=30, most_seconds=9)
     assert pod.busy == [3, 3]
     assert pod.busy_share() == 6 / 120
+    assert pod.busy_share(decode_seconds=1) == 6 / 120
+    assert pod.busy_share(decode_seconds=6) == 12 / 120
 
 
 def test_the_mean_wait_is_that_of_the_last_two_minutes() -> None:

@@ -1,5 +1,7 @@
 """Estimates of replicas."""
 
+from dataclasses import replace
+
 import pytest
 
 from sizing import sizing
@@ -9,7 +11,9 @@ TIMES = StageTimes(decode=0.003, detect=0.02, pose=0.01)
 
 
 def test_stage_times_come_from_what_a_full_replica_does() -> None:
-    times = StageTimes.measured(decode=0.003, photos_per_second=20, people=3, crops_per_second=100)
+    times = StageTimes.measured(
+        decode=0.003, decode_workers=2, photos_per_second=20, people=3, crops_per_second=100
+    )
     assert (times.decode, times.detect, times.pose) == pytest.approx((0.003, 0.02, 0.01))
 
 
@@ -21,6 +25,13 @@ def test_a_photo_costs_one_detection_and_a_pose_for_each_person() -> None:
 @pytest.mark.parametrize(("rate", "replicas"), [(0, 1), (14, 1), (15, 2), (140, 10), (141, 11)])
 def test_replicas_for_photos(rate: float, replicas: int) -> None:
     assert sizing.replicas_for_photos(rate, 3, TIMES, busy_share=0.7) == replicas
+
+
+def test_decoding_counts_where_it_keeps_its_workers_busier_than_the_device() -> None:
+    slow = replace(TIMES, decode=0.4, decode_workers=2)
+    assert slow.busiest_seconds(3) == pytest.approx(0.2)
+    assert sizing.replicas_for_photos(14, 3, slow, busy_share=0.7) == 4
+    assert sizing.frames_per_second(3, slow, busy_share=0.7) == pytest.approx(3.5)
 
 
 @pytest.mark.parametrize(

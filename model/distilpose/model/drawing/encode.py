@@ -1,12 +1,15 @@
 """Encode drawn pictures as files."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import cv2
 
 from distilpose.model.arrays import ImageHWC
 
 PictureFormat: TypeAlias = Literal["jpeg", "png"]
+
+LARGEST_SIDE_PX: Final[dict[PictureFormat, int]] = {"jpeg": 65_500, "png": 1_000_000}
+"""Largest width and height that libjpeg and libpng write. JPEG itself ends at 65,535."""
 
 
 def encode(image: ImageHWC, picture_format: PictureFormat) -> bytes:

@@ -35,9 +35,11 @@ def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
     Raises:
         Undecodable: truncated, corrupt, with samples that do not fit RGB, or inconsistent with
             `header`. The missing pixels of a JPEG are never filled in.
+        MemoryError: there was too little memory.
 
     """
-    with as_undecodable(header.format):
+    width, height = header.size_wh
+    with as_undecodable(header.format, pixels=width * height):
         stored = (
             _decode_jpeg(data, header, factor)
             if header.format == "jpeg"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import numpy as np
 from PIL import AvifImagePlugin, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -53,6 +54,9 @@ _BMP_CORE_HEADER_BYTES: Final = 12
 _BMP_HEADERS_BYTES: Final = frozenset({_BMP_CORE_HEADER_BYTES, 40, 52, 56, 64, 108, 124})
 _NEW_SUBFILE_TYPE, _IMAGE_WIDTH, _IMAGE_LENGTH, _DNG_VERSION = 254, 256, 257, 50706
 _COMPRESSION, _TILE_WIDTH, _LZMA = 259, 322, 34925
+
+_MOST_BYTES_PER_PIXEL: Final = 24
+"""More than any decoder was seen to need: 20 for a WebP, its three bytes of RGB included."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,11 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
         Undecodable: the bytes are not an image, or their header is broken or has no pixels.
         NotAccepted: naming the format found and those accepted.
         TooManyPixels: naming the pixels and the limit.
+        MemoryError: there was too little memory.
 
     """
     name = sniff(data)
-    with as_undecodable(name):
+    with as_undecodable(name, pixels=0):
         size_wh, orientation, coding = _HEADER_READERS[name](data)
     header = ImageHeader(name, size_wh, orientation, coding)
     width, height = size_wh
@@ -131,13 +136,20 @@ def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
 
 
 @contextmanager
-def as_undecodable(name: str) -> Iterator[None]:
-    """Convert whatever a decoder raises to `Undecodable`, except a lack of memory."""
+def as_undecodable(name: str, *, pixels: int) -> Iterator[None]:
+    """Convert whatever a decoder raises to `Undecodable`, except a lack of memory.
+
+    Several decoders only say that they failed when they get no memory. So the picture is blamed
+    only if memory for so many pixels is there.
+    """
     try:
         yield
     except (PictureError, MemoryError):
         raise
     except Exception as err:
+        np.empty(pixels * _MOST_BYTES_PER_PIXEL, np.uint8)
+        if "memory" in str(err).lower():
+            raise MemoryError(str(err)) from err
         readable = isinstance(err, ValueError | OSError | SyntaxError)
         reason = " ".join(str(err).split())[:120] if readable else "its structure is broken"
         raise Undecodable(f"the {ACCEPTED[name].name} cannot be decoded: {reason}") from err

@@ -195,7 +195,7 @@ class Batcher(Generic[Item, Result]):
                 return self._failed(batch, computed.error)
             for entry, result in zip(batch, computed.results, strict=True):
                 self._settle(entry, result)
-            return "well"
+            return "well" if any(_is_answer(each) for each in computed.results) else "doubtful"
         finally:
             self._learn_pace(len(batch), computed)
             self._tell_batch_done(self.stage, items=len(batch), padding=padding, seconds=seconds)
@@ -286,6 +286,10 @@ class Batcher(Generic[Item, Result]):
         elif not self._seconds_per_item:
             self._seconds_per_item = (computed.ended_at - computed.began_at) / items
         self._busy_since = computed.ended_at if self._queue else None
+
+
+def _is_answer(result: object) -> bool:
+    return not isinstance(result, Exception)
 
 
 def _error_for_caller(stage: Stage, error: BaseException) -> ServiceError:

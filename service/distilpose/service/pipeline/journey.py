@@ -33,6 +33,7 @@ from distilpose.service.errors import (
     Internal,
     InvalidOptions,
     InvalidRequest,
+    Overloaded,
     ServiceError,
     TooLarge,
     UndecodableImage,
@@ -56,6 +57,7 @@ KINDS_OF_PICTURES: Final[dict[type[PictureError], type[ServiceError]]] = {
     BadRawFrame: InvalidRequest,
 }
 """The caller's error for each reason why a picture cannot be read."""
+_NO_MEMORY: Final = "memory ran out while the image was read; try again, or send fewer at a time"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,6 +133,9 @@ class Journey:
                     return await self._answer(source, header, index, way, needs)
         except PictureError as err:
             return ImageAnswer(source.id, error=error_of_picture(err))
+        except MemoryError:
+            logger.exception("memory ran out while an image was read")
+            return ImageAnswer(source.id, error=Overloaded(_NO_MEMORY, retry_after_seconds=1))
         except ServiceError as err:
             if isinstance(err, Internal):
                 logger.exception("an image failed on the device")

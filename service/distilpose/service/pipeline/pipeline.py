@@ -52,6 +52,10 @@ class Pipeline:
                 and it may not wait.
             DeadlineExceeded: some images were not answered in time.
         """
+        with self.means.metrics.whole_failures(len(request.images)):
+            return await self._estimate(request)
+
+    async def _estimate(self, request: PoseRequest) -> PoseAnswer:
         arrived_at = self.means.clock()
         spans = Spans()
         try:

@@ -10,11 +10,12 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from distilpose.model.arrays import ImageHWC
 from distilpose.model.drawing import skeletons
-from distilpose.model.drawing.encode import PictureFormat, encode
+from distilpose.model.drawing.encode import LARGEST_SIDE_PX, PictureFormat, encode
 from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
-from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError
+from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError, TooLarge
 from distilpose.service.intake import OptionsLimits
 from distilpose.service.rest import openapi
 from distilpose.service.rest.answer import (
@@ -29,7 +30,7 @@ from distilpose.service.rest.caller import timeout_seconds, while_waiting
 from distilpose.service.rest.cors import BoundedCors
 from distilpose.service.rest.errors import STATUSES, add_handlers, problem
 from distilpose.service.rest.lingering import Lingering
-from distilpose.service.rest.middleware import CODES, METHODS, RequestMiddleware
+from distilpose.service.rest.middleware import ENDINGS, METHODS, RequestMiddleware
 from distilpose.service.rest.page.routes import demo_routes
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
@@ -64,11 +65,13 @@ def create_app(service: Service) -> FastAPI:
             expose_headers=["x-request-id", "retry-after"],
         )
     for method in METHODS.values():
-        service.metrics.expect("rest", method, codes=CODES)
+        service.metrics.expect("rest", method, endings=ENDINGS)
     app.add_middleware(
         RequestMiddleware,
         metrics=service.metrics,
         traces=service.traces,
+        life=service.life,
+        request_timeout_seconds=service.settings.limits.request_timeout_seconds,
         root_path=service.settings.http.root_path,
     )
     app.add_middleware(Lingering)
@@ -189,6 +192,7 @@ async def _picture(answer: PoseAnswer, options: Options, picture_format: Picture
     [image] = answer.images
     assert image.image is not None  # noqa: S101 - pixels were requested
     pixels = image.image
+    _check_sides(pixels, picture_format)
 
     def render() -> bytes:
         drawn = skeletons.draw_poses(
@@ -201,6 +205,17 @@ async def _picture(answer: PoseAnswer, options: Options, picture_format: Picture
 
     body = await asyncio.to_thread(render)
     return Response(body, media_type=f"image/{picture_format}")
+
+
+def _check_sides(pixels: ImageHWC, picture_format: PictureFormat) -> None:
+    height, width, _ = pixels.shape
+    largest_px = LARGEST_SIDE_PX[picture_format]
+    if max(width, height) > largest_px:
+        instead = "image/png" if picture_format == "jpeg" else "application/json"
+        raise TooLarge(
+            f"the image is {width} pixels wide and {height} high; a drawn {picture_format.upper()} "
+            f"can have {largest_px} each way: set Accept to {instead}"
+        )
 
 
 def _all_failed(first: ServiceError, answer: PoseAnswer, options: Options) -> Response:

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from distilpose.model.formats import MEDIA_TYPES
 from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import (
-    DeadlineExceeded,
     InvalidRequest,
+    NotSent,
     TooLarge,
     UnsupportedMediaType,
 )
@@ -50,14 +50,14 @@ async def read_body(
         TooLarge: more bytes, images or text in the options than allowed.
         InvalidRequest: malformed, or without an image.
         InvalidOptions: an option unknown or out of range.
-        DeadlineExceeded: the caller did not send all of it in time.
+        NotSent: the caller did not send all of it in time.
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             async with aclosing(_limited_stream(request, max_bytes)) as chunks:
                 images, options = await _read(request, chunks, limits)
     except TimeoutError as err:
-        raise DeadlineExceeded("the deadline passed before the whole body arrived") from err
+        raise NotSent("the deadline passed before the whole body arrived") from err
     check_images(images, max_images=limits.max_images)
     return images, options
 

@@ -8,10 +8,12 @@ from typing import Final
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from distilpose.service import errors
 from distilpose.service.rest.answer import ImageOut, ProblemOut
 from distilpose.service.telemetry import logs
+from distilpose.service.words import Blame
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,28 @@ STATUSES: Final[dict[type[errors.ServiceError], int]] = {
     errors.NotReady: 503,
     errors.Draining: 503,
     errors.DeadlineExceeded: 504,
+    errors.NotSent: 504,
     errors.Internal: 500,
 }
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+BLAME: Final = "distilpose.blame"
+"""The scope's entry for the blame of the error that was answered."""
+
+
+class Problem(Response):
+    """An error's document; on its way it leaves the error's blame in the scope, for the counts."""
+
+    media_type = PROBLEM_MEDIA_TYPE
+
+    def __init__(self, body: str, status: int, headers: dict[str, str], blame: Blame) -> None:
+        super().__init__(body, status, headers)
+        self._blame = blame
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the document."""
+        scope[BLAME] = self._blame
+        await super().__call__(scope, receive, send)
 
 
 def problem(error: errors.ServiceError, images: Sequence[ImageOut] | None = None) -> Response:
@@ -47,25 +67,15 @@ def problem(error: errors.ServiceError, images: Sequence[ImageOut] | None = None
         error.detail,
         extra={"error_type": error.type, "status": status},
     )
-    return _document(error.type, error.title, status, error.detail, headers=headers, images=images)
-
-
-def _document(
-    kind: str,
-    title: str,
-    status: int,
-    detail: str,
-    *,
-    headers: dict[str, str],
-    images: Sequence[ImageOut] | None = None,
-) -> Response:
-    document = ProblemOut(
-        type=kind, title=title, status=status, detail=detail, request_id=logs.request_id.get() or ""
-    )
+    document = _document(error.type, error.title, status, error.detail)
     if images is not None:
         document = document.model_copy(update={"images": list(images)})
-    body = document.model_dump_json(exclude_unset=True)
-    return Response(body, status, headers, PROBLEM_MEDIA_TYPE)
+    return Problem(document.model_dump_json(exclude_unset=True), status, headers, error.blame)
+
+
+def _document(kind: str, title: str, status: int, detail: str) -> ProblemOut:
+    request_id = logs.request_id.get() or ""
+    return ProblemOut(type=kind, title=title, status=status, detail=detail, request_id=request_id)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -78,8 +88,10 @@ def add_handlers(app: FastAPI) -> None:
     async def on_http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
         kind = error.detail.lower().replace(" ", "-")
+        document = _document(kind, error.detail, error.status_code, error.detail)
+        body = document.model_dump_json(exclude_unset=True)
         headers = dict(error.headers or {})
-        return _document(kind, error.detail, error.status_code, error.detail, headers=headers)
+        return Response(body, error.status_code, headers, PROBLEM_MEDIA_TYPE)
 
     app.add_exception_handler(errors.ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)

@@ -9,15 +9,19 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Final
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from distilpose.service.errors import Internal, InvalidRequest
+from distilpose.service.errors import DeadlineExceeded, Internal, InvalidRequest, NotReady
+from distilpose.service.intake import is_shorter
+from distilpose.service.life import Life
 from distilpose.service.printable import excerpt
-from distilpose.service.rest.errors import STATUSES, problem
+from distilpose.service.rest.caller import timeout_seconds
+from distilpose.service.rest.errors import BLAME, STATUSES, problem
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import NoTraces, RequestTrace, Traces
+from distilpose.service.words import Blame
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +30,32 @@ METHODS: Final = {"/v1/pose": "estimate_pose", "/v1/models": "get_model"}
 MOST_QUERY_FIELDS: Final = 64
 LEFT: Final = 499
 """The status that proxies use for a caller who left before there was an answer."""
-CODES: Final = sorted({"200", str(LEFT), *map(str, STATUSES.values())})
+ENDINGS: Final = sorted(
+    {
+        ("200", Blame.NONE),
+        (str(LEFT), Blame.CALLER),
+        *((str(status), error.blame) for error, status in STATUSES.items()),
+    }
+)
+"""The status and blame of every ending that is expected."""
 
 
 class RequestMiddleware:
     """Gives each request an id, counts and times it, and answers errors that nobody else caught."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, traces: Traces, *, root_path: str = ""
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        traces: Traces,
+        *,
+        life: Life,
+        request_timeout_seconds: float,
+        root_path: str = "",
     ) -> None:
         self._app = app
+        self._life = life
+        self._request_timeout_seconds = request_timeout_seconds
         self._root_path = root_path
         self._metrics = metrics
         self._traces = traces
@@ -90,14 +110,37 @@ class RequestMiddleware:
             seconds = time.perf_counter() - began
             method = METHODS.get(scope["path"], "other")
             status = send.status or LEFT
-            trace.answered(code=str(status), failed=status >= 500)
-            self._metrics.request_done("rest", method=method, code=str(status), seconds=seconds)
+            blame = self._blame(scope, status)
+            trace.answered(code=str(status), failed=blame is Blame.SERVICE)
+            self._metrics.request_done(
+                "rest", method=method, code=str(status), blame=blame, seconds=seconds
+            )
             logger.debug(
                 "%s %s",
                 scope["method"],
                 excerpt(scope["path"]),
                 extra={"status": status, "seconds": seconds},
             )
+
+    def _blame(self, scope: Scope, status: int) -> Blame:
+        blame = scope.get(BLAME) or self._blame_for(status)
+        if status == STATUSES[DeadlineExceeded] and self._allowed_less_time(scope):
+            return Blame.CALLER
+        return Blame(blame)
+
+    def _blame_for(self, status: int) -> Blame:
+        """The blame for a status that did not come with an error of ours, such as a probe's."""
+        if status < 400:
+            return Blame.NONE
+        if status < 500:
+            return Blame.CALLER
+        refused = status == STATUSES[NotReady] and not self._life.ready
+        return Blame.REFUSED if refused else Blame.SERVICE
+
+    def _allowed_less_time(self, scope: Scope) -> bool:
+        limit_seconds = self._request_timeout_seconds
+        asked_seconds = timeout_seconds(Request(scope), limit_seconds=limit_seconds)
+        return is_shorter(asked_seconds, than=limit_seconds)
 
 
 class _Sender:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from distilpose.service.errors import Internal, ServiceError, Unauthenticated
+from distilpose.service.intake import is_shorter
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc.api import SERVICE
 from distilpose.service.rpc.messages import LINGER_SECONDS, Context, Messages
@@ -19,6 +20,7 @@ from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import RequestTrace, Traces
+from distilpose.service.words import Blame
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +31,14 @@ METHODS: Final = {
     f"/{SERVICE}/GetModel": "get_model",
 }
 
-FAILURES: Final = {
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-"""The codes for which the service is to blame."""
+ENDINGS: Final = sorted(
+    {
+        (grpc.StatusCode.OK.name, Blame.NONE),
+        (grpc.StatusCode.CANCELLED.name, Blame.CALLER),
+        *((code.name, error.blame) for error, code in grpc_errors.CODES.items()),
+    }
+)
+"""The code and blame of every ending that is expected."""
 
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -43,13 +47,15 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
     """Checks keys, gives each call an id, counts it, and maps whatever it raises."""
 
-    def __init__(self, keys: ApiKeys, metrics: Metrics, traces: Traces) -> None:
+    def __init__(
+        self, keys: ApiKeys, metrics: Metrics, traces: Traces, *, request_timeout_seconds: float
+    ) -> None:
         self._keys = keys
         self._metrics = metrics
         self._traces = traces
-        codes = ["OK", "CANCELLED", *(code.name for code in grpc_errors.CODES.values())]
+        self._request_timeout_seconds = request_timeout_seconds
         for method in METHODS.values():
-            metrics.expect("grpc", method, codes=codes)
+            metrics.expect("grpc", method, endings=ENDINGS)
 
     async def intercept_service(
         self,
@@ -115,28 +121,40 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self, method: str, answering: Awaitable[Any], context: Context, trace: RequestTrace
     ) -> Any:
         began = time.perf_counter()
-        code = grpc.StatusCode.OK
+        allowed_less_time = self._allowed_less_time(method, context)
+        code, blame = grpc.StatusCode.OK, Blame.NONE
         try:
             return await answering
         except ServiceError as err:
-            code = grpc_errors.CODES[type(err)]
+            code, blame = grpc_errors.CODES[type(err)], err.blame
             await grpc_errors.abort(context, err)
         except (asyncio.CancelledError, grpc.aio.InternalError) as err:
             late = context.time_remaining() == 0
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            blame = Blame.SERVICE if late else Blame.CALLER
             logger.info("the caller's deadline passed" if late else "the caller left")
             # The library reports a failed batch, such as a write, in the moment before it cancels.
             raise asyncio.CancelledError from err
         except Exception:
             logger.exception("unexpected error")
-            code = grpc.StatusCode.INTERNAL
+            code, blame = grpc.StatusCode.INTERNAL, Blame.SERVICE
             unexpected = Internal("an unexpected error; the log records it under this request id")
             await grpc_errors.abort(context, unexpected)
         finally:
             seconds = None if method == "stream_pose" else time.perf_counter() - began
-            trace.answered(code=code.name, failed=code in FAILURES)
-            self._metrics.request_done("grpc", method=method, code=code.name, seconds=seconds)
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED and allowed_less_time:
+                blame = Blame.CALLER
+            trace.answered(code=code.name, failed=blame is Blame.SERVICE)
+            self._metrics.request_done(
+                "grpc", method=method, code=code.name, blame=blame, seconds=seconds
+            )
             logger.debug("%s", method, extra={"status": code.name, "seconds": seconds})
+
+    def _allowed_less_time(self, method: str, context: Context) -> bool:
+        # How long a stream goes on is its caller's choice alone.
+        return method == "stream_pose" or is_shorter(
+            context.time_remaining(), than=self._request_timeout_seconds
+        )
 
 
 def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:

@@ -40,7 +40,14 @@ class GrpcServer:
         self._service = service
         self._ending = asyncio.Event()
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(service.keys, service.metrics, service.traces)],
+            interceptors=[
+                CallInterceptor(
+                    service.keys,
+                    service.metrics,
+                    service.traces,
+                    request_timeout_seconds=service.settings.limits.request_timeout_seconds,
+                )
+            ],
             options=_options(service.settings.grpc),
         )
         self._server.add_generic_rpc_handlers((PoseApi(service).handlers(),))

@@ -138,7 +138,10 @@ class Follower:
             return None
         expected = []
         for track_id, person in self._people.items():
-            keypoints_xy_px = self._tracker.predict(track_id, timestamp_ms)
+            try:
+                keypoints_xy_px = self._tracker.predict(track_id, timestamp_ms)
+            except KeyError:
+                return None  # too long ago
             box_xyxy_px = geometry.clip_boxes(
                 person.box_xyxy_px(keypoints_xy_px)[None], self._size_wh
             )[0]

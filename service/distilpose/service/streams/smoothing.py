@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from distilpose.model.arrays import FloatArray
 from distilpose.model.poses.pose import Pose
-from distilpose.service.streams.tracking import FORGOTTEN_AFTER_MS
+from distilpose.service.streams.tracking import FORGOTTEN_AFTER_MS, LEAST_ELAPSED_MS
 
 _LEAST_CUTOFF_HZ: Final = 1.5
 """Cutoff frequency for a keypoint at rest: faster motion counts as jitter."""
@@ -57,7 +57,7 @@ class Smoother:
         if before is None:
             self._people[track_id] = _Person(found_xy_px, np.zeros_like(found_xy_px), timestamp_ms)
             return pose.keypoints_xy_px
-        seconds = (timestamp_ms - before.seen_at_ms) / 1000
+        seconds = max(timestamp_ms - before.seen_at_ms, LEAST_ELAPSED_MS) / 1000
         velocity_xy_px = (found_xy_px - before.keypoints_xy_px) / seconds
         share = _share(_SPEED_CUTOFF_HZ, seconds)
         before.velocity_xy_px += share * (velocity_xy_px - before.velocity_xy_px)

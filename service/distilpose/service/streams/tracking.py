@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.floating[Any]]
 
 FORGOTTEN_AFTER_MS: Final = 2000.0
 """A person unseen for longer returns as a new person."""
+LEAST_ELAPSED_MS: Final = 1.0
+"""Speeds use at least this time, since timestamps may be any amount apart."""
 _LEAST_SIMILARITY: Final = 0.15
 """A pose with a lower similarity to every known person is a new person."""
 _STEADY_FOR_MS: Final = 600.0
@@ -43,7 +45,7 @@ class _Track:
     def see(self, pose: Pose, timestamp_ms: float) -> None:
         weights = self.pose.keypoint_score * pose.keypoint_score + 1e-6
         moved_xy_px = pose.keypoints_xy_px - self.pose.keypoints_xy_px
-        elapsed_ms = timestamp_ms - self.seen_at_ms
+        elapsed_ms = max(timestamp_ms - self.seen_at_ms, LEAST_ELAPSED_MS)
         velocity = np.average(moved_xy_px, axis=0, weights=weights) / elapsed_ms
         self.steps += 1
         gain = max(1 / self.steps, -math.expm1(-elapsed_ms / _STEADY_FOR_MS))
@@ -77,7 +79,8 @@ class Tracker:
             KeyError: nobody with that id was seen recently.
         """
         for track in self._tracks:
-            if track.track_id == track_id:
+            unseen_ms = timestamp_ms - track.seen_at_ms
+            if track.track_id == track_id and unseen_ms <= FORGOTTEN_AFTER_MS:
                 moved = track.pose.keypoints_xy_px + track.shift_xy_px(timestamp_ms)
                 return np.asarray(moved, np.float32)
         raise KeyError(track_id)

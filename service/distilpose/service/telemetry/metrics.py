@@ -1,6 +1,8 @@
 """All Prometheus metrics in one object, built on a given registry. Label values are bounded."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Final, Protocol
@@ -11,10 +13,11 @@ from prometheus_client.registry import Collector
 
 from distilpose.service import errors
 from distilpose.service.domain import PoseAnswer
-from distilpose.service.words import DropReason, Fault, Pool, Stage
+from distilpose.service.words import Blame, DropReason, Fault, Pool, Stage
 
-_BATCHED_STAGES: Final = (Stage.DETECT, Stage.POSE)
-_STAGES_OF_POOLS: Final = {Pool.DECODE: Stage.DECODE, Pool.CUT: Stage.POSE}
+_DEVICE_STAGES: Final = (Stage.DETECT, Stage.POSE)
+_DROPPING_POOLS: Final = tuple(pool for pool in Pool if pool != Pool.DEVICE)
+"""The pools that drop work themselves; the device's is dropped by its stages."""
 FRAME_OUTCOMES: Final = (
     ("ordered", "answered"),
     ("ordered", "failed"),
@@ -33,8 +36,10 @@ IMAGE_OUTCOMES: Final = (
     errors.UnsupportedMediaType.type,
     errors.TooLarge.type,
     errors.DeadlineExceeded.type,
+    errors.Overloaded.type,
     errors.Draining.type,
     errors.Internal.type,
+    DropReason.CANCELLED,
 )
 PREFIX: Final = "distilpose_"
 
@@ -110,10 +115,17 @@ class Metrics:
         ) -> Histogram:
             return Histogram(PREFIX + name, text, labels, registry=registry, buckets=boundaries)
 
-        self.requests = counter("requests", "Answered requests.", "transport", "method", "code")
+        self.requests = counter(
+            "requests",
+            "Requests that have ended, and who is to blame.",
+            "transport",
+            "method",
+            "code",
+            "blame",
+        )
         self.request_duration = histogram(
             "request_duration_seconds",
-            "From the request's arrival to its answer.",
+            "From the arrival of a request to its answer, or to a failure of the service.",
             "transport",
             "method",
             boundaries=_REQUEST_SECONDS,
@@ -168,13 +180,16 @@ class Metrics:
             "device_busy_seconds", "Time the device spent computing.", "stage"
         )
         self.pool_busy = counter(
-            "pool_busy_seconds", "Time the threads of a pool spent working.", "pool"
+            "pool_busy_seconds", "Time that a pool's workers spent working, added up.", "pool"
         )
-        self.pool_workers = gauge("pool_workers", "Threads of a pool.", "pool")
+        self.pool_workers = gauge("pool_workers", "Workers of a pool.", "pool")
+        self.stalled = gauge("stalled", "1 while work is queued and nothing runs or ends.")
         self.padding_items = counter("padding_items", "Padding: empty places of batches.", "stage")
         self.device_errors = counter("device_errors", "Failures on the device.", "kind")
         self.queue_items = gauge("queue_items", "Items waiting.", "stage")
-        self.queue_capacity = gauge("queue_capacity", "Items that may wait.", "stage")
+        self.queue_capacity = gauge(
+            "queue_capacity", "Items that may wait, at the present pace.", "stage"
+        )
         self.queue_oldest = gauge("queue_oldest_seconds", "Age of the first queued item.", "stage")
         self.device_memory = gauge(
             "device_memory_bytes", "Memory held on a device with its own memory.", "kind"
@@ -203,23 +218,25 @@ class Metrics:
             self.device_memory.labels(kind)
         for kind in Fault:
             self.device_errors.labels(kind)
-        for pool in Pool:
-            self.pool_busy.labels(pool)
-        for stage in _BATCHED_STAGES:
-            self.batch_items.labels(stage)
-            self.device_busy.labels(stage)
-            self.padding_items.labels(stage)
-        self._create_stages()
+        self._create_labels_of_work()
 
-    def _create_stages(self) -> None:
+    def _create_labels_of_work(self) -> None:
         for stage in Stage:
             self.stage_duration.labels(stage)
             self.queue_wait.labels(stage)
             self.queue_items.labels(stage)
             self.queue_capacity.labels(stage)
             self.queue_oldest.labels(stage)
+        for stage in _DEVICE_STAGES:
+            self.batch_items.labels(stage)
+            self.device_busy.labels(stage)
+            self.padding_items.labels(stage)
+        for pool in Pool:
+            self.pool_busy.labels(pool)
+            self.pool_workers.labels(pool)
+        for place in (*_DEVICE_STAGES, *_DROPPING_POOLS):
             for reason in _QUEUED_DROPS:
-                self.dropped_items.labels(stage, reason)
+                self.dropped_items.labels(place, reason)
 
     def watch(self, queue: QueueView) -> None:
         """Read a queue's gauges at each scrape."""
@@ -229,8 +246,12 @@ class Metrics:
         self.queue_oldest.labels(stage).set_function(lambda: queue.oldest_queued_seconds)
 
     def watch_pool(self, pool: Pool, workers: int) -> None:
-        """Show the number of a pool's threads."""
+        """Record the number of a pool's workers."""
         self.pool_workers.labels(pool).set(workers)
+
+    def watch_stalled(self, read: Callable[[], bool]) -> None:
+        """Read at each scrape if work is queued while nothing runs or ends."""
+        self.stalled.set_function(read)
 
     def watch_memory(self, held_bytes: Callable[[], Mapping[str, int]]) -> None:
         """Read the device's memory use, by kind, at each scrape."""
@@ -241,19 +262,25 @@ class Metrics:
         """Read the number of log lines that were not written at each scrape."""
         self._dropped_log_lines.log = log
 
-    def expect(self, transport: str, method: str, *, codes: Iterable[str]) -> None:
-        """Create the counters of a method for these codes; a stream has no duration."""
+    def expect(self, transport: str, method: str, *, endings: Iterable[tuple[str, Blame]]) -> None:
+        """Create a method's counters for these codes, each with its blame.
+
+        A stream has no duration.
+        """
         if method != "stream_pose":
             self.request_duration.labels(transport, method)
-        for code in codes:
-            self.requests.labels(transport, method, code)
+        for code, blame in endings:
+            self.requests.labels(transport, method, code, blame)
 
     def request_done(
-        self, transport: str, *, method: str, code: str, seconds: float | None
+        self, transport: str, *, method: str, code: str, blame: Blame, seconds: float | None
     ) -> None:
-        """Count an answered request; a stream has no duration."""
-        self.requests.labels(transport, method, code).inc()
-        if seconds is not None:
+        """Count a request that has ended; a stream has no duration.
+
+        Only what was answered, or failed because of the service, tells how fast the service is.
+        """
+        self.requests.labels(transport, method, code, blame).inc()
+        if seconds is not None and blame in (Blame.NONE, Blame.SERVICE):
             self.request_duration.labels(transport, method).observe(seconds)
 
     def frame_done(self, mode: str, *, answered: bool, age_seconds: float) -> None:
@@ -277,6 +304,18 @@ class Metrics:
                 for score in pose.keypoint_score:
                     self.keypoint_score.observe(float(score))
 
+    @contextmanager
+    def whole_failures(self, images: int) -> Iterator[None]:
+        """Count a request's images if its work fails as a whole within the context."""
+        try:
+            yield
+        except errors.ServiceError as err:
+            self.images.labels(err.type).inc(images)
+            raise
+        except asyncio.CancelledError:
+            self.images.labels(DropReason.CANCELLED).inc(images)
+            raise
+
     def stages_passed(self, work: Mapping[Stage, float], waits: Mapping[Stage, float]) -> None:
         """Observe a request's seconds in each stage and in its queue, however the request ended."""
         for stage, seconds in work.items():
@@ -284,15 +323,6 @@ class Metrics:
                 self.stage_duration.labels(stage).observe(seconds)
         for stage, seconds in waits.items():
             self.queue_wait.labels(stage).observe(seconds)
-
-    def work_done(self, pool: Pool, *, seconds: float) -> None:
-        """Record work that has ended on a thread, successful or not."""
-        self.pool_busy.labels(pool).inc(seconds)
-
-    def work_dropped(self, pool: Pool, *, reason: DropReason) -> None:
-        """Count work that no thread will do."""
-        if stage := _STAGES_OF_POOLS.get(pool):
-            self.items_dropped(stage, reason=reason, items=1)
 
     def decoded(self, size: str) -> None:
         """Count a decoded image, by one of `DECODE_SIZES`."""
@@ -303,7 +333,15 @@ class Metrics:
         self.batch_items.labels(stage).observe(items)
         self.padding_items.labels(stage).inc(padding)
         self.device_busy.labels(stage).inc(seconds)
-        self.pool_busy.labels(Pool.DEVICE).inc(seconds)
+        self.work_done(Pool.DEVICE, seconds=seconds)
+
+    def work_done(self, pool: Pool, *, seconds: float) -> None:
+        """Record the time that a piece of work took one of a pool's workers."""
+        self.pool_busy.labels(pool).inc(seconds)
+
+    def work_dropped(self, pool: Pool, *, reason: DropReason) -> None:
+        """Count a piece of work that no worker of the pool will do."""
+        self.dropped_items.labels(pool, reason).inc()
 
     def items_dropped(self, stage: Stage, *, reason: DropReason, items: int) -> None:
         """Count items that will not be computed."""
