@@ -83,6 +83,15 @@ class Service:
             raise NotReady("the models are loading", retry_after_seconds=5)
         return self._pipeline
 
+    def refuse_if_full(self) -> None:
+        """Refuse a request before its body is read, if no image at all could be admitted.
+
+        Raises:
+            Overloaded: the decode queue is full.
+        """
+        if self._pipeline is not None:
+            self._pipeline.refuse_if_full()
+
     @property
     def model(self) -> ModelDescription:
         """The description of the loaded student.

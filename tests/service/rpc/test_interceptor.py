@@ -288,8 +288,8 @@ async def test_a_batch_that_fails_is_a_caller_that_left() -> None:
     bench = Bench()
     with pytest.raises(asyncio.CancelledError):
         await bench.call(failing, Context())
-    assert bench.calls("CANCELLED") == 1
-    assert bench.calls("INTERNAL") == 0
+    assert bench.calls("CANCELLED", blame="caller") == 1
+    assert bench.calls("INTERNAL", blame="service") == 0
 
 
 @pytest.mark.parametrize("method", [ESTIMATE, STREAM])

@@ -131,7 +131,7 @@ def _pose_routes(service: Service) -> APIRouter:
             request, limit_seconds=settings.limits.request_timeout_seconds
         )
         with service.life.admitted():
-            service.pipeline.refuse_if_full()
+            service.refuse_if_full()
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,

@@ -88,7 +88,7 @@ class PoseApi:
             limit_seconds, _seconds_left(context, default=limit_seconds)
         )
         with self._service.life.admitted():
-            self._service.pipeline.refuse_if_full()
+            self._service.refuse_if_full()
             _check_size(data, settings.grpc.max_message_bytes)
             images, given = await read_in_thread_if_large(
                 len(data), partial(_read_request, data, OptionsLimits.of(settings))

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from distilpose.service import errors
 from distilpose.service.domain import PoseAnswer
-from distilpose.service.words import Blame, DropReason, Fault, Pool, Stage
+from distilpose.service.words import Blame, DropReason, Fault, Pool, RefusalReason, Stage
 
 _DEVICE_STAGES: Final = (Stage.DETECT, Stage.POSE)
 _DROPPING_POOLS: Final = tuple(pool for pool in Pool if pool != Pool.DEVICE)
@@ -218,6 +218,8 @@ class Metrics:
             self.device_memory.labels(kind)
         for kind in Fault:
             self.device_errors.labels(kind)
+        for refusal in RefusalReason:
+            self.refusals.labels(refusal)
         self._create_labels_of_work()
 
     def _create_labels_of_work(self) -> None:
