@@ -41,7 +41,9 @@ def test_a_scrape_is_what_prometheus_reads(client: httpx.Client) -> None:
     assert len(text.splitlines()) < 1500
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+@pytest.mark.skipif(
+    not shutil.which("promtool"), reason="promtool is not installed (Debian: prometheus)"
+)
 def test_promtool_finds_nothing_to_say(client: httpx.Client) -> None:
     assert client.post("/v1/pose", content=BUS, headers=JPEG).status_code == 200
     done = subprocess.run(

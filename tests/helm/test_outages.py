@@ -74,7 +74,7 @@ WELL = {
 
 
 class Situation(NamedTuple):
-    """What differs from a good day, and the alerts that fire after 20 minutes of it."""
+    """The differences from a good day, and the alerts that fire after 20 minutes of them."""
 
     name: str
     series: dict[str, str]

@@ -1,4 +1,4 @@
-"""Run by itself: decode a picture of each kind with ever more memory, and print what is said.
+"""Run by itself: decode a picture of each kind with ever more memory, and print the outcome.
 
 A line is the kind, the MiB that were free and `decoded` or the exception's name.
 """

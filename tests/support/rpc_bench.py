@@ -27,6 +27,9 @@ class FixedPipeline:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
+    def refuse_if_full(self) -> None:
+        """Has always room."""
+
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
         await asyncio.sleep(self.seconds)
         return PoseAnswer([ImageAnswer(each.id, (8, 8), [SOMEBODY]) for each in request.images])

@@ -15,7 +15,7 @@ from distilpose.model.pictures.source import EncodedImage
 
 @cache
 def outcomes() -> dict[str, list[str]]:
-    """The answers about a picture of each kind, with ever more memory."""
+    """The outcomes of a picture of each kind, with ever more memory."""
     done = subprocess.run(
         [sys.executable, little_memory.__file__],
         # Freed memory goes back at once; otherwise the next picture would use it again.

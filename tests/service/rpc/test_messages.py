@@ -155,7 +155,11 @@ async def test_a_stream_without_a_first_message_is_ended() -> None:
         assert (refused.code, refused.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
         assert refused.detail == "the stream sent no message within 0.2 s"
         assert bench.sample(
-            "requests_total", transport="grpc", method="stream_pose", code="DEADLINE_EXCEEDED"
+            "requests_total",
+            transport="grpc",
+            method="stream_pose",
+            code="DEADLINE_EXCEEDED",
+            blame="caller",
         )
 
 

@@ -18,7 +18,7 @@ from distilpose.service.domain import (
     PoseRequest,
     StreamOptions,
 )
-from distilpose.service.errors import DeadlineExceeded, Draining, InvalidRequest, TooLarge
+from distilpose.service.errors import Draining, InvalidRequest, NotSent, TooLarge
 from distilpose.service.intake import (
     OptionsBody,
     OptionsLimits,
@@ -175,7 +175,7 @@ class _StreamCaller:
             async with asyncio.timeout(seconds):
                 return await self._messages.read() or b""
         except TimeoutError as err:
-            raise DeadlineExceeded(f"the stream sent no message within {seconds:g} s") from err
+            raise NotSent(f"the stream sent no message within {seconds:g} s") from err
 
     async def read(self) -> Frame | None:
         data = await self._messages.read()
