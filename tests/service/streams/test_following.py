@@ -246,8 +246,12 @@ def test_frames_any_time_apart_are_answered(started_at_ms: float, elapsed_ms: li
             if not math.isfinite(timestamp_ms):
                 return
             image, track_ids = await scene.frame(person(9.0 * index), timestamp_ms=timestamp_ms)
-            assert len(track_ids) == len(image.poses) == 1
-            assert np.isfinite(image.poses[0].keypoints_xy_px).all()
-            assert np.abs(image.poses[0].keypoints_xy_px).max() < 2000
+            assert image.error is None
+            # After a speed that was as good as infinite, nobody is where they were expected; the
+            # detector then runs for the next frame.
+            assert len(track_ids) == len(image.poses) <= 1
+            for pose in image.poses:
+                assert np.isfinite(pose.keypoints_xy_px).all()
+                assert np.abs(pose.keypoints_xy_px).max() < 2000
 
     asyncio.run(scenario())
