@@ -65,6 +65,10 @@ class Service:
         self.device = Device()
         self._threads = _decode_threads(settings)
         self._decode = Workers(Pool.DECODE, self._threads, observer=self.metrics)
+        self.drawing = Workers(Pool.DRAW, 1, observer=self.metrics)
+        """The thread that draws answers."""
+        self.memory = Memory(_allowed_memory_bytes(settings))
+        self.metrics.watch_budget(self.memory)
         self._cut = Workers(Pool.CUT, _cut_threads(settings), observer=self.metrics)
         self.on_lost: Callable[[DeviceLost], None] = lambda _: None
         """Called once, when the device no longer computes."""
@@ -180,7 +184,7 @@ class Service:
         """Answer what is still queued with `draining`, and end all threads."""
         draining = Draining("the service is shutting down")
         await self.device.close(draining)
-        for pool in (self._decode, self._cut):
+        for pool in (self._decode, self._cut, self.drawing):
             pool.close(draining)
         await asyncio.to_thread(self.traces.close)
 
@@ -229,10 +233,10 @@ class Service:
             max_queue_seconds=settings.batching.max_queue_seconds,
             observer=self.metrics,
         )
-        memory = Memory(_memory_limit_bytes(settings))
+        self.memory.set_limit(_memory_limit_bytes(settings))
         for queue in (decode, detect, pose):
             self.metrics.watch(queue)
-        for pool in (self._decode, self._cut):
+        for pool in (self._decode, self._cut, self.drawing):
             self.metrics.watch_pool(pool.pool, pool.threads)
         self.metrics.watch_pool(Pool.DEVICE, 1)
         self.metrics.watch_memory(lambda: devices.memory_bytes(engine.device))
@@ -241,8 +245,8 @@ class Service:
             pose=pose,
             decode=decode,
             cut=self._cut,
-            memory=memory,
-            admission=Admission([decode, detect, pose, memory]),
+            memory=self.memory,
+            admission=Admission([decode, detect, pose, self.memory]),
             traffic=traffic,
             image_size_px=settings.detector.image_size,
             max_pixels=settings.limits.max_pixels,
@@ -351,21 +355,29 @@ def _cut_threads(settings: Settings) -> int:
     )
 
 
+def _allowed_memory_bytes(settings: Settings) -> int:
+    """The memory for requests and everything else in this process."""
+    configured = settings.limits.max_memory_bytes
+    if configured != "auto":
+        return configured
+    allowed = container.memory_limit_bytes() or container.machine_memory_bytes() // 2
+    return int(_SHARE_OF_MEMORY * allowed)
+
+
 def _memory_limit_bytes(settings: Settings) -> int:
     """The memory for requests, once the models are loaded.
 
     Raises:
         SettingsError: too little is left beside the loaded process.
     """
-    configured = settings.limits.max_memory_bytes
-    if configured != "auto":
-        return configured
-    allowed = container.memory_limit_bytes() or container.machine_memory_bytes() // 2
-    left = int(_SHARE_OF_MEMORY * allowed) - container.resident_bytes()
+    allowed = _allowed_memory_bytes(settings)
+    if settings.limits.max_memory_bytes != "auto":
+        return allowed
+    left = allowed - container.resident_bytes()
     if left < _LEAST_MEMORY_BYTES:
         raise SettingsError(
-            f"limits.max_memory_bytes: {_SHARE_OF_MEMORY:.0%} of {allowed // MEBIBYTE} MiB leave "
-            f"{max(0, left) // MEBIBYTE} MiB for requests beside the loaded models; at least "
+            f"limits.max_memory_bytes: of {allowed // MEBIBYTE} MiB that this process may use, the "
+            f"loaded models leave {max(0, left) // MEBIBYTE} MiB for requests; at least "
             f"{_LEAST_MEMORY_BYTES // MEBIBYTE} MiB are needed"
         )
     return left

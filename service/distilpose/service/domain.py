@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
@@ -83,12 +83,24 @@ class Timing:
     total: float = 0.0
 
 
+class Held(Protocol):
+    """A resource with several holders; the last one to let go returns it."""
+
+    def hold(self) -> None:
+        """Add a holder."""
+
+    def let_go(self) -> None:
+        """Remove a holder."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoseAnswer:
     """One entry for each image, in the order of the request."""
 
     images: Sequence[ImageAnswer]
     timing: Timing = field(default_factory=Timing)
+    memory: Held | None = None
+    """The request's memory if pixels are kept; whoever draws on them lets it go at last."""
 
     @property
     def failure(self) -> ServiceError | None:

@@ -20,6 +20,16 @@ class Pool(StrEnum):
     DEVICE = "device"
 
 
+class MemoryPart(StrEnum):
+    """The purposes for which requests hold memory."""
+
+    CONNECTIONS = "connections"
+    BODIES = "bodies"
+    IMAGES = "images"
+    """Decoders, pixels, crops and drawings."""
+    ANSWERS = "answers"
+
+
 class Blame(StrEnum):
     """The side to blame for the end of a request."""
 

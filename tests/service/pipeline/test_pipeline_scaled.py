@@ -136,6 +136,8 @@ class Bench:
         answer = await Pipeline(made).estimate(request)
         for pool in (made.decode.workers, made.cut):
             pool.close(Draining("the test is over"))
+        if answer.memory:
+            answer.memory.let_go()
         assert made.memory.room.used == made.decode.room.used == 0
         return list(answer.images)
 

@@ -24,6 +24,8 @@ PROMISED = {
     "requests_total": {"transport", "method", "code", "blame"},
     "request_duration_seconds": {"transport", "method"},
     "requests_in_flight": {"transport"},
+    "memory_held_bytes": {"part"},
+    "memory_limit_bytes": set(),
     "refusals_total": {"reason"},
     "images_total": {"outcome"},
     "decodes_total": {"size"},

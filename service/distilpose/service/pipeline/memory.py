@@ -1,16 +1,24 @@
 """The memory that requests may hold: one budget for everything that a caller can make us keep."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Final
 
-from distilpose.service.batching.room import Room
+from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import Overloaded, TooLarge
 from distilpose.service.settings import MEBIBYTE
+from distilpose.service.words import MemoryPart
 
 _PATIENCE_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 _SHARES: Final = 4
 """The divisor of the limit that one request may hold for several images."""
+_SHARE_OF_BODIES: Final = 2
+"""The divisor of the limit that bodies may fill; the rest is for what is done with them."""
+_SMALL_BODY_BYTES: Final = MEBIBYTE
+"""The first bytes of each body wait behind no larger bodies."""
 
 
 class Memory:
@@ -18,16 +26,33 @@ class Memory:
 
     def __init__(self, limit_bytes: int) -> None:
         self.room = Room(limit_bytes)
+        self.bodies = Room(limit_bytes // _SHARE_OF_BODIES)
+        self._held_bytes: Counter[MemoryPart] = Counter()
 
     @property
     def limit_bytes(self) -> int:
         """The most that all requests together may hold."""
         return self.room.capacity
 
+    def set_limit(self, limit_bytes: int) -> None:
+        """Change the limit; what is held already is not touched."""
+        self.room.capacity = limit_bytes
+        self.bodies.capacity = limit_bytes // _SHARE_OF_BODIES
+
     @property
     def patience_seconds(self) -> float:
         """The time for which a request may wait before it is refused."""
         return _PATIENCE_SECONDS
+
+    def held_bytes(self, part: MemoryPart) -> int:
+        """The bytes that are held for one purpose."""
+        if part is not MemoryPart.IMAGES:
+            return self._held_bytes[part]
+        return self.room.used - self._held_bytes.total()
+
+    def hold(self, part: MemoryPart) -> "Holding":
+        """Begin to hold memory of a size that is not known yet."""
+        return Holding(self, part, self._held_bytes)
 
     def check(self, needs_bytes: int) -> None:
         """Check what one image needs.
@@ -55,3 +80,69 @@ class Memory:
             f"memory, no room for {items // MEBIBYTE + 1} MiB more",
             retry_after_seconds=_RETRY_SECONDS,
         )
+
+
+class Holding:
+    """Memory that grows as bytes arrive, until the `with` ends."""
+
+    def __init__(self, memory: Memory, part: MemoryPart, counted: Counter[MemoryPart]) -> None:
+        self.size_bytes = 0
+        self._memory = memory
+        self._part = part
+        self._counted = counted
+        self._of_bodies: list[Places] = []
+        self._held: list[Places] = []
+
+    async def grow(self, size_bytes: int, *, accepted_at: float) -> None:
+        """Hold more, which a large body may have to wait for.
+
+        Raises:
+            Overloaded: there was no room for a second.
+        """
+        small_bytes = max(self.size_bytes, _SMALL_BODY_BYTES)
+        waits_bytes = max(0, self.size_bytes + size_bytes - small_bytes)
+        memory = self._memory
+        try:
+            async with asyncio.timeout(memory.patience_seconds):
+                if waits_bytes and self._part is MemoryPart.BODIES:
+                    self._of_bodies.append(
+                        await memory.bodies.wait_for(waits_bytes, accepted_at=accepted_at)
+                    )
+                self._held.append(await memory.room.wait_for(size_bytes, accepted_at=accepted_at))
+        except TimeoutError as err:
+            raise memory.refusal(size_bytes) from err
+        self._count(size_bytes)
+
+    def take(self, size_bytes: int) -> None:
+        """Hold more at once: for what is small, and belongs to work that was accepted."""
+        self._held.append(self._memory.room.take(size_bytes))
+        self._count(size_bytes)
+
+    def shrink_to(self, size_bytes: int) -> None:
+        """Return what turned out not to be needed."""
+        _return_above(size_bytes, self._held)
+        _return_above(max(0, size_bytes - _SMALL_BODY_BYTES), self._of_bodies)
+        self._count(min(0, size_bytes - self.size_bytes))
+
+    def close(self) -> None:
+        """Return everything."""
+        self.shrink_to(0)
+
+    def _count(self, size_bytes: int) -> None:
+        self.size_bytes += size_bytes
+        self._counted[self._part] += size_bytes
+
+    def __enter__(self) -> "Holding":
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _return_above(kept: int, held: Sequence[Places]) -> None:
+    for places in held:
+        surplus = max(0, places.count - kept)
+        kept = max(0, kept - places.count)
+        places.room.release(places.use(surplus))

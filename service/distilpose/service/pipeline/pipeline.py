@@ -13,6 +13,7 @@ from distilpose.model.errors import PictureError
 from distilpose.model.pictures.headers import ImageHeader
 from distilpose.service.batching.admission import Admitted, Gate
 from distilpose.service.batching.batcher import Batcher
+from distilpose.service.batching.room import Lease
 from distilpose.service.domain import ImageAnswer, PoseAnswer, PoseRequest
 from distilpose.service.errors import DeadlineExceeded, ServiceError
 from distilpose.service.pipeline.journey import Journey, Means, error_of_picture
@@ -59,20 +60,22 @@ class Pipeline:
         arrived_at = self.means.clock()
         spans = Spans()
         try:
-            images = await self._images(request, arrived_at, spans)
+            images, memory = await self._images(request, arrived_at, spans)
         except TimeoutError as err:
             raise DeadlineExceeded("the request's deadline passed") from err
         finally:
             traces.add_journey(spans, began_at=arrived_at, ended_at=self.means.clock())
             self.means.metrics.stages_passed(spans.seconds(), spans.waits())
-        answer = PoseAnswer(images, spans.timing(total=self.means.clock() - arrived_at))
+        timing = spans.timing(total=self.means.clock() - arrived_at)
+        answer = PoseAnswer(images, timing, memory)
         self.means.metrics.answered(answer)
         return answer
 
     async def _images(
         self, request: PoseRequest, arrived_at: float, spans: Spans
-    ) -> list[ImageAnswer]:
-        found = []
+    ) -> tuple[list[ImageAnswer], Lease | None]:
+        """An answer for each image, and the memory of pixels that are kept."""
+        found, memory = [], None
         for index in range(len(request.images)):
             if index:
                 await asyncio.sleep(0)  # a header may keep the event loop for 5 ms
@@ -81,8 +84,9 @@ class Pipeline:
         answers = {index: each for index, each in enumerate(found) if isinstance(each, ImageAnswer)}
         if readable:
             with await self._admit(request, readable, arrived_at, spans) as admitted:
-                answers |= await self._answers(request, readable, arrived_at, admitted, spans)
-        return [answers[index] for index in range(len(found))]
+                done, memory = await self._answers(request, readable, arrived_at, admitted, spans)
+                answers |= done
+        return [answers[index] for index in range(len(found))], memory
 
     def _read(self, request: PoseRequest, index: int) -> _Readable | ImageAnswer:
         """Read an image's header, or answer with its error. No memory is spent on it yet."""
@@ -90,7 +94,12 @@ class Pipeline:
         try:
             header = pictures.read_header(source, max_pixels=means.max_pixels)
             needs = needs_of(
-                source, header, request.options, index=index, square_px=means.image_size_px
+                source,
+                header,
+                request.options,
+                index=index,
+                square_px=means.image_size_px,
+                is_drawn=request.keep_pixels,
             )
             means.memory.check(needs.memory_bytes)
         except PictureError as err:
@@ -130,7 +139,7 @@ class Pipeline:
         arrived_at: float,
         admitted: Admitted,
         spans: Spans,
-    ) -> dict[int, ImageAnswer]:
+    ) -> tuple[dict[int, ImageAnswer], Lease | None]:
         means = self.means
         waited = means.clock() - arrived_at if request.waits_for_room else 0.0
         request = replace(request, deadline=request.deadline + waited)
@@ -145,7 +154,11 @@ class Pipeline:
         journey = Journey(means, request, accepted, spans)
         try:
             async with asyncio.timeout(request.deadline - means.clock()):
-                return await _all_images(journey, readable)
+                done = await _all_images(journey, readable)
+            if not request.keep_pixels:
+                return done, None
+            accepted.memory.hold()
+            return done, accepted.memory
         finally:
             accepted.memory.let_go()
 

@@ -10,14 +10,15 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from distilpose.model.arrays import ImageHWC
-from distilpose.model.drawing import skeletons
-from distilpose.model.drawing.encode import LARGEST_SIDE_PX, PictureFormat, encode
 from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseAnswer, PoseRequest
-from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError, TooLarge
+from distilpose.service.errors import (
+    InvalidOptions,
+    ServiceError,
+)
 from distilpose.service.intake import OptionsLimits
-from distilpose.service.rest import openapi
+from distilpose.service.pipeline.memory import Memory
+from distilpose.service.rest import drawing, openapi
 from distilpose.service.rest.answer import (
     ModelCardOut,
     ModelOut,
@@ -29,15 +30,14 @@ from distilpose.service.rest.body import read_body
 from distilpose.service.rest.caller import timeout_seconds, while_waiting
 from distilpose.service.rest.cors import BoundedCors
 from distilpose.service.rest.errors import STATUSES, add_handlers, problem
+from distilpose.service.rest.held import HeldResponse
 from distilpose.service.rest.lingering import Lingering
 from distilpose.service.rest.middleware import ENDINGS, METHODS, RequestMiddleware
 from distilpose.service.rest.page.routes import demo_routes
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
+from distilpose.service.words import MemoryPart
 
-PICTURE_FORMATS: Final[dict[str, PictureFormat]] = {"image/jpeg": "jpeg", "image/png": "png"}
-_PICTURES: Final = " or ".join(PICTURE_FORMATS)
-_MOST_ACCEPTED_TYPES: Final = 32
 _WRITTEN_ON_THE_LOOP_PEOPLE: Final = 10
 
 
@@ -130,30 +130,33 @@ def _pose_routes(service: Service) -> APIRouter:
         deadline = time.monotonic() + timeout_seconds(
             request, limit_seconds=settings.limits.request_timeout_seconds
         )
-        with service.life.admitted():
+        with service.life.admitted(), service.memory.hold(MemoryPart.BODIES) as holding:
             service.refuse_if_full()
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,
                 max_bytes=settings.http.max_body_bytes,
                 limits=OptionsLimits.of(settings),
+                holding=holding,
             )
             options = body_options.resolve(settings, images=len(sources))
-            picture_format = _picture_format(accept, images=len(sources))
+            picture_format = drawing.picture_format(accept, images=len(sources))
             if options.draw_sigma and picture_format is None:
                 raise InvalidOptions(
-                    f"draw_sigma: only for a drawn answer; set Accept to {_PICTURES}"
+                    f"draw_sigma: only for a drawn answer; set Accept to {drawing.MEDIA_TYPES}"
                 )
             pose_request = PoseRequest(
                 sources, options, deadline, keep_pixels=picture_format is not None
             )
             answer = await while_waiting(request, service.pipeline.estimate(pose_request))
+            if picture_format:
+                return await drawing.drawn_answer(
+                    service.drawing, answer, options, picture_format, deadline
+                )
             if answer.failure:
                 return _all_failed(answer.failure, answer, options)
-            if picture_format:
-                return await _picture(answer, options, picture_format)
             model = ModelOut(name=service.model.name, version=service.model.version)
-            return await _json(answer, options, model)
+            return await _json(service.memory, answer, options, model)
 
     @router.get("/models", response_model_exclude_unset=True)
     async def get_models() -> dict[str, list[ModelCardOut]]:
@@ -163,59 +166,20 @@ def _pose_routes(service: Service) -> APIRouter:
     return router
 
 
-def _picture_format(accept: str, *, images: int) -> PictureFormat | None:
-    """The picture format requested by `Accept`, or None for JSON. The first known type wins."""
-    for entry in accept.lower().split(",", _MOST_ACCEPTED_TYPES)[:_MOST_ACCEPTED_TYPES]:
-        media_type = entry.split(";")[0].strip()
-        if media_type in ("application/json", "*/*", "application/*"):
-            return None
-        if media_type in PICTURE_FORMATS:
-            if images != 1:
-                raise InvalidRequest(f"Accept {media_type}: needs exactly one image, got {images}")
-            return PICTURE_FORMATS[media_type]
-    return None
-
-
-async def _json(answer: PoseAnswer, options: Options, model: ModelOut) -> Response:
+async def _json(memory: Memory, answer: PoseAnswer, options: Options, model: ModelOut) -> Response:
     request_id = logs.request_id.get() or ""
 
-    def write() -> str:
+    def write() -> bytes:
         out = answer_out(answer, options, request_id=request_id, model=model, statuses=STATUSES)
-        return out.model_dump_json(exclude_unset=True)
+        return out.model_dump_json(exclude_unset=True).encode()
 
     people = sum(len(image.poses) for image in answer.images)
-    body = write() if people <= _WRITTEN_ON_THE_LOOP_PEOPLE else await asyncio.to_thread(write)
-    return Response(body, media_type="application/json")
-
-
-async def _picture(answer: PoseAnswer, options: Options, picture_format: PictureFormat) -> Response:
-    [image] = answer.images
-    assert image.image is not None  # noqa: S101 - pixels were requested
-    pixels = image.image
-    _check_sides(pixels, picture_format)
-
-    def render() -> bytes:
-        drawn = skeletons.draw_poses(
-            pixels,
-            image.poses,
-            visible=[options.visible(pose) for pose in image.poses],
-            draw_sigma=options.draw_sigma,
-        )
-        return encode(drawn, picture_format)
-
-    body = await asyncio.to_thread(render)
-    return Response(body, media_type=f"image/{picture_format}")
-
-
-def _check_sides(pixels: ImageHWC, picture_format: PictureFormat) -> None:
-    height, width, _ = pixels.shape
-    largest_px = LARGEST_SIDE_PX[picture_format]
-    if max(width, height) > largest_px:
-        instead = "image/png" if picture_format == "jpeg" else "application/json"
-        raise TooLarge(
-            f"the image is {width} pixels wide and {height} high; a drawn {picture_format.upper()} "
-            f"can have {largest_px} each way: set Accept to {instead}"
-        )
+    if people <= _WRITTEN_ON_THE_LOOP_PEOPLE:
+        return Response(write(), media_type="application/json")
+    body = await asyncio.to_thread(write)
+    holding = memory.hold(MemoryPart.ANSWERS)
+    holding.take(len(body))
+    return HeldResponse(body, media_type="application/json", on_written=holding.close)
 
 
 def _all_failed(first: ServiceError, answer: PoseAnswer, options: Options) -> Response:

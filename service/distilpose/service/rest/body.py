@@ -24,6 +24,7 @@ from distilpose.service.intake import (
     check_images,
     options_from_json,
 )
+from distilpose.service.pipeline.memory import Holding
 from distilpose.service.printable import excerpt
 from distilpose.service.rest.multipart import Form
 from distilpose.service.rest.request import Parsed, parse_options_query, read_json
@@ -39,11 +40,16 @@ _SHOWN_NAMES: Final = 5
 
 
 async def read_body(
-    request: Request, *, deadline: float, max_bytes: int, limits: OptionsLimits
+    request: Request,
+    *,
+    deadline: float,
+    max_bytes: int,
+    limits: OptionsLimits,
+    holding: Holding,
 ) -> Parsed:
     """Read the images and options of a request, according to its content type.
 
-    A fault is told as soon as it has arrived.
+    A fault is told as soon as it has arrived. The bytes are held as they arrive.
 
     Raises:
         UnsupportedMediaType: the content type is not accepted.
@@ -51,10 +57,11 @@ async def read_body(
         InvalidRequest: malformed, or without an image.
         InvalidOptions: an option unknown or out of range.
         NotSent: the caller did not send all of it in time.
+        Overloaded: there was no memory for the body.
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            async with aclosing(_limited_stream(request, max_bytes)) as chunks:
+            async with aclosing(_limited_stream(request, max_bytes, holding)) as chunks:
                 images, options = await _read(request, chunks, limits)
     except TimeoutError as err:
         raise NotSent("the deadline passed before the whole body arrived") from err
@@ -81,8 +88,11 @@ async def _read(request: Request, chunks: AsyncIterator[bytes], limits: OptionsL
     raise UnsupportedMediaType(f"content type '{given}'; accepted: {accepted}")
 
 
-async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _limited_stream(
+    request: Request, max_bytes: int, holding: Holding
+) -> AsyncGenerator[bytes, None]:
     """The body's chunks; refuses by the declared length before reading, then by the bytes read."""
+    began_at = time.monotonic()
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLarge(f"the body has {declared} bytes, the limit is {max_bytes}")
@@ -91,6 +101,7 @@ async def _limited_stream(request: Request, max_bytes: int) -> AsyncGenerator[by
         received += len(chunk)
         if received > max_bytes:
             raise TooLarge(f"the body exceeds the limit of {max_bytes} bytes")
+        await holding.grow(len(chunk), accepted_at=began_at)
         yield chunk
 
 

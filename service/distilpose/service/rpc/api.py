@@ -32,6 +32,7 @@ from distilpose.service.rpc.messages import Context, Messages
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
+from distilpose.service.words import MemoryPart
 from distilpose.v1 import pose_pb2
 
 SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name
@@ -61,7 +62,8 @@ class PoseApi:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "EstimatePose": grpc.unary_unary_rpc_method_handler(
+                # Its one message is read as of a stream: when the call has a key and memory.
+                "EstimatePose": grpc.stream_unary_rpc_method_handler(
                     self.estimate_pose,
                     response_serializer=pose_pb2.EstimatePoseResponse.SerializeToString,
                 ),
@@ -76,7 +78,9 @@ class PoseApi:
             },
         )
 
-    async def estimate_pose(self, data: bytes, context: Context) -> pose_pb2.EstimatePoseResponse:
+    async def estimate_pose(
+        self, messages: Messages, context: Context
+    ) -> pose_pb2.EstimatePoseResponse:
         """Find the people in one or several images.
 
         Raises:
@@ -87,9 +91,14 @@ class PoseApi:
         deadline = time.monotonic() + min(
             limit_seconds, _seconds_left(context, default=limit_seconds)
         )
-        with self._service.life.admitted():
+        memory = self._service.memory
+        with self._service.life.admitted(), memory.hold(MemoryPart.BODIES) as holding:
             self._service.refuse_if_full()
+            # The library tells nobody how much has arrived of a message, so all of it is held.
+            await holding.grow(settings.grpc.max_message_bytes, accepted_at=time.monotonic())
+            data = await _only_message(messages, deadline=deadline)
             _check_size(data, settings.grpc.max_message_bytes)
+            holding.shrink_to(len(data))
             images, given = await read_in_thread_if_large(
                 len(data), partial(_read_request, data, OptionsLimits.of(settings))
             )
@@ -210,6 +219,14 @@ class _StreamCaller:
     async def send(self, answer: FrameAnswer) -> None:
         assert self._pose_options is not None  # noqa: S101 - a stream opens before it answers
         await self._context.write(wire.from_frame(answer, self._pose_options, codes=_CODES))
+
+
+async def _only_message(messages: Messages, *, deadline: float) -> bytes:
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await messages.read() or b""
+    except TimeoutError as err:
+        raise NotSent("the deadline passed before the whole message arrived") from err
 
 
 def _read_request(data: bytes, limits: OptionsLimits) -> tuple[list[Source], OptionsBody]:

@@ -77,9 +77,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             return grpc.stream_stream_rpc_method_handler(
                 self._surround(method, _refusing(err.detail, streaming=handler.request_streaming))
             )
-        if handler.request_streaming:
+        if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
                 self._surround(method, _reading(handler.stream_stream)),  # type: ignore[arg-type]  # a coroutine
+                response_serializer=handler.response_serializer,
+            )
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(
+                self._surround(method, _reading(handler.stream_unary, lingers=False)),  # type: ignore[arg-type]  # a coroutine
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
@@ -166,15 +171,19 @@ async def _answer(behaviour: Behaviour, request: Any, context: Context, identity
     return await behaviour(request, context)
 
 
-def _reading(behaviour: Callable[[Messages, Context], Awaitable[Any]]) -> Behaviour:
-    """The behaviour with the call's messages; a refusal waits for what is still being sent."""
+def _reading(
+    behaviour: Callable[[Messages, Context], Awaitable[Any]], *, lingers: bool = True
+) -> Behaviour:
+    """The behaviour with the call's messages; a stream's refusal waits for what is being sent."""
 
     async def read(_: Any, context: Context) -> Any:
         messages = Messages(context)
         try:
             return await behaviour(messages, context)
         except ServiceError:
-            await messages.linger()
+            # The only message of a call goes out together with the call, so no write can fail.
+            if lingers:
+                await messages.linger()
             raise
 
     return read

@@ -13,7 +13,15 @@ from prometheus_client.registry import Collector
 
 from distilpose.service import errors
 from distilpose.service.domain import PoseAnswer
-from distilpose.service.words import Blame, DropReason, Fault, Pool, RefusalReason, Stage
+from distilpose.service.words import (
+    Blame,
+    DropReason,
+    Fault,
+    MemoryPart,
+    Pool,
+    RefusalReason,
+    Stage,
+)
 
 _DEVICE_STAGES: Final = (Stage.DETECT, Stage.POSE)
 _DROPPING_POOLS: Final = tuple(pool for pool in Pool if pool != Pool.DEVICE)
@@ -93,6 +101,19 @@ class _DroppedLogLines(Collector):
             "Log lines that were not written, since standard error was not read in time.",
             value=self.log.dropped_lines if self.log else 0,
         )
+
+
+class BudgetView(Protocol):
+    """The memory that requests hold, as its gauges read it at each scrape."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """The most that all requests together may hold."""
+        ...
+
+    def held_bytes(self, part: MemoryPart) -> int:
+        """The bytes that are held for one purpose."""
+        ...
 
 
 class Metrics:
@@ -196,6 +217,10 @@ class Metrics:
         )
         self._dropped_log_lines = _DroppedLogLines()
         registry.register(self._dropped_log_lines)
+        self.memory_held = gauge(
+            "memory_held_bytes", "Memory that requests hold, by purpose.", "part"
+        )
+        self.memory_limit = gauge("memory_limit_bytes", "Memory that requests may hold.")
         self.ready = gauge("ready", "1 while requests are answered.")
         self.model_info = Info(PREFIX + "model", "The student that answers.", registry=registry)
         build = Info(PREFIX + "build", "This program.", registry=registry)
@@ -218,6 +243,8 @@ class Metrics:
             self.device_memory.labels(kind)
         for kind in Fault:
             self.device_errors.labels(kind)
+        for part in MemoryPart:
+            self.memory_held.labels(part)
         for refusal in RefusalReason:
             self.refusals.labels(refusal)
         self._create_labels_of_work()
@@ -254,6 +281,12 @@ class Metrics:
     def watch_stalled(self, read: Callable[[], bool]) -> None:
         """Read at each scrape if work is queued while nothing runs or ends."""
         self.stalled.set_function(read)
+
+    def watch_budget(self, budget: BudgetView) -> None:
+        """Read the memory that requests hold at each scrape."""
+        self.memory_limit.set_function(lambda: budget.limit_bytes)
+        for part in MemoryPart:
+            self.memory_held.labels(part).set_function(partial(budget.held_bytes, part))
 
     def watch_memory(self, held_bytes: Callable[[], Mapping[str, int]]) -> None:
         """Read the device's memory use, by kind, at each scrape."""
