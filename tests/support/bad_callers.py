@@ -6,6 +6,7 @@ the number of attempts of each kind as JSON.
 
 import asyncio
 import contextlib
+import io
 import itertools
 import json
 import socket
@@ -16,9 +17,11 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 import grpc
 import numpy as np
+from PIL import Image
 
 from distilpose.v1 import pose_pb2
 from odd_images import png_chunk
@@ -35,6 +38,9 @@ HUNDRED_MEGABYTES: Final = 100 * 10**6
 RESET: Final = struct.pack("ii", 1, 0)
 """Value of SO_LINGER with which closing a socket sends a reset."""
 ESTIMATE_POSE: Final = "/distilpose.v1.PoseService/EstimatePose"
+STREAM_POSE: Final = "/distilpose.v1.PoseService/StreamPose"
+LARGE_SIDE_PX: Final = 7000
+MOST_PEOPLE: Final = 50
 EXPECTED: Final = (OSError, EOFError, TimeoutError, asyncio.CancelledError, grpc.RpcError)
 """Errors that such behaviour causes for its caller."""
 
@@ -49,13 +55,23 @@ def bomb(side_px: int = 16_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def large_picture(name: str) -> bytes:
+    """A file of some kilobytes that announces 49 megapixels, within the limits, and holds them."""
+    written = io.BytesIO()
+    Image.new("RGB", (LARGE_SIDE_PX, LARGE_SIDE_PX), (90, 60, 30)).save(written, name)
+    return written.getvalue()
+
+
 class Target(NamedTuple):
-    """The server's addresses, and a bomb to send."""
+    """The server's addresses, and what to send."""
 
     host: str
     port: int
     bomb: bytes
+    large_avif: bytes
+    large_jpeg: bytes
     send_bytes: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
+    open_stream: "grpc.aio.StreamStreamMultiCallable[bytes, bytes]"
 
 
 @contextlib.asynccontextmanager
@@ -156,6 +172,65 @@ async def sends_a_bomb(target: Target) -> None:
             await reader.read()
 
 
+async def sends_large_pictures(target: Target) -> None:
+    """Send a small file whose pixels take a second and half a gigabyte to decode."""
+    async with connected(target) as (reader, writer):
+        writer.write(post(target.large_avif))
+        async with asyncio.timeout(HOLD_SECONDS):
+            await reader.read()
+
+
+async def asks_for_many_crops(target: Target) -> None:
+    """Send a large picture with as many boxes as are allowed, each to be looked at twice."""
+    corner = LARGE_SIDE_PX - 1
+    boxes = [[[index, 0, corner, corner] for index in range(MOST_PEOPLE)]]
+    query = urlencode({"boxes": json.dumps(boxes), "flip_test": "true"})
+    async with connected(target) as (reader, writer):
+        writer.write(post(target.large_jpeg, path=f"/v1/pose?{query}"))
+        async with asyncio.timeout(HOLD_SECONDS):
+            await reader.read()
+
+
+async def reads_no_large_drawing(target: Target) -> None:
+    """Ask for a drawing of a hundred megabytes, and read none of it."""
+    async with connected(target, receive_bytes=2048) as (_, writer):
+        path = "/v1/pose?whole_image=true"
+        writer.write(post(target.large_jpeg, path=path, accept="image/png"))
+        await asyncio.sleep(HOLD_SECONDS)
+
+
+async def sends_wrong_boxes(target: Target) -> None:
+    """Send thousands of wrong boxes as JSON."""
+    body = b'{"options": {"boxes": [' + b'[["a"]],' * 100_000 + b"[]]}}"
+    async with connected(target) as (reader, writer):
+        writer.write(post(body, content_type="application/json"))
+        async with asyncio.timeout(HOLD_SECONDS):
+            await reader.read()
+
+
+async def sends_31_mib_messages(target: Target) -> None:
+    """Send a message over gRPC that is as large as is allowed."""
+    await target.send_bytes(bytes(31 * len(PIECE)))
+
+
+async def opens_a_silent_stream(target: Target) -> None:
+    """Open a stream over gRPC, and say nothing."""
+
+    async def silence() -> AsyncIterator[bytes]:
+        await asyncio.sleep(2 * HOLD_SECONDS)
+        yield b""
+
+    call = target.open_stream(silence())
+    await asyncio.sleep(HOLD_SECONDS)
+    call.cancel()
+
+
+async def says_nothing(target: Target) -> None:
+    """Open a connection, and say nothing."""
+    async with connected(target):
+        await asyncio.sleep(HOLD_SECONDS)
+
+
 KINDS: Final[tuple[Callable[[Target], Awaitable[None]], ...]] = (
     leaves_early,
     cancels_its_call,
@@ -166,6 +241,13 @@ KINDS: Final[tuple[Callable[[Target], Awaitable[None]], ...]] = (
     stops_reading,
     stops_sending,
     kills_its_socket,
+    sends_large_pictures,
+    asks_for_many_crops,
+    reads_no_large_drawing,
+    sends_wrong_boxes,
+    sends_31_mib_messages,
+    opens_a_silent_stream,
+    says_nothing,
 )
 
 
@@ -191,7 +273,15 @@ async def misbehave(target: Target, callers: int, seconds: float) -> Counter[str
 async def main(host: str, port: str, grpc_target: str, callers: str, seconds: str) -> None:
     """Misbehave towards a server for that many seconds, with that many callers."""
     async with grpc.aio.insecure_channel(grpc_target) as channel:
-        target = Target(host, int(port), bomb(), channel.unary_unary(ESTIMATE_POSE, bytes, bytes))
+        target = Target(
+            host,
+            int(port),
+            bomb(),
+            large_picture("avif"),
+            large_picture("jpeg"),
+            channel.unary_unary(ESTIMATE_POSE, bytes, bytes),
+            channel.stream_stream(STREAM_POSE, bytes, bytes),
+        )
         print("ready", flush=True)  # noqa: T201 - the test waits for it
         done = await misbehave(target, int(callers), float(seconds))
     print(json.dumps(done))  # noqa: T201 - the test reads it
