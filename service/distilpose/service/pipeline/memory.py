@@ -9,7 +9,7 @@ from typing import Final
 from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import Overloaded, TooLarge
 from distilpose.service.settings import MEBIBYTE
-from distilpose.service.words import MemoryPart
+from distilpose.service.words import MemoryPart, RefusalReason
 
 _PATIENCE_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
@@ -23,6 +23,8 @@ _SMALL_BODY_BYTES: Final = MEBIBYTE
 
 class Memory:
     """A gate for bytes. A request waits a moment for it, since memory comes back quickly."""
+
+    reason = RefusalReason.MEMORY
 
     def __init__(self, limit_bytes: int) -> None:
         self.room = Room(limit_bytes)
