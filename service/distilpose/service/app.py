@@ -67,7 +67,7 @@ class Service:
         self._decode = Workers(Pool.DECODE, self._threads, observer=self.metrics)
         self.drawing = Workers(Pool.DRAW, 1, observer=self.metrics)
         """The thread that draws answers."""
-        self.memory = Memory(_allowed_memory_bytes(settings))
+        self.memory = Memory(_allowed_memory_bytes(settings), on_refusal=self.metrics.refused)
         self.metrics.watch_budget(self.memory)
         self._cut = Workers(Pool.CUT, _cut_threads(settings), observer=self.metrics)
         self.on_lost: Callable[[DeviceLost], None] = lambda _: None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final
 
@@ -26,7 +26,10 @@ class Memory:
 
     reason = RefusalReason.MEMORY
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(
+        self, limit_bytes: int, *, on_refusal: Callable[[RefusalReason], None] = lambda _: None
+    ) -> None:
+        self.on_refusal = on_refusal
         self.room = Room(limit_bytes)
         self.bodies = Room(limit_bytes // _SHARE_OF_BODIES)
         self._held_bytes: Counter[MemoryPart] = Counter()
@@ -112,6 +115,7 @@ class Holding:
                     )
                 self._held.append(await memory.room.wait_for(size_bytes, accepted_at=accepted_at))
         except TimeoutError as err:
+            memory.on_refusal(memory.reason)
             raise memory.refusal(size_bytes) from err
         self._count(size_bytes)
 
