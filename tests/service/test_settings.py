@@ -120,7 +120,15 @@ def test_a_description_is_a_sentence_that_stands_alone(name: str) -> None:
 
 
 def test_all_settings_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    names = ["host", "port", "max_body_bytes", "max_images", "cors_origins", "root_path"]
+    names = [
+        "host",
+        "port",
+        "max_body_bytes",
+        "max_images",
+        "cors_origins",
+        "trusted_proxies",
+        "root_path",
+    ]
     config = tmp_path / "settings.yaml"
     config.write_text("http: {" + ", ".join(f"{name}: {{}}" for name in names) + "}")
     with pytest.raises(SettingsError) as refusal:
@@ -196,7 +204,7 @@ def test_text_that_begins_no_list_is_one_value(
     assert shown == values
 
 
-@pytest.mark.parametrize("name", ["security.api_keys", "http.cors_origins"])
+@pytest.mark.parametrize("name", ["security.api_keys", "http.cors_origins", "http.trusted_proxies"])
 @pytest.mark.parametrize("text", ["[secret]", '["secret"', "[1, {}]"])
 def test_text_that_begins_a_list_and_is_none_is_refused_unshown(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
@@ -222,6 +230,31 @@ def test_one_value_in_a_file_is_a_list_of_one(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, text))
     assert [key.get_secret_value() for key in settings.security.api_keys] == ["secret"]
     assert settings.http.cors_origins == ("https://a.example",)
+
+
+@pytest.mark.parametrize(
+    ("text", "networks"),
+    [
+        ("10.0.0.0/8", ["10.0.0.0/8"]),
+        ("192.0.2.1", ["192.0.2.1/32"]),
+        ('["10.0.0.0/8", "2001:db8::/48"]', ["10.0.0.0/8", "2001:db8::/48"]),
+        ("[]", []),
+    ],
+)
+def test_trusted_proxies_are_addresses_or_networks(
+    text: str, networks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable("http.trusted_proxies"), text)
+    assert [str(each) for each in load_settings().http.trusted_proxies] == networks
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "everyone", "*", "", "10.0.0.0/33", '["::1", "x"]'])
+def test_a_trusted_proxy_that_is_no_network_is_refused_by_name(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable("http.trusted_proxies"), text)
+    with pytest.raises(SettingsError, match=r"^http\.trusted_proxies\b"):
+        load_settings()
 
 
 def test_old_names_of_settings_are_taken_with_a_warning(

@@ -48,7 +48,9 @@ def means(
         pose=pose,
         cut=Workers(Pool.CUT, 1, observer=metrics, executor=cut_thread, clock=clock),
         memory=memory,
-        admission=Admission([decode, detect, pose, memory]),
+        admission=Admission(
+            [decode, detect, pose, memory], on_refusal=metrics.refused, clock=clock
+        ),
         traffic=Traffic(device.wake),
         image_size_px=image_size_px,
         max_pixels=max_pixels,

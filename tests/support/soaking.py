@@ -82,9 +82,9 @@ def post(body: bytes, path: str = "/v1/pose", **headers: str) -> bytes:
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-def samples(server: Server) -> dict[str, float]:
+def samples(server: Server, **headers: str) -> dict[str, float]:
     """Every series of a scrape, named as in `queue_items{stage="pose"}`."""
-    with server.client() as client:
+    with server.client(headers=headers) as client:
         lines = client.get("/metrics").text.splitlines()
     named = (line.rpartition(" ") for line in lines if line.startswith("distilpose_"))
     return {name.removeprefix("distilpose_"): float(value) for name, _, value in named}

@@ -67,7 +67,7 @@ class Service:
         self._decode = Workers(Pool.DECODE, self._threads, observer=self.metrics)
         self.drawing = Workers(Pool.DRAW, 1, observer=self.metrics)
         """The thread that draws answers."""
-        self.memory = Memory(_allowed_memory_bytes(settings))
+        self.memory = Memory(_allowed_memory_bytes(settings), on_refusal=self.metrics.refused)
         self.metrics.watch_budget(self.memory)
         self._cut = Workers(Pool.CUT, _cut_threads(settings), observer=self.metrics)
         self.on_lost: Callable[[DeviceLost], None] = lambda _: None
@@ -87,14 +87,14 @@ class Service:
             raise NotReady("the models are loading", retry_after_seconds=5)
         return self._pipeline
 
-    def refuse_if_full(self) -> None:
+    def refuse_if_full(self, caller: str) -> None:
         """Refuse a request before its body is read, if no image at all could be admitted.
 
         Raises:
             Overloaded: the decode queue is full.
         """
         if self._pipeline is not None:
-            self._pipeline.refuse_if_full()
+            self._pipeline.refuse_if_full(caller)
 
     @property
     def model(self) -> ModelDescription:
@@ -246,7 +246,9 @@ class Service:
             decode=decode,
             cut=self._cut,
             memory=self.memory,
-            admission=Admission([decode, detect, pose, self.memory]),
+            admission=Admission(
+                [decode, detect, pose, self.memory], on_refusal=self.metrics.refused
+            ),
             traffic=traffic,
             image_size_px=settings.detector.image_size,
             max_pixels=settings.limits.max_pixels,

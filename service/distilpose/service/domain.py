@@ -54,6 +54,8 @@ class PoseRequest:
     options: Options
     deadline: float
     """Instant of the monotonic clock, seconds."""
+    caller: str = ""
+    """Who asks, as `callers.caller_of` names it; shares are counted by it."""
     keep_pixels: bool = False
     """True to return the decoded images with the answer, so that they can be drawn on."""
     waits_for_room: bool = False

@@ -208,6 +208,9 @@ def _config(app: FastAPI, context: ssl.SSLContext | None = None) -> uvicorn.Conf
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whose headers are believed is for http.trusted_proxies to say: the library believes
+        # whoever comes from this machine.
+        proxy_headers=False,
         lifespan="off",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         # Draining has already waited: nothing may keep the process longer than this.

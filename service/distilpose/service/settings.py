@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     WithJsonSchema,
@@ -92,6 +93,9 @@ class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+_Network = Annotated[IPvAnyNetwork, WithJsonSchema({"type": "string"})]
+
+
 class HttpSettings(_Group):
     """The REST front end."""
 
@@ -120,6 +124,12 @@ class HttpSettings(_Group):
     )
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Web origins whose pages may call the API (CORS)."
+    )
+    trusted_proxies: Annotated[tuple[_Network, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="Addresses or networks of proxies whose `x-forwarded-for` is believed, for "
+        "REST and gRPC: where no key is required, the last address in it that is not one of "
+        "theirs is the caller. Otherwise the caller is where the connection comes from.",
     )
     root_path: str = Field(
         "", description="Path prefix that a proxy in front of the service strips."

@@ -71,5 +71,11 @@ class DropReason(StrEnum):
 class RefusalReason(StrEnum):
     """The limits for which a call is refused as overload."""
 
+    QUEUE = "queue"
+    """A queue had no room."""
+    MEMORY = "memory"
+    """The memory of all requests had no room."""
+    SHARE = "share"
+    """The caller has had more than its share while others were refused."""
     STREAMS = "streams"
     STREAMS_PER_CALLER = "streams_per_caller"

@@ -8,6 +8,7 @@ import pytest
 from distilpose.service.batching.admission import Admission, Admitted
 from distilpose.service.batching.room import Room
 from distilpose.service.errors import Overloaded
+from distilpose.service.words import RefusalReason
 from virtual_time import run_virtually
 
 
@@ -15,6 +16,7 @@ from virtual_time import run_virtually
 class Gate:
     room: Room
     patience_seconds: float = 0.0
+    reason: RefusalReason = RefusalReason.QUEUE
     refused: list[int] = field(default_factory=list)
 
     def refusal(self, items: int) -> Overloaded:

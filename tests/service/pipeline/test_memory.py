@@ -7,7 +7,7 @@ import pytest
 from distilpose.service.errors import Overloaded, TooLarge
 from distilpose.service.pipeline.memory import Memory
 from distilpose.service.settings import MEBIBYTE
-from distilpose.service.words import MemoryPart
+from distilpose.service.words import MemoryPart, RefusalReason
 from virtual_time import run_virtually
 
 
@@ -44,7 +44,8 @@ def test_a_body_without_room_is_refused_after_a_second() -> None:
 
 def test_bodies_fill_half_of_the_memory_and_small_ones_always_get_in() -> None:
     async def scenario() -> None:
-        memory = Memory(100 * MEBIBYTE)
+        refused: list[RefusalReason] = []
+        memory = Memory(100 * MEBIBYTE, on_refusal=refused.append)
         with (
             memory.hold(MemoryPart.BODIES) as large,
             memory.hold(MemoryPart.BODIES) as small,
@@ -58,6 +59,7 @@ def test_bodies_fill_half_of_the_memory_and_small_ones_always_get_in() -> None:
                 await small.grow(1, accepted_at=1.0)
             await answer.grow(40 * MEBIBYTE, accepted_at=1.0)
         assert memory.room.used == memory.bodies.used == 0
+        assert refused == [RefusalReason.MEMORY] * 2
 
     run_virtually(scenario())
 

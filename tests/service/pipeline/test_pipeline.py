@@ -257,6 +257,8 @@ async def test_a_lack_of_memory_is_a_refusal_and_not_the_pictures_fault(
     assert (
         bench.registry.get_sample_value("distilpose_images_total", {"outcome": "overloaded"}) == 1
     )
+    reason = {"reason": "memory"}
+    assert bench.registry.get_sample_value("distilpose_refusals_total", reason) == 1
     await bench.close()
 
 

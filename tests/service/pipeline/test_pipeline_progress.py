@@ -36,6 +36,7 @@ class Ask:
     """A request: when it comes, what it asks for, and when its caller leaves."""
 
     comes_at: float
+    caller: str
     images: int
     broken: int
     boxes: int | None
@@ -49,6 +50,7 @@ class Ask:
 ASKS = st.builds(
     Ask,
     comes_at=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
+    caller=st.sampled_from(["greedy", "greedy", "greedy", "quiet", "other"]),
     images=st.integers(1, 5),
     broken=st.integers(0, 2),
     boxes=st.one_of(st.none(), st.integers(0, MOST_PEOPLE)),
@@ -138,7 +140,7 @@ def request(ask: Ask, now: float) -> PoseRequest:
         boxes=boxes,
         flip_test=ask.flip_test,
     )
-    return PoseRequest(images, options, deadline=now + ask.seconds, waits_for_room=ask.waits)
+    return PoseRequest(images, options, now + ask.seconds, ask.caller, waits_for_room=ask.waits)
 
 
 async def outcome(pipeline: Pipeline, ask: Ask) -> str:

@@ -1,14 +1,17 @@
-"""A caller's timeout, and its disconnection."""
+"""A caller's name, timeout and disconnection."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from distilpose.service.errors import InvalidRequest
-from distilpose.service.rest.caller import timeout_seconds, while_waiting
+from distilpose.service.rest.caller import caller_name, timeout_seconds, while_waiting
+from distilpose.service.security.keys import ApiKeys
 
 
 def request(
@@ -89,3 +92,28 @@ async def test_whoever_is_cancelled_cancels_its_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended == ["withdrawn"]
+
+
+def from_peer(host: str | None, *headers: tuple[str, str]) -> Request:
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    client = host and (host, 1234)
+    return Request({"type": "http", "headers": raw, "client": client}, staying)
+
+
+def test_without_keys_a_caller_is_its_address_or_the_one_that_its_proxy_tells() -> None:
+    proxies, nobody = [ip_network("10.0.0.0/8")], ApiKeys([])
+    lines = [("x-forwarded-for", "198.51.100.7"), ("x-forwarded-for", "203.0.113.9, 10.0.0.2")]
+    assert caller_name(from_peer("192.0.2.1", *lines), nobody, proxies) == "192.0.2.1"
+    assert caller_name(from_peer("10.0.0.1", *lines), nobody, proxies) == "203.0.113.9"
+    assert caller_name(from_peer(None, *lines), nobody, proxies) == "unknown"
+
+
+@pytest.mark.parametrize("header", [("x-api-key", "secret"), ("authorization", "Bearer secret")])
+def test_with_keys_a_caller_is_the_digest_of_its_key(header: tuple[str, str]) -> None:
+    name = caller_name(from_peer("192.0.2.1", header), ApiKeys(["secret"]), [])
+    assert name == f"key:{hashlib.sha256(b'secret').hexdigest()}"
+
+
+def test_a_key_that_nobody_asked_for_makes_no_other_caller() -> None:
+    given = [from_peer("192.0.2.1", ("x-api-key", key)) for key in ("one", "two")]
+    assert {caller_name(each, ApiKeys([]), []) for each in given} == {"192.0.2.1"}

@@ -30,7 +30,7 @@ class Keeping:
     service: Service
     fails: bool = False
 
-    def refuse_if_full(self) -> None:
+    def refuse_if_full(self, _: str) -> None:
         """Has always room."""
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:

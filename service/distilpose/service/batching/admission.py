@@ -1,31 +1,39 @@
-"""Admit a request to all the resources it needs at once, or to none.
+"""Admit a request to all the resources it needs at once, or to none, with regard to shares.
 
-Whoever waits here holds nothing, and whoever has been admitted never comes back here, so no two
-requests can wait for each other.
+While requests are refused, callers who have had more than their share are refused first, and those
+who have had little may wait a moment for room. Whoever waits here holds nothing, and whoever has
+been admitted never comes back here, so no two requests can wait for each other.
 """
 
 import asyncio
+import time
 from bisect import insort
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
+from distilpose.service.batching.fairness import Shares, Standing
 from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import Overloaded
+from distilpose.service.words import RefusalReason
 
 _SHARE_LEFT_BY_WHO_WAITS: Final = 4
 """The divisor of a queue's capacity that stays free of requests that wait for room (a quarter):
 otherwise video streams would fill the queue permanently and single requests would always be
 refused."""
+_PATIENCE_WITH_LITTLE_SECONDS: Final = 1.0
+"""How long who has had little may wait for a full queue."""
 
 
 class Gate(Protocol):
     """A resource that requests are admitted to."""
 
     room: Room
+    reason: RefusalReason
+    """The reason of its refusals."""
 
     @property
     def patience_seconds(self) -> float:
@@ -57,11 +65,13 @@ class _Waiter:
     accepted_at: float
     is_patient: bool
     granted: asyncio.Future[Admitted]
+    rank: float
+    """How much its caller has had, if that is little; else infinity."""
 
     @property
-    def turn(self) -> tuple[bool, float]:
-        """The sort key: who may wait for ever goes after who may not."""
-        return self.is_patient, self.accepted_at
+    def turn(self) -> tuple[bool, float, float]:
+        """The sort key: who may wait for ever goes after who may not, who has had little first."""
+        return self.is_patient, self.rank, self.accepted_at
 
     def lacks(self, blocked: Container[int] = (), generous: Room | None = None) -> list[Gate]:
         """The gates that do not let it in; earlier waiters block some rooms.
@@ -84,7 +94,15 @@ class _Waiter:
 class Admission:
     """The one place where requests wait for resources before they are accepted."""
 
-    def __init__(self, gates: Sequence[Gate]) -> None:
+    def __init__(
+        self,
+        gates: Sequence[Gate],
+        *,
+        on_refusal: Callable[[RefusalReason], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_refusal = on_refusal
+        self._shares = Shares(clock)
         self._waiters: list[_Waiter] = []
         self._releases: Counter[int] = Counter()
         for gate in gates:
@@ -95,29 +113,80 @@ class Admission:
         """The number of requests that wait to be admitted."""
         return len(self._waiters)
 
+    def refuse_at_once(self, wants: Sequence[tuple[Gate, int]], *, caller: str) -> None:
+        """Refuse a request that would be refused at these gates now, whatever else it wants.
+
+        Raises:
+            Overloaded: a gate has no room, or the caller has had more than its share.
+        """
+        self._check(wants, caller, self._shares.standing(caller))
+
     async def enter(
-        self, wants: Sequence[tuple[Gate, int]], *, accepted_at: float, is_patient: bool = False
+        self,
+        wants: Sequence[tuple[Gate, int]],
+        *,
+        accepted_at: float,
+        caller: str = "",
+        is_patient: bool = False,
     ) -> Admitted:
         """Take places at all gates, in the order in which requests were accepted.
 
         A patient request waits as long as it takes, and leaves a quarter of each queue to others.
 
         Raises:
-            Overloaded: a gate has no room, within its patience.
+            Overloaded: a gate has no room, within its patience, or the caller has had more than its
+                share.
         """
-        if not is_patient:
-            _refuse_where_nobody_waits(wants)
+        standing = self._shares.standing(caller)
         granted = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(wants, accepted_at, is_patient, granted)
+        waiter = _Waiter(wants, accepted_at, is_patient, granted, standing.rank)
+        if is_patient:
+            admitted = await self._wait(waiter, None)
+            self._shares.charge(caller, _use(wants))
+            return admitted
+        self._check(wants, caller, standing)
+        charge = self._shares.charge(caller, _use(wants))
+        try:
+            return await self._wait(waiter, _patience_seconds(wants, standing))
+        except TimeoutError:
+            self._shares.give_back(charge)
+            lacking = waiter.lacks() or [gate for gate, _ in wants if gate.patience_seconds]
+            self._refuse((lacking or [wants[0][0]])[0], wants, caller)
+        except asyncio.CancelledError:
+            self._shares.give_back(charge)
+            raise
+
+    def _check(self, wants: Sequence[tuple[Gate, int]], caller: str, standing: Standing) -> None:
+        for gate, items in wants:
+            if gate.room.used > standing.limit * gate.room.capacity:
+                self._refuse_for_share(gate, items, caller, standing.limit)
+        if standing.has_had_little:
+            return
+        for gate, items in wants:
+            if not gate.patience_seconds and not gate.room.fits(items):
+                self._refuse(gate, wants, caller)
+
+    def _refuse(self, lacking: Gate, wants: Sequence[tuple[Gate, int]], caller: str) -> NoReturn:
+        self._shares.refused(caller)
+        self._on_refusal(lacking.reason)
+        raise next(gate.refusal(items) for gate, items in wants if gate is lacking)
+
+    def _refuse_for_share(self, gate: Gate, items: int, caller: str, limit: float) -> NoReturn:
+        self._shares.refused(caller)
+        self._on_refusal(RefusalReason.SHARE)
+        until_empty_seconds = gate.refusal(items).retry_after_seconds or 0.0
+        over = 1 - limit * gate.room.capacity / gate.room.used
+        raise Overloaded(
+            "others are refused, and this caller has lately had more than its share, so it may not "
+            f"use the last {1 - limit:.0%} of the service",
+            retry_after_seconds=until_empty_seconds * over,
+        )
+
+    async def _wait(self, waiter: _Waiter, patience_seconds: float | None) -> Admitted:
         insort(self._waiters, waiter, key=lambda each: each.turn)
         self._let_in()
-        patience = max((gate.patience_seconds for gate, _ in wants), default=0.0)
-        try:
-            async with asyncio.timeout(None if is_patient else patience):
-                return await self._granted(waiter)
-        except TimeoutError as err:
-            lacking = waiter.lacks() or [gate for gate, _ in wants if gate.patience_seconds]
-            raise _refusal(lacking[0], wants) from err
+        async with asyncio.timeout(patience_seconds):
+            return await self._granted(waiter)
 
     async def _granted(self, waiter: _Waiter) -> Admitted:
         try:
@@ -150,11 +219,11 @@ class Admission:
             waiter.granted.set_result(Admitted(places))
 
 
-def _refuse_where_nobody_waits(wants: Sequence[tuple[Gate, int]]) -> None:
-    for gate, items in wants:
-        if not gate.patience_seconds and not gate.room.fits(items):
-            raise gate.refusal(items)
+def _use(wants: Sequence[tuple[Gate, int]]) -> float:
+    """The largest part of a room that a request takes."""
+    return max(min(1.0, items / max(1, gate.room.capacity)) for gate, items in wants)
 
 
-def _refusal(lacking: Gate, wants: Sequence[tuple[Gate, int]]) -> Overloaded:
-    return next(gate.refusal(items) for gate, items in wants if gate is lacking)
+def _patience_seconds(wants: Sequence[tuple[Gate, int]], standing: Standing) -> float:
+    own = _PATIENCE_WITH_LITTLE_SECONDS if standing.has_had_little else 0.0
+    return max(own, *(gate.patience_seconds for gate, _ in wants))

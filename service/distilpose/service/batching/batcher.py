@@ -16,7 +16,7 @@ from distilpose.service.batching.device import Device, Verdict
 from distilpose.service.batching.outcomes import Call, Computed, Entry, Item, Outcome, Result
 from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import DeadlineExceeded, Internal, Overloaded, ServiceError
-from distilpose.service.words import DropReason, Fault, Stage
+from distilpose.service.words import DropReason, Fault, RefusalReason, Stage
 
 AT_ONCE = float("-inf")
 
@@ -44,6 +44,8 @@ class Batcher(Generic[Item, Result]):
     to. `queue_capacity` items may wait until a busy queue has measured its seconds per item; from
     then on the capacity is `capacity_at` of that measurement.
     """
+
+    reason = RefusalReason.QUEUE
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.batching.room import Room
 from distilpose.service.batching.workers import Workers
 from distilpose.service.errors import Overloaded
-from distilpose.service.words import DropReason, Stage
+from distilpose.service.words import DropReason, RefusalReason, Stage
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ class Decoding:
     so that accepted images are decoded within `max_queue_seconds` on any machine and under any
     load.
     """
+
+    reason = RefusalReason.QUEUE
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ from distilpose.service.pipeline.stages import DetectItem
 from distilpose.service.pipeline.traffic import Traffic, Way
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.spans import Spans
-from distilpose.service.words import Stage
+from distilpose.service.words import RefusalReason, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,7 @@ class Journey:
             return ImageAnswer(source.id, error=error_of_picture(err))
         except MemoryError:
             logger.exception("memory ran out while an image was read")
+            self._means.metrics.refused(RefusalReason.MEMORY)
             return ImageAnswer(source.id, error=Overloaded(_NO_MEMORY, retry_after_seconds=1))
         except ServiceError as err:
             if isinstance(err, Internal):

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final
 
 from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import Overloaded, TooLarge
 from distilpose.service.settings import MEBIBYTE
-from distilpose.service.words import MemoryPart
+from distilpose.service.words import MemoryPart, RefusalReason
 
 _PATIENCE_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
@@ -24,7 +24,12 @@ _SMALL_BODY_BYTES: Final = MEBIBYTE
 class Memory:
     """A gate for bytes. A request waits a moment for it, since memory comes back quickly."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    reason = RefusalReason.MEMORY
+
+    def __init__(
+        self, limit_bytes: int, *, on_refusal: Callable[[RefusalReason], None] = lambda _: None
+    ) -> None:
+        self.on_refusal = on_refusal
         self.room = Room(limit_bytes)
         self.bodies = Room(limit_bytes // _SHARE_OF_BODIES)
         self._held_bytes: Counter[MemoryPart] = Counter()
@@ -110,6 +115,7 @@ class Holding:
                     )
                 self._held.append(await memory.room.wait_for(size_bytes, accepted_at=accepted_at))
         except TimeoutError as err:
+            memory.on_refusal(memory.reason)
             raise memory.refusal(size_bytes) from err
         self._count(size_bytes)
 

@@ -35,22 +35,20 @@ class Pipeline:
     def __init__(self, means: Means) -> None:
         self.means = means
 
-    def refuse_if_full(self) -> None:
+    def refuse_if_full(self, caller: str) -> None:
         """Refuse a request before its body is read, if no image at all could be admitted.
 
         Raises:
-            Overloaded: the decode queue is full.
+            Overloaded: the decode queue is full, or too full for a caller that has had its share.
         """
-        decode = self.means.decode
-        if not decode.room.fits(1):
-            raise decode.refusal(1)
+        self.means.admission.refuse_at_once([(self.means.decode, 1)], caller=caller)
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
         """Poses or an error for each image, in their order.
 
         Raises:
             Overloaded: the decode queue, the first queue or the memory has no room for the request,
-                and it may not wait.
+                and it may not wait, or its caller has had more than its share.
             DeadlineExceeded: some images were not answered in time.
         """
         with self.means.metrics.whole_failures(len(request.images)):
@@ -127,7 +125,10 @@ class Pipeline:
             (means.memory, memory_bytes),
         )
         admitted = await means.admission.enter(
-            wants, accepted_at=arrived_at, is_patient=request.waits_for_room
+            wants,
+            accepted_at=arrived_at,
+            caller=request.caller,
+            is_patient=request.waits_for_room,
         )
         spans.add_wait(queue.stage, arrived_at, means.clock())
         return admitted

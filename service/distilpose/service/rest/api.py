@@ -27,7 +27,7 @@ from distilpose.service.rest.answer import (
     model_out,
 )
 from distilpose.service.rest.body import read_body
-from distilpose.service.rest.caller import timeout_seconds, while_waiting
+from distilpose.service.rest.caller import caller_name, timeout_seconds, while_waiting
 from distilpose.service.rest.cors import BoundedCors
 from distilpose.service.rest.errors import STATUSES, add_handlers, problem
 from distilpose.service.rest.held import HeldResponse
@@ -131,7 +131,8 @@ def _pose_routes(service: Service) -> APIRouter:
             request, limit_seconds=settings.limits.request_timeout_seconds
         )
         with service.life.admitted(), service.memory.hold(MemoryPart.BODIES) as holding:
-            service.refuse_if_full()
+            caller = caller_name(request, service.keys, settings.http.trusted_proxies)
+            service.refuse_if_full(caller)
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,
@@ -146,7 +147,7 @@ def _pose_routes(service: Service) -> APIRouter:
                     f"draw_sigma: only for a drawn answer; set Accept to {drawing.MEDIA_TYPES}"
                 )
             pose_request = PoseRequest(
-                sources, options, deadline, keep_pixels=picture_format is not None
+                sources, options, deadline, caller, keep_pixels=picture_format is not None
             )
             answer = await while_waiting(request, service.pipeline.estimate(pose_request))
             if picture_format:

@@ -1,12 +1,14 @@
-"""The HTTP caller's timeout, and its disconnection."""
+"""The HTTP caller's name, timeout and disconnection."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from distilpose.service.callers import FORWARDED_HEADER, Network, caller_of
 from distilpose.service.errors import InvalidRequest
+from distilpose.service.security.keys import ApiKeys
 
 T = TypeVar("T")
 
@@ -26,6 +28,16 @@ def timeout_seconds(request: Request, *, limit_seconds: float) -> float:
         raise InvalidRequest(f"{TIMEOUT_HEADER}: expected milliseconds as a whole number above 0")
     # More digits than a float can hold stand for a longer time than any limit.
     return min(int(given[:18]) / 1000, limit_seconds)
+
+
+def caller_name(request: Request, keys: ApiKeys, trusted: Sequence[Network]) -> str:
+    """The name of a caller whose key has been checked."""
+    digest = keys.caller_digest(
+        api_key=request.headers.get("x-api-key"),
+        authorization=request.headers.get("authorization"),
+    )
+    peer = request.client.host if request.client else None
+    return caller_of(digest, peer, request.headers.getlist(FORWARDED_HEADER), trusted=trusted)
 
 
 async def while_waiting(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -1,7 +1,6 @@
 """The methods of PoseService: parse, call, map, nothing else."""
 
 import asyncio
-import hashlib
 import time
 from dataclasses import replace
 from functools import partial
@@ -11,10 +10,12 @@ import grpc
 
 from distilpose.model.pictures.source import Source
 from distilpose.service.app import Service
+from distilpose.service.callers import FORWARDED_HEADER, caller_of, peer_of_grpc
 from distilpose.service.domain import (
     Frame,
     FrameAnswer,
     Options,
+    PoseAnswer,
     PoseRequest,
     StreamOptions,
 )
@@ -28,7 +29,7 @@ from distilpose.service.intake import (
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
 from distilpose.service.rpc.counting import check_counts
-from distilpose.service.rpc.messages import Context, Messages
+from distilpose.service.rpc.messages import Context, Messages, texts_of
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
@@ -93,7 +94,8 @@ class PoseApi:
         )
         memory = self._service.memory
         with self._service.life.admitted(), memory.hold(MemoryPart.BODIES) as holding:
-            self._service.refuse_if_full()
+            caller = self.caller(context)
+            self._service.refuse_if_full(caller)
             # The library tells nobody how much has arrived of a message, so all of it is held.
             await holding.grow(settings.grpc.max_message_bytes, accepted_at=time.monotonic())
             data = await _only_message(messages, deadline=deadline)
@@ -104,7 +106,9 @@ class PoseApi:
             )
             check_images(images, max_images=settings.http.max_images)
             options = given.resolve(settings, images=len(images))
-            answer = await self._service.pipeline.estimate(PoseRequest(images, options, deadline))
+            answer = await self._service.pipeline.estimate(
+                PoseRequest(images, options, deadline, caller)
+            )
             if answer.failure:
                 raise answer.failure
             return wire.from_answer(
@@ -121,10 +125,15 @@ class PoseApi:
         Raises:
             ServiceError: the stream fails as a whole, or the service ends it.
         """
-        with self._service.life.admitted(), self._streams.place(self._caller(context)):
+        caller = self.caller(context)
+
+        async def estimate(request: PoseRequest) -> PoseAnswer:
+            return await self._service.pipeline.estimate(replace(request, caller=caller))
+
+        with self._service.life.admitted(), self._streams.place(caller):
             stream = Stream(
                 _StreamCaller(self._service.settings, messages, context),
-                estimate=self._service.pipeline.estimate,
+                estimate=estimate,
                 window=self._service.settings.streams.stream_window,
                 metrics=self._service.metrics,
             )
@@ -135,15 +144,22 @@ class PoseApi:
                     context.set_trailing_metadata(((LAST_FRAME_ID, str(stream.last_frame_id)),))
                 raise
 
-    def _caller(self, context: Context) -> str:
-        """A digest of the key where one is asked for, else the address without its port."""
-        if self._service.keys.required:
-            given = dict(context.invocation_metadata() or ())
-            key = given.get("x-api-key") or given.get("authorization") or b""
-            text = key if isinstance(key, str) else key.decode("ascii", "replace")
-            return hashlib.sha256(text.removeprefix("Bearer ").encode()).hexdigest()
-        address, _, _ = context.peer().rpartition(":")
-        return address
+    def caller(self, context: Context) -> str:
+        """Return the name of the caller of a call whose key has been checked."""
+        metadata = context.invocation_metadata() or ()
+        given = texts_of(metadata)
+        digest = self._service.keys.caller_digest(
+            api_key=given.get("x-api-key"), authorization=given.get("authorization")
+        )
+        forwarded = [
+            value for name, value in metadata if name == FORWARDED_HEADER and isinstance(value, str)
+        ]
+        return caller_of(
+            digest,
+            peer_of_grpc(context.peer()),
+            forwarded,
+            trusted=self._service.settings.http.trusted_proxies,
+        )
 
     async def get_model(self, data: bytes, _: Context) -> pose_pb2.GetModelResponse:
         """Return the model that answers.

@@ -6,7 +6,7 @@ Health and reflection pass through: they require no key, and health watchers are
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -15,7 +15,7 @@ from distilpose.service.errors import Internal, ServiceError, Unauthenticated
 from distilpose.service.intake import is_shorter
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc.api import SERVICE
-from distilpose.service.rpc.messages import LINGER_SECONDS, Context, Messages
+from distilpose.service.rpc.messages import LINGER_SECONDS, Context, Messages, texts_of
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
@@ -67,7 +67,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         method = METHODS.get(handler_call_details.method)
         if method is None:
             return handler
-        metadata = _texts(handler_call_details.invocation_metadata)
+        metadata = texts_of(handler_call_details.invocation_metadata)
         try:
             self._keys.check(
                 api_key=metadata.get("x-api-key"), authorization=metadata.get("authorization")
@@ -110,7 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         return call
 
     async def _call(self, method: str, behaviour: Behaviour, request: Any, context: Context) -> Any:
-        metadata = _texts(context.invocation_metadata() or ())
+        metadata = texts_of(context.invocation_metadata() or ())
         identity = logs.request_identity(metadata.get(REQUEST_ID_KEY))
         with (
             logs.request_context(identity),
@@ -160,10 +160,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         return method == "stream_pose" or is_shorter(
             context.time_remaining(), than=self._request_timeout_seconds
         )
-
-
-def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
-    return {key: value for key, value in metadata if isinstance(value, str)}
 
 
 async def _answer(behaviour: Behaviour, request: Any, context: Context, identity: str) -> Any:

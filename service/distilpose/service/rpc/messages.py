@@ -5,6 +5,7 @@ was begun is never dropped (grpc/grpc#43360).
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +15,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 LINGER_SECONDS: Final = 0.1
 _LINGER_BYTES: Final = 1024 * 1024
+
+
+def texts_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """The values of a call's metadata that are text, the last one of each name."""
+    return {name: value for name, value in metadata if isinstance(value, str)}
 
 
 class Messages:

@@ -60,15 +60,28 @@ class ApiKeys:
         """
         if not self.required:
             return
-        scheme, _, bearer = (authorization or "").partition(" ")
-        offered = api_key or (bearer.strip() if scheme.lower() == "bearer" else "")
-        if not offered:
+        digest = _digest_of_offered(api_key=api_key, authorization=authorization)
+        if digest is None:
             raise Unauthenticated("send a key as `x-api-key` or `Authorization: Bearer`")
-        digest = hashlib.sha256(offered.encode("utf-8", "surrogateescape")).digest()
         accepted = self._configured + (self._file.current() if self._file else [])
         fits = [hmac.compare_digest(digest, known) for known in accepted]
         if not any(fits):
             raise Unauthenticated("this key is not accepted")
+
+    def caller_digest(self, *, api_key: str | None, authorization: str | None) -> str | None:
+        """The digest of the key of a caller that `check` has let in; None without keys."""
+        if not self.required:
+            return None
+        digest = _digest_of_offered(api_key=api_key, authorization=authorization)
+        return digest.hex() if digest else None
+
+
+def _digest_of_offered(*, api_key: str | None, authorization: str | None) -> bytes | None:
+    scheme, _, bearer = (authorization or "").partition(" ")
+    offered = api_key or (bearer.strip() if scheme.lower() == "bearer" else "")
+    if not offered:
+        return None
+    return hashlib.sha256(offered.encode("utf-8", "surrogateescape")).digest()
 
 
 def _digest(configured: str, place: str) -> bytes:

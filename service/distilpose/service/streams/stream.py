@@ -236,7 +236,7 @@ class Streams:
         self._metrics.streams_active.set(self._open_by_caller.total())
 
     def _refuse(self, reason: RefusalReason, detail: str) -> NoReturn:
-        self._metrics.refusals.labels(reason).inc()
+        self._metrics.refused(reason)
         raise Overloaded(detail, retry_after_seconds=1)
 
     async def run(self, stream: Stream) -> None:

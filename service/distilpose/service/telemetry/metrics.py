@@ -241,12 +241,12 @@ class Metrics:
             self.decodes.labels(size)
         for kind in MEMORY_KINDS:
             self.device_memory.labels(kind)
+        for reason in RefusalReason:
+            self.refusals.labels(reason)
         for kind in Fault:
             self.device_errors.labels(kind)
         for part in MemoryPart:
             self.memory_held.labels(part)
-        for refusal in RefusalReason:
-            self.refusals.labels(refusal)
         self._create_labels_of_work()
 
     def _create_labels_of_work(self) -> None:
@@ -317,6 +317,10 @@ class Metrics:
         self.requests.labels(transport, method, code, blame).inc()
         if seconds is not None and blame in (Blame.NONE, Blame.SERVICE):
             self.request_duration.labels(transport, method).observe(seconds)
+
+    def refused(self, reason: RefusalReason) -> None:
+        """Count a call that was refused as overload."""
+        self.refusals.labels(reason).inc()
 
     def frame_done(self, mode: str, *, answered: bool, age_seconds: float) -> None:
         """Count a stream's frame that was answered, with poses or with its error."""
