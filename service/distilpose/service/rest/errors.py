@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -50,6 +51,16 @@ def problem(error: errors.ServiceError, images: Sequence[ImageOut] | None = None
     return _document(error.type, error.title, status, error.detail, headers=headers, images=images)
 
 
+def problem_of_connection(status: HTTPStatus, detail: str) -> Response:
+    """The last answer on a connection whose request was not read to its end."""
+    headers = {"connection": "close"}
+    return _document(_kind(status.phrase), status.phrase, status, detail, headers=headers)
+
+
+def _kind(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
 def _document(
     kind: str,
     title: str,
@@ -77,9 +88,10 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-        kind = error.detail.lower().replace(" ", "-")
         headers = dict(error.headers or {})
-        return _document(kind, error.detail, error.status_code, error.detail, headers=headers)
+        return _document(
+            _kind(error.detail), error.detail, error.status_code, error.detail, headers=headers
+        )
 
     app.add_exception_handler(errors.ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)

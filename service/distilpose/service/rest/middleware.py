@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from distilpose.service.errors import Internal, InvalidRequest
 from distilpose.service.printable import excerpt
+from distilpose.service.rest.bounded import DELIVERY, Delivery
 from distilpose.service.rest.errors import STATUSES, problem
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
@@ -26,6 +27,7 @@ METHODS: Final = {"/v1/pose": "estimate_pose", "/v1/models": "get_model"}
 MOST_QUERY_FIELDS: Final = 64
 LEFT: Final = 499
 """The status that proxies use for a caller who left before there was an answer."""
+_SLICE_BYTES: Final = 256 * 1024
 CODES: Final = sorted({"200", str(LEFT), *map(str, STATUSES.values())})
 
 
@@ -89,7 +91,7 @@ class RequestMiddleware:
         finally:
             seconds = time.perf_counter() - began
             method = METHODS.get(scope["path"], "other")
-            status = send.status or LEFT
+            status = LEFT if _was_cut(scope) else send.status or LEFT
             trace.answered(code=str(status), failed=status >= 500)
             self._metrics.request_done("rest", method=method, code=str(status), seconds=seconds)
             logger.debug(
@@ -113,7 +115,21 @@ class _Sender:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], self._header]}
+        elif len(message.get("body", b"")) > _SLICE_BYTES:
+            # Each slice waits until the one before it is taken, and the end until all are: then the
+            # request lasts as long as its answer takes memory.
+            body = memoryview(message["body"])
+            for start in range(0, len(body), _SLICE_BYTES):
+                piece = body[start : start + _SLICE_BYTES]
+                await self._send({**message, "body": piece, "more_body": True})
+            message = {**message, "body": b""}
         await self._send(message)
+
+
+def _was_cut(scope: Scope) -> bool:
+    """Return True if the caller did not take the answer to its end."""
+    delivery: Delivery | None = scope.get("state", {}).get(DELIVERY)
+    return delivery is not None and delivery.was_cut
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:

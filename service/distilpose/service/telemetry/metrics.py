@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from distilpose.service import errors
 from distilpose.service.batching.room import Room
 from distilpose.service.domain import PoseAnswer, Timing
-from distilpose.service.words import DropReason, Fault, RefusalReason, Stage
+from distilpose.service.words import ClosingReason, DropReason, Fault, RefusalReason, Stage
 
 _QUEUED_STAGES: Final = (Stage.DETECT, Stage.POSE)
 FRAME_OUTCOMES: Final = (
@@ -117,6 +117,13 @@ class Metrics:
         self.requests_in_flight = gauge("requests_in_flight", "Requests begun.", "transport")
         self.streams_active = gauge("streams_active", "Open video streams.")
         self.refusals = counter("refusals", "Calls refused as overload, by reason.", "reason")
+        self.connections = gauge("connections", "Open HTTP connections.")
+        self.connections_refused = counter(
+            "connections_refused", "HTTP connections that the service closed, by reason.", "reason"
+        )
+        self.answers_dropped = counter(
+            "answers_dropped", "Answers given up since their callers took nothing.", "transport"
+        )
         self.stream_frames = counter(
             "stream_frames", "Frames of streams, by outcome.", "mode", "outcome"
         )
@@ -183,12 +190,14 @@ class Metrics:
         """Create the known combinations of labels at 0, so that rates include the first event."""
         for transport in ("rest", "grpc"):
             self.requests_in_flight.labels(transport)
+            self.answers_dropped.labels(transport)
         for mode, outcome in FRAME_OUTCOMES:
             self.stream_frames.labels(mode, outcome)
             self.stream_frame_age.labels(mode)
         self.dropped_items.labels(Stage.DECODE, DropReason.REPLACED)
         one_label: list[tuple[Counter | Gauge, Iterable[str]]] = [
             (self.refusals, RefusalReason),
+            (self.connections_refused, ClosingReason),
             (self.images, IMAGE_OUTCOMES),
             (self.decodes, DECODE_SIZES),
             (self.device_memory, MEMORY_KINDS),
