@@ -204,12 +204,6 @@ async def test_a_request_whose_answer_is_not_taken_ends_as_499() -> None:
     async with serving(app, limits=limits) as bench:
         _, writer = await bench.connect(b"GET /v1/models HTTP/1.1\r\n\r\n", limit=1024)
         await bench.open_connections(1)
-        assert (
-            metrics.registry.get_sample_value(
-                "distilpose_requests_in_flight", {"transport": "rest"}
-            )
-            == 1
-        )
         await bench.open_connections(0)
         labels = {"transport": "rest", "method": "get_model", "code": "499"}
         await asyncio.sleep(0.05)

@@ -28,7 +28,7 @@ from distilpose.service.intake import (
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
 from distilpose.service.rpc.counting import check_counts
-from distilpose.service.rpc.messages import Context, Messages
+from distilpose.service.rpc.messages import Context, Messages, write_in_time
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
@@ -208,7 +208,11 @@ class _StreamCaller:
 
     async def send(self, answer: FrameAnswer) -> None:
         assert self._pose_options is not None  # noqa: S101 - a stream opens before it answers
-        await self._context.write(wire.from_frame(answer, self._pose_options, codes=_CODES))
+        await write_in_time(
+            self._context,
+            wire.from_frame(answer, self._pose_options, codes=_CODES),
+            seconds=self._settings.grpc.send_timeout_seconds,
+        )
 
 
 def _read_request(data: bytes, limits: OptionsLimits) -> tuple[list[Source], OptionsBody]:
