@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final
@@ -39,8 +41,15 @@ _LAST_LINES_SECONDS: Final = 0.2
 ends the process."""
 
 
+_EXIT_SECONDS: Final = 2.6
+"""The time from the end of a drain to the end of the process, whatever still runs."""
+
+
 def run(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) -> int:
     """Serve until a signal, then drain. Returns the process's exit code.
+
+    Once serving has ended the process ends soon, even if threads still run: Python itself would
+    wait until the last picture is decoded or drawn, or the last trace has left.
 
     `log` is what stands before standard error. `on_listening` gets a sentence with the addresses as
     soon as all ports are bound.
@@ -133,10 +142,23 @@ class _Stopping:
         self._end()
 
     def _end(self) -> None:
+        _exit_within(_EXIT_SECONDS, self._log, lambda: 1 if self.failure else 0)
         for server in self._servers:
             server.should_exit = True
         if self._grpc_server:
             self._grpc_server.end()
+
+
+def _exit_within(seconds: float, log: Outlet, code: Callable[[], int]) -> None:
+    """End the process after so long if it has not ended by itself."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        logger.warning("the process ends while work is still running")
+        log.flush(_LAST_LINES_SECONDS)
+        os._exit(code())
+
+    threading.Thread(target=end, daemon=True, name="exit").start()
 
 
 def _listening(settings: Settings, port: int, *, is_open: bool) -> str:

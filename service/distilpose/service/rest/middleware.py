@@ -3,6 +3,7 @@
 Pure ASGI: Starlette's `BaseHTTPMiddleware` would hide a caller's disconnect from the handlers.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
@@ -80,6 +81,9 @@ class RequestMiddleware:
                 await self._app(scope, receive, send)
         except ClientDisconnect:
             logger.info("the caller left")
+        except asyncio.CancelledError:
+            # By uvicorn alone, at the end of the process; it would log a stack for each request.
+            logger.info("the request was cut off")
         except Exception:
             if send.status:
                 raise
