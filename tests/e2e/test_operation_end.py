@@ -48,7 +48,7 @@ def test_the_exit_waits_for_no_caller(start_server: StartServer) -> None:
     callers[-1].sendall(BUS)
     with grpc.insecure_channel(server.grpc_target) as channel:
         unread = PoseServiceStub(channel).StreamPose(frames())
-        next(unread)
+        assert next(iter(unread)).frame_id == 0
         time.sleep(1)
         began = time.monotonic()
         assert server.stop() == 0
