@@ -114,6 +114,8 @@ QUEUES: Final = (
         units.Short,
         each("stage, reason", rate("distilpose_dropped_items_total")),
         each("reason", rate("distilpose_refusals_total")),
+        each("reason", rate("distilpose_connections_refused_total")),
+        each("transport", rate("distilpose_answers_dropped_total")),
         stacked=True,
         note="Per second.",
     ),

@@ -3,13 +3,14 @@
 import errno
 import os
 import re
+import resource
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from distilpose.service import listening
-from distilpose.service.settings import SettingsError
+from distilpose.service.settings import Settings, SettingsError
 
 
 @pytest.fixture
@@ -150,3 +151,16 @@ def test_the_address_shown_is_one_that_answers(host: str, address: str) -> None:
 )
 def test_only_loopback_addresses_are_local(host: str, local: bool) -> None:
     assert listening.is_local(host) is local
+
+
+def test_connections_are_shared_out_from_the_file_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (264, 264))
+    both, alone = Settings(), Settings(grpc={"port": 0})  # type: ignore[arg-type]  # validated
+    assert listening.most_grpc_connections(both) == 50
+    assert listening.most_http_connections(both) == 150
+    assert listening.most_http_connections(alone) == 200
+    fixed = Settings(http={"max_connections": 7}, grpc={"max_connections": 3})  # type: ignore[arg-type]  # validated
+    assert listening.most_http_connections(fixed) == 7
+    assert listening.most_grpc_connections(fixed) == 3

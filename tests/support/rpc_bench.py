@@ -53,7 +53,8 @@ async def running_rpc(*, seconds: float = 0.0, **groups: dict[str, Any]) -> Asyn
     """A server with these groups of settings; each answer takes as many seconds."""
     port = free_port()
     groups["grpc"] = {"port": port} | groups.get("grpc", {})
-    settings = Settings(http={"host": "127.0.0.1"}, **groups)  # type: ignore[arg-type]  # validated
+    groups["http"] = {"host": "127.0.0.1"} | groups.get("http", {})
+    settings = Settings(**groups)  # type: ignore[arg-type]  # validated
     service = Service(settings, CollectorRegistry())
     service._pipeline = FixedPipeline(seconds)  # type: ignore[assignment]  # as fast as wanted
     service.life.advance(State.READY)

@@ -3,15 +3,43 @@
 import errno
 import ipaddress
 import os
+import resource
 import socket
 from typing import Final
 
-from distilpose.service.settings import SettingsError
+from distilpose.service.settings import Settings, SettingsError
 
 _EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - what an operator asks for
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _BACKLOG: Final = 2048
 """Connections that wait to be accepted, as in uvicorn."""
+
+_OWN_DESCRIPTORS: Final = 64
+"""File descriptors for everything but connections: sockets that listen, files, the probes."""
+_MOST_CONNECTIONS: Final = 1_000_000
+
+
+def most_http_connections(settings: Settings) -> int:
+    """The number of HTTP connections that may be open, without those for probes."""
+    configured = settings.http.max_connections
+    if configured != "auto":
+        return configured
+    of_grpc = most_grpc_connections(settings) if settings.grpc.port else 0
+    return max(1, _connections() - of_grpc)
+
+
+def most_grpc_connections(settings: Settings) -> int:
+    """The number of gRPC connections that may be open."""
+    configured = settings.grpc.max_connections
+    return max(1, _connections() // 4) if configured == "auto" else configured
+
+
+def _connections() -> int:
+    """The connections for which the process has file descriptors."""
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft_limit == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return min(_MOST_CONNECTIONS, soft_limit - _OWN_DESCRIPTORS)
 
 
 def bind(host: str, port: int, *, setting: str) -> list[socket.socket]:

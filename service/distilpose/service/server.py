@@ -1,19 +1,16 @@
 """Run a service in this process: listening, signals, draining, the exit code."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import socket
-import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Final
 
-import uvicorn
 import uvloop
-from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from distilpose.model.errors import ModelError
@@ -22,7 +19,9 @@ from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
 from distilpose.service.heap import give_back_when_idle
 from distilpose.service.rest.api import create_app, create_operations_app
-from distilpose.service.rest.protocol import SmallReads
+from distilpose.service.rest.bounded import HttpLimits
+from distilpose.service.rest.connections import PROBES_RESERVE, Connections
+from distilpose.service.rest.http_server import HttpServer
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings, SettingsError
@@ -41,39 +40,16 @@ _LAST_LINES_SECONDS: Final = 0.2
 """The time in which the log may be written before the reason of an end, and before a second signal
 ends the process."""
 
-_KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than load balancers keep idle connections (60 s), so that we never close one while a
-request is on its way over it."""
 
-
-class _Server(uvicorn.Server):
-    """uvicorn on sockets that are bound already, and without its signal handlers.
-
-    Those would kill the process with the signal itself.
-    """
-
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
-        super().__init__(config)
-        self._sockets = sockets
-
-    @property
-    def port(self) -> int:
-        """The port of its sockets."""
-        port: int = self._sockets[0].getsockname()[1]
-        return port
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve on the server's own sockets until `should_exit`."""
-        await super().serve(sockets or self._sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to us."""
-        yield
+_EXIT_SECONDS: Final = 2.6
+"""The time from the end of a drain to the end of the process, whatever still runs."""
 
 
 def run(settings: Settings, log: Outlet, on_listening: Callable[[str], None]) -> int:
     """Serve until a signal, then drain. Returns the process's exit code.
+
+    Once serving has ended the process ends soon, even if threads still run: Python itself would
+    wait until the last picture is decoded or drawn, or the last trace has left.
 
     `log` is what stands before standard error. `on_listening` gets a sentence with the addresses as
     soon as all ports are bound.
@@ -120,7 +96,7 @@ class _Stopping:
     def __init__(
         self,
         service: Service,
-        servers: Sequence[uvicorn.Server],
+        servers: Sequence[HttpServer],
         grpc_server: GrpcServer | None,
         log: Outlet,
     ) -> None:
@@ -166,10 +142,23 @@ class _Stopping:
         self._end()
 
     def _end(self) -> None:
+        _exit_within(_EXIT_SECONDS, self._log, lambda: 1 if self.failure else 0)
         for server in self._servers:
             server.should_exit = True
         if self._grpc_server:
             self._grpc_server.end()
+
+
+def _exit_within(seconds: float, log: Outlet, code: Callable[[], int]) -> None:
+    """End the process after so long if it has not ended by itself."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        logger.warning("the process ends while work is still running")
+        log.flush(_LAST_LINES_SECONDS)
+        os._exit(code())
+
+    threading.Thread(target=end, daemon=True, name="exit").start()
 
 
 def _listening(settings: Settings, port: int, *, is_open: bool) -> str:
@@ -185,38 +174,36 @@ def _listening(settings: Settings, port: int, *, is_open: bool) -> str:
     return text
 
 
-def _http_servers(settings: Settings, service: Service, tls: TlsFiles | None) -> list[_Server]:
+def _http_servers(settings: Settings, service: Service, tls: TlsFiles | None) -> list[HttpServer]:
     """The public server, and another for health and metrics if they have a separate port.
 
     Raises:
         SettingsError: a port cannot be bound, or the TLS files cannot be used.
     """
     host, port = settings.http.host, settings.http.port
-    context = tls.server_context() if tls else None
-    sockets = listening.bind(host, port, setting="http.port")
-    servers = [_Server(_config(create_app(service), context), sockets)]
+    limits = HttpLimits.of(settings.http)
+    most = listening.most_http_connections(settings)
+    servers = [
+        HttpServer(
+            create_app(service),
+            listening.bind(host, port, setting="http.port"),
+            limits=limits,
+            connections=Connections(most, service.metrics),
+            metrics=service.metrics,
+            context=tls.server_context() if tls else None,
+        )
+    ]
     if (port_of_metrics := settings.telemetry.metrics_port) is not None:
-        sockets = listening.bind(host, port_of_metrics, setting="telemetry.metrics_port")
-        servers.append(_Server(_config(create_operations_app(service)), sockets))
+        servers.append(
+            HttpServer(
+                create_operations_app(service),
+                listening.bind(host, port_of_metrics, setting="telemetry.metrics_port"),
+                limits=limits,
+                connections=Connections(PROBES_RESERVE, service.metrics, reserve=0),
+                metrics=service.metrics,
+            )
+        )
     return servers
-
-
-def _config(app: FastAPI, context: ssl.SSLContext | None = None) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=SmallReads,  # type: ignore[arg-type]  # used as a factory of protocols
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Whose headers are believed is for http.trusted_proxies to say: the library believes
-        # whoever comes from this machine.
-        proxy_headers=False,
-        lifespan="off",
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        # Draining has already waited: nothing may keep the process longer than this.
-        timeout_graceful_shutdown=5,
-        ssl_context_factory=(lambda _, __: context) if context else None,
-    )
 
 
 def traces_from(environment: Mapping[str, str]) -> Traces:

@@ -122,6 +122,40 @@ class HttpSettings(_Group):
     max_images: int = Field(
         32, ge=1, le=1024, description="Maximum number of images in one request."
     )
+    max_connections: Auto | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        "auto",
+        description="Maximum number of open connections; further ones are closed at once. auto "
+        "takes the file descriptors that the process may open, less 64 and those of "
+        "grpc.max_connections.",
+    )
+    head_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Time within which the head of a request must have arrived, counted from its "
+        "first byte or, for the first one, from the start of the connection; also the time for a "
+        "TLS handshake.",
+    )
+    max_head_bytes: int = Field(
+        64 * 1024,
+        ge=1024,
+        le=MEBIBYTE,
+        description="Maximum size of the head of a request, in bytes; larger ones are rejected "
+        "with status 431.",
+    )
+    idle_timeout_seconds: float = Field(
+        75,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Time after which a connection without a request is closed. It should be "
+        "longer than load balancers keep idle connections, often 60 s.",
+    )
+    send_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Time after which an answer is given up if its caller takes nothing of it.",
+    )
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Web origins whose pages may call the API (CORS)."
     )
@@ -164,6 +198,24 @@ class GrpcSettings(_Group):
         le=MAX_SECONDS,
         description="Interval at which the server pings a silent connection. Clients may ping "
         "every 5 s or less often, whatever this is.",
+    )
+    max_connections: Auto | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        "auto",
+        description="Maximum number of open gRPC connections; further ones are closed at once. "
+        "auto takes a quarter of the file descriptors that the process may open, less 64.",
+    )
+    max_calls: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of calls in progress, streams included; further ones are "
+        "rejected as overload.",
+    )
+    send_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Time after which a stream is cancelled if its caller does not take an answer.",
     )
 
 

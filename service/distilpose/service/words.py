@@ -79,3 +79,20 @@ class RefusalReason(StrEnum):
     """The caller has had more than its share while others were refused."""
     STREAMS = "streams"
     STREAMS_PER_CALLER = "streams_per_caller"
+    CALLS = "calls"
+
+
+class ClosingReason(StrEnum):
+    """The reasons for which the service closes an HTTP connection on its own account."""
+
+    LIMIT = "limit"
+    """As many as allowed are open."""
+    DESCRIPTORS = "descriptors"
+    """The process has no file descriptor left."""
+    HANDSHAKE = "handshake"
+    """The TLS handshake failed, or did not end in time."""
+    HEAD_TIMEOUT = "head_timeout"
+    HEAD_SIZE = "head_size"
+    PIPELINE = "pipeline"
+    """Too many requests were sent before the first was answered."""
+    IDLE = "idle"

@@ -15,7 +15,7 @@ async def nothing() -> Any:
     await asyncio.sleep(3600)
 
 
-async def test_a_body_is_written_in_pieces_and_then_let_go() -> None:
+async def test_a_body_is_written_and_then_let_go() -> None:
     sent: list[Any] = []
     let_go: list[int] = []
 
@@ -31,8 +31,6 @@ async def test_a_body_is_written_in_pieces_and_then_let_go() -> None:
     assert headers[b"content-length"] == str(len(BODY)).encode()
     assert headers[b"content-type"] == b"image/png"
     assert b"".join(piece.get("body", b"") for piece in pieces) == BODY
-    assert len(pieces) == 5
-    assert [piece.get("more_body", False) for piece in pieces] == [True] * 4 + [False]
     assert let_go == [1]
 
 

@@ -1,17 +1,15 @@
 """Connections that are read little at a time."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from distilpose.service.rest.protocol import READ_BYTES, SmallReads
-from ports import free_port
+from distilpose.service.rest.protocol import READ_BYTES
+from http_bench import serving
 
 
 async def echo(_: Any, receive: Any, send: Any) -> None:
@@ -29,22 +27,8 @@ async def echo(_: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """The port of a server of that application, which ends with the test."""
-    chosen = free_port()
-    config = uvicorn.Config(
-        echo,
-        http=SmallReads,  # type: ignore[arg-type]  # used as a factory of protocols
-        port=chosen,
-        log_config=None,
-        lifespan="off",
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.01)
-    yield chosen
-    server.should_exit = True
-    await serving
+    async with serving(echo) as bench:
+        yield bench.port
 
 
 async def test_several_connections_share_one_buffer_and_no_bytes(port: int) -> None:

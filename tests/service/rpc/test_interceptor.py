@@ -17,6 +17,7 @@ from distilpose.service import errors
 from distilpose.service.errors import TooLarge
 from distilpose.service.rpc.errors import CODES
 from distilpose.service.rpc.interceptor import ENDINGS, CallInterceptor
+from distilpose.service.rpc.messages import NotTaken
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry.logs import request_id
 from distilpose.service.telemetry.metrics import Metrics
@@ -58,18 +59,19 @@ class Context:
     async def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self.initial = dict(metadata)
 
-    async def abort(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> NoReturn:
+    async def abort(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> NoReturn:
         self.code, self.details, self.trailing = code, details, trailing
         raise grpc.aio.AbortError(details)
 
 
 class Bench:
-    def __init__(self, *keys: str, traces: Traces | None = None) -> None:
+    def __init__(self, *keys: str, traces: Traces | None = None, max_calls: int = 100) -> None:
         self.registry = CollectorRegistry()
         self._interceptor = CallInterceptor(
             ApiKeys(keys),
             Metrics(self.registry),
             traces or NoTraces(),
+            max_calls=max_calls,
             request_timeout_seconds=10,
         )
 
@@ -321,3 +323,55 @@ async def test_a_stream_has_no_duration() -> None:
 async def test_health_needs_no_key_and_is_not_counted() -> None:
     handler = await Bench("sesame").handler(echo, Details("/grpc.health.v1.Health/Check"))
     assert handler.unary_unary is echo
+
+
+async def test_calls_beyond_the_limit_are_refused_until_one_ends() -> None:
+    bench = Bench(max_calls=2)
+    ending = asyncio.Event()
+
+    async def waiting(request: bytes, _: Context) -> bytes:
+        await ending.wait()
+        return request
+
+    both = [asyncio.create_task(bench.call(waiting, Context())) for _ in range(2)]
+    await asyncio.sleep(0)
+    context = Context()
+    refusing = await bench.handler(echo, Details(ESTIMATE))
+    with pytest.raises(grpc.aio.AbortError, match="2 calls are in progress"):
+        await refusing.stream_stream(None, context)
+    assert context.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    refusals = bench.registry.get_sample_value("distilpose_refusals_total", {"reason": "calls"})
+    assert refusals == 1
+    ending.set()
+    await asyncio.gather(*both)
+    assert await bench.call(echo, Context()) == b"request"
+
+
+async def test_calls_that_begin_together_are_limited_too() -> None:
+    bench = Bench(max_calls=2)
+    handlers = [await bench.handler(slow, Details(ESTIMATE)) for _ in range(5)]
+    calls = [each.unary_unary(b"request", Context()) for each in handlers]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert outcomes.count(b"request") == 2
+    assert bench.calls("RESOURCE_EXHAUSTED") == 3
+
+
+async def slow(request: bytes, _: Context) -> bytes:
+    await asyncio.sleep(0.01)
+    return request
+
+
+async def test_a_message_that_is_not_taken_cancels_the_call() -> None:
+    async def unread(_: Any, context: Any) -> None:
+        raise NotTaken("a message was not taken within 30 s")
+
+    bench, context = Bench(), Context()
+    with pytest.raises(asyncio.CancelledError):
+        await bench.call(unread, context)
+    await asyncio.sleep(0)
+    assert context.code is grpc.StatusCode.CANCELLED
+    assert bench.calls("CANCELLED") == 1
+    dropped = bench.registry.get_sample_value(
+        "distilpose_answers_dropped_total", {"transport": "grpc"}
+    )
+    assert dropped == 1

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -78,6 +79,21 @@ def _document(kind: str, title: str, status: int, detail: str) -> ProblemOut:
     return ProblemOut(type=kind, title=title, status=status, detail=detail, request_id=request_id)
 
 
+def problem_of_connection(status: HTTPStatus, detail: str) -> Response:
+    """The last answer on a connection whose request was not read to its end."""
+    headers = {"connection": "close"}
+    return _plain(_kind(status.phrase), status.phrase, status, detail, headers=headers)
+
+
+def _plain(kind: str, title: str, status: int, detail: str, *, headers: dict[str, str]) -> Response:
+    body = _document(kind, title, status, detail).model_dump_json(exclude_unset=True)
+    return Response(body, status, headers, PROBLEM_MEDIA_TYPE)
+
+
+def _kind(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
 def add_handlers(app: FastAPI) -> None:
     """Answer every failure with a problem document."""
 
@@ -87,11 +103,13 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-        kind = error.detail.lower().replace(" ", "-")
-        document = _document(kind, error.detail, error.status_code, error.detail)
-        body = document.model_dump_json(exclude_unset=True)
-        headers = dict(error.headers or {})
-        return Response(body, error.status_code, headers, PROBLEM_MEDIA_TYPE)
+        return _plain(
+            _kind(error.detail),
+            error.detail,
+            error.status_code,
+            error.detail,
+            headers=dict(error.headers or {}),
+        )
 
     app.add_exception_handler(errors.ServiceError, on_service_error)
     app.add_exception_handler(HTTPException, on_http_error)

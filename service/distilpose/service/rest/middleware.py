@@ -3,6 +3,7 @@
 Pure ASGI: Starlette's `BaseHTTPMiddleware` would hide a caller's disconnect from the handlers.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from distilpose.service.errors import DeadlineExceeded, Internal, InvalidRequest
 from distilpose.service.intake import is_shorter
 from distilpose.service.life import Life
 from distilpose.service.printable import excerpt
+from distilpose.service.rest.bounded import DELIVERY, Delivery
 from distilpose.service.rest.caller import timeout_seconds
 from distilpose.service.rest.errors import BLAME, STATUSES, problem
 from distilpose.service.telemetry import logs
@@ -30,6 +32,7 @@ METHODS: Final = {"/v1/pose": "estimate_pose", "/v1/models": "get_model"}
 MOST_QUERY_FIELDS: Final = 64
 LEFT: Final = 499
 """The status that proxies use for a caller who left before there was an answer."""
+_SLICE_BYTES: Final = 256 * 1024
 ENDINGS: Final = sorted(
     {
         ("200", Blame.NONE),
@@ -98,6 +101,9 @@ class RequestMiddleware:
                 await self._app(scope, receive, send)
         except ClientDisconnect:
             logger.info("the caller left")
+        except asyncio.CancelledError:
+            # By uvicorn alone, at the end of the process; it would log a stack for each request.
+            logger.info("the request was cut off")
         except Exception:
             if send.status:
                 raise
@@ -109,7 +115,7 @@ class RequestMiddleware:
         finally:
             seconds = time.perf_counter() - began
             method = METHODS.get(scope["path"], "other")
-            status = send.status or LEFT
+            status = LEFT if _was_cut(scope) else send.status or LEFT
             blame = self._blame(scope, status)
             trace.answered(code=str(status), failed=blame is Blame.SERVICE)
             self._metrics.request_done(
@@ -156,7 +162,21 @@ class _Sender:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], self._header]}
+        elif len(message.get("body", b"")) > _SLICE_BYTES:
+            # Each slice waits until the one before it is taken, and the end until all are: then the
+            # request lasts as long as its answer takes memory.
+            body = memoryview(message["body"])
+            for start in range(0, len(body), _SLICE_BYTES):
+                piece = body[start : start + _SLICE_BYTES]
+                await self._send({**message, "body": piece, "more_body": True})
+            message = {**message, "body": b""}
         await self._send(message)
+
+
+def _was_cut(scope: Scope) -> bool:
+    """Return True if the caller did not take the answer to its end."""
+    delivery: Delivery | None = scope.get("state", {}).get(DELIVERY)
+    return delivery is not None and delivery.was_cut
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from distilpose.service.rest.bounded import BoundedHttp
 
 READ_BYTES: Final = 32 * 1024
 
@@ -19,7 +19,7 @@ class SmallReads(asyncio.BufferedProtocol):
     """Of all connections: what is read into it is taken out before anything else is read."""
 
     def __init__(self, **given: Any) -> None:
-        self._http = HttpToolsProtocol(**given)
+        self._http = BoundedHttp(**given)
         self.connection_made = self._http.connection_made  # type: ignore[method-assign,assignment]
         self.connection_lost = self._http.connection_lost  # type: ignore[method-assign]
         self.eof_received = self._http.eof_received  # type: ignore[method-assign]

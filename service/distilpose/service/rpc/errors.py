@@ -1,5 +1,6 @@
 """Failures as gRPC statuses: the one table from kinds to codes, and the error details."""
 
+import asyncio
 import logging
 from typing import Any, Final, NoReturn
 
@@ -65,3 +66,24 @@ async def abort(
     )
     trailing = (*(context.trailing_metadata() or ()), *ending.trailing_metadata)
     await context.abort(ending.code, ending.details, trailing)
+
+
+def cancel(context: "grpc.aio.ServicerContext[Any, Any]", detail: str) -> None:
+    """End a call whose caller takes nothing, without waiting until this reaches the caller.
+
+    The library cannot reset a call. It sends the status after the messages before it, or drops all
+    of them with the connection.
+    """
+    ending = asyncio.ensure_future(context.abort(grpc.StatusCode.CANCELLED, detail))
+    _endings.add(ending)
+    ending.add_done_callback(_ended)
+
+
+_endings: "Final[set[asyncio.Future[Any]]]" = set()
+"""The event loop itself would forget them."""
+
+
+def _ended(ending: "asyncio.Future[Any]") -> None:
+    _endings.discard(ending)
+    if not ending.cancelled():
+        ending.exception()

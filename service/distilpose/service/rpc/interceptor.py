@@ -7,20 +7,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import Any, Final, TypeAlias
 
 import grpc
 
-from distilpose.service.errors import Internal, ServiceError, Unauthenticated
+from distilpose.service.errors import Internal, Overloaded, ServiceError, Unauthenticated
 from distilpose.service.intake import is_shorter
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc.api import SERVICE
-from distilpose.service.rpc.messages import LINGER_SECONDS, Context, Messages, texts_of
+from distilpose.service.rpc.messages import (
+    LINGER_SECONDS,
+    Context,
+    Messages,
+    NotTaken,
+    texts_of,
+)
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import RequestTrace, Traces
-from distilpose.service.words import Blame
+from distilpose.service.words import Blame, RefusalReason
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +55,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     """Checks keys, gives each call an id, counts it, and maps whatever it raises."""
 
     def __init__(
-        self, keys: ApiKeys, metrics: Metrics, traces: Traces, *, request_timeout_seconds: float
+        self,
+        keys: ApiKeys,
+        metrics: Metrics,
+        traces: Traces,
+        *,
+        max_calls: int,
+        request_timeout_seconds: float,
     ) -> None:
+        self._max_calls = max_calls
+        self._calls = 0
         self._keys = keys
         self._metrics = metrics
         self._traces = traces
@@ -72,25 +87,50 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             self._keys.check(
                 api_key=metadata.get("x-api-key"), authorization=metadata.get("authorization")
             )
-        except Unauthenticated as err:
+            self._check_room()
+        except (Unauthenticated, Overloaded) as err:
             # As a stream of messages: for any other kind the library would read the message first.
             return grpc.stream_stream_rpc_method_handler(
-                self._surround(method, _refusing(err.detail, streaming=handler.request_streaming))
+                self._surround(method, _refusing(err, streaming=handler.request_streaming))
             )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
-                self._surround(method, _reading(handler.stream_stream)),  # type: ignore[arg-type]  # a coroutine
+                self._surround(method, self._placed(_reading(handler.stream_stream))),  # type: ignore[arg-type]  # a coroutine
                 response_serializer=handler.response_serializer,
             )
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._surround(method, _reading(handler.stream_unary, lingers=False)),  # type: ignore[arg-type]  # a coroutine
+                self._surround(
+                    method,
+                    self._placed(_reading(handler.stream_unary, lingers=False)),  # type: ignore[arg-type]  # a coroutine
+                ),
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._surround(method, handler.unary_unary),  # type: ignore[arg-type]  # a coroutine
+            self._surround(method, self._placed(handler.unary_unary)),  # type: ignore[arg-type]  # a coroutine
             response_serializer=handler.response_serializer,
         )
+
+    def _check_room(self) -> None:
+        if self._calls >= self._max_calls:
+            self._metrics.refusals.labels(RefusalReason.CALLS).inc()
+            raise Overloaded(
+                f"{self._max_calls} calls are in progress, which is the limit",
+                retry_after_seconds=1,
+            )
+
+    def _placed(self, behaviour: Behaviour) -> Behaviour:
+        """The behaviour as one of the calls in progress."""
+
+        async def call(request: Any, context: Context) -> Any:
+            self._check_room()  # calls that began together came past the first check
+            self._calls += 1
+            try:
+                return await behaviour(request, context)
+            finally:
+                self._calls -= 1
+
+        return call
 
     def _surround(self, method: str, behaviour: Behaviour) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
@@ -133,6 +173,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         except ServiceError as err:
             code, blame = grpc_errors.CODES[type(err)], err.blame
             await grpc_errors.abort(context, err)
+        except NotTaken as err:
+            code, blame = grpc.StatusCode.CANCELLED, Blame.CALLER
+            self._metrics.answers_dropped.labels("grpc").inc()
+            logger.info("the call was cancelled: %s", err)
+            grpc_errors.cancel(context, str(err))
+            raise asyncio.CancelledError from err
         except (asyncio.CancelledError, grpc.aio.InternalError) as err:
             late = context.time_remaining() == 0
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
@@ -185,11 +231,13 @@ def _reading(
     return read
 
 
-def _refusing(detail: str, *, streaming: bool) -> Behaviour:
+def _refusing(error: ServiceError, *, streaming: bool) -> Behaviour:
     async def refuse(_: Any, __: Context) -> None:
         if streaming:
             # The same wait as after a refusal that follows reading, but nothing is read.
             await asyncio.sleep(LINGER_SECONDS)
-        raise Unauthenticated(detail)
+        raise error
 
+    # Without the frames that led here, which hold what this function does.
+    error = copy(error).with_traceback(None)
     return refuse

@@ -22,6 +22,25 @@ def texts_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     return {name: value for name, value in metadata if isinstance(value, str)}
 
 
+class NotTaken(Exception):
+    """The caller did not take a message in time."""
+
+
+async def write_in_time(context: Context, message: Any, *, seconds: float) -> None:
+    """Send a message of a stream; returns when the caller's flow control has let it pass.
+
+    Raises:
+        NotTaken: that took too long.
+    """
+    # Like a read, a write that was begun is never dropped.
+    writing = asyncio.ensure_future(context.write(message))
+    writing.add_done_callback(_look_at)
+    done, _ = await asyncio.wait([writing], timeout=seconds)
+    if not done:
+        raise NotTaken(f"a message was not taken within {seconds:g} s")
+    writing.result()
+
+
 class Messages:
     """Reads a call's messages one at a time."""
 

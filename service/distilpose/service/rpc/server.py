@@ -14,7 +14,7 @@ from distilpose.service.app import Service
 from distilpose.service.rpc.api import SERVICE, PoseApi
 from distilpose.service.rpc.interceptor import CallInterceptor
 from distilpose.service.security.tls import Pem, TlsFiles
-from distilpose.service.settings import GrpcSettings, SettingsError
+from distilpose.service.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,11 @@ class GrpcServer:
                     service.keys,
                     service.metrics,
                     service.traces,
+                    max_calls=service.settings.grpc.max_calls,
                     request_timeout_seconds=service.settings.limits.request_timeout_seconds,
                 )
             ],
-            options=_options(service.settings.grpc),
+            options=_options(service.settings),
         )
         self._server.add_generic_rpc_handlers((PoseApi(service).handlers(),))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in stubs
@@ -102,15 +103,17 @@ class GrpcServer:
             await self._health.set(name, states.SERVING if ready else states.NOT_SERVING)
 
 
-def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
+def _options(all_settings: Settings) -> list[tuple[str, Any]]:
     """The options of the gRPC library.
 
     Its message limit is above ours, so that ours answers. Its connections close only after the
     streams on them have reached their maximum age: calls still open at that point get the maximum
     age of a stream plus the grace period.
     """
+    settings = all_settings.grpc
     limit_bytes = settings.max_message_bytes * 3 // 2
     keepalive_ms = round(settings.keepalive_seconds * 1000)
+    handshake_ms = round(all_settings.http.head_timeout_seconds * 1000)
     age_ms = round(
         (settings.max_connection_age_seconds + settings.max_connection_age_grace_seconds) * 1000
     )
@@ -123,6 +126,9 @@ def _options(settings: GrpcSettings) -> list[tuple[str, Any]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MS),
         ("grpc.http2.max_pings_without_data", 0),
+        # Beyond the number a connection is closed at once; the library counts none of them.
+        ("grpc.max_allowed_incoming_connections", listening.most_grpc_connections(all_settings)),
+        ("grpc.server_handshake_timeout_ms", handshake_ms),
         # Two processes on one port would silently share its connections.
         ("grpc.so_reuseport", 0),
     ]

@@ -15,6 +15,7 @@ from distilpose.service import errors
 from distilpose.service.domain import PoseAnswer
 from distilpose.service.words import (
     Blame,
+    ClosingReason,
     DropReason,
     Fault,
     MemoryPart,
@@ -154,6 +155,13 @@ class Metrics:
         self.requests_in_flight = gauge("requests_in_flight", "Requests begun.", "transport")
         self.streams_active = gauge("streams_active", "Open video streams.")
         self.refusals = counter("refusals", "Calls refused as overload, by reason.", "reason")
+        self.connections = gauge("connections", "Open HTTP connections.")
+        self.connections_refused = counter(
+            "connections_refused", "HTTP connections that the service closed, by reason.", "reason"
+        )
+        self.answers_dropped = counter(
+            "answers_dropped", "Answers given up since their callers took nothing.", "transport"
+        )
         self.stream_frames = counter(
             "stream_frames", "Frames of streams, by outcome.", "mode", "outcome"
         )
@@ -231,22 +239,23 @@ class Metrics:
         """Create the known combinations of labels at 0, so that rates include the first event."""
         for transport in ("rest", "grpc"):
             self.requests_in_flight.labels(transport)
+            self.answers_dropped.labels(transport)
         for mode, outcome in FRAME_OUTCOMES:
             self.stream_frames.labels(mode, outcome)
             self.stream_frame_age.labels(mode)
         self.dropped_items.labels(Stage.DECODE, DropReason.REPLACED)
-        for outcome in IMAGE_OUTCOMES:
-            self.images.labels(outcome)
-        for size in DECODE_SIZES:
-            self.decodes.labels(size)
-        for kind in MEMORY_KINDS:
-            self.device_memory.labels(kind)
-        for reason in RefusalReason:
-            self.refusals.labels(reason)
-        for kind in Fault:
-            self.device_errors.labels(kind)
-        for part in MemoryPart:
-            self.memory_held.labels(part)
+        one_label: list[tuple[Counter | Gauge, Iterable[str]]] = [
+            (self.refusals, RefusalReason),
+            (self.connections_refused, ClosingReason),
+            (self.images, IMAGE_OUTCOMES),
+            (self.decodes, DECODE_SIZES),
+            (self.device_memory, MEMORY_KINDS),
+            (self.memory_held, MemoryPart),
+            (self.device_errors, Fault),
+        ]
+        for metric, values in one_label:
+            for value in values:
+                metric.labels(value)
         self._create_labels_of_work()
 
     def _create_labels_of_work(self) -> None:
