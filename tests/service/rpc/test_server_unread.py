@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -28,7 +29,7 @@ async def test_a_stream_whose_answers_are_not_taken_is_cancelled() -> None:
         running_rpc(grpc={"send_timeout_seconds": 0.3}) as bench,
         grpc.aio.insecure_channel(bench.target, SMALL_WINDOW) as channel,
     ):
-        stub: PoseServiceStub = PoseServiceStub(channel)
+        stub: Any = PoseServiceStub(channel)
         unread = stub.StreamPose(frames(1000))
         async with asyncio.timeout(10):
             while not bench.sample("answers_dropped_total", transport="grpc"):  # noqa: ASYNC110 - nothing tells of it
@@ -49,7 +50,7 @@ async def test_a_stream_that_is_read_slowly_is_answered_to_its_end() -> None:
         running_rpc(grpc={"send_timeout_seconds": 0.5}) as bench,
         grpc.aio.insecure_channel(bench.target, SMALL_WINDOW) as channel,
     ):
-        stub: PoseServiceStub = PoseServiceStub(channel)
+        stub: Any = PoseServiceStub(channel)
         answers = 0
         async for _ in stub.StreamPose(frames(300)):
             answers += 1
