@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 
@@ -47,8 +48,8 @@ def test_the_exit_waits_for_no_caller(start_server: StartServer) -> None:
     ]
     callers[-1].sendall(BUS)
     with grpc.insecure_channel(server.grpc_target) as channel:
-        unread = PoseServiceStub(channel).StreamPose(frames())
-        assert next(iter(unread)).frame_id == 0
+        unread: Any = PoseServiceStub(channel).StreamPose(frames())
+        assert next(unread).frame_id == 0
         time.sleep(1)
         began = time.monotonic()
         assert server.stop() == 0

@@ -157,10 +157,10 @@ def test_connections_are_shared_out_from_the_file_descriptors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (264, 264))
-    both, alone = Settings(), Settings(grpc={"port": 0})  # type: ignore[arg-type]  # validated
+    both, alone = Settings(), Settings(grpc={"port": 0})
     assert listening.most_grpc_connections(both) == 50
     assert listening.most_http_connections(both) == 150
     assert listening.most_http_connections(alone) == 200
-    fixed = Settings(http={"max_connections": 7}, grpc={"max_connections": 3})  # type: ignore[arg-type]  # validated
+    fixed = Settings(http={"max_connections": 7}, grpc={"max_connections": 3})
     assert listening.most_http_connections(fixed) == 7
     assert listening.most_grpc_connections(fixed) == 3

@@ -129,6 +129,9 @@ def _options(all_settings: Settings) -> list[tuple[str, Any]]:
         # Beyond the number a connection is closed at once; the library counts none of them.
         ("grpc.max_allowed_incoming_connections", listening.most_grpc_connections(all_settings)),
         ("grpc.server_handshake_timeout_ms", handshake_ms),
+        # Else a stream's window grows to megabytes, which nobody takes from a cancelled call. A
+        # message that is being read gets all the window that it needs.
+        ("grpc.http2.bdp_probe", 0),
         # Two processes on one port would silently share its connections.
         ("grpc.so_reuseport", 0),
     ]
