@@ -47,14 +47,16 @@ async def test_a_stream_whose_answers_are_not_taken_is_cancelled() -> None:
 
 async def test_a_stream_that_is_read_slowly_is_answered_to_its_end() -> None:
     async with (
-        running_rpc(grpc={"send_timeout_seconds": 0.5}) as bench,
+        running_rpc(
+            grpc={"send_timeout_seconds": 2}, limits={"request_timeout_seconds": 60}
+        ) as bench,
         grpc.aio.insecure_channel(bench.target, SMALL_WINDOW) as channel,
     ):
         stub: Any = PoseServiceStub(channel)
         answers = 0
         async for _ in stub.StreamPose(frames(300)):
             answers += 1
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
         assert answers == 300
         assert bench.sample("answers_dropped_total", transport="grpc") == 0
 
