@@ -12,9 +12,9 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from distilpose.service import listening
-from distilpose.service.rest.bounded import HttpLimits
-from distilpose.service.rest.connections import Connections
-from distilpose.service.rest.http_server import HttpServer
+from distilpose.service.rest.connection.bounded import HttpLimits
+from distilpose.service.rest.connection.places import Connections
+from distilpose.service.rest.connection.server import HttpServer
 from distilpose.service.telemetry.metrics import Metrics
 
 P = ParamSpec("P")

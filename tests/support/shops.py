@@ -34,7 +34,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a caller asks: the size of its requests, and its wait after a refusal.
+    """The manner of a caller: the size of its requests, and its wait after a refusal.
 
     Without a wait of its own it honours the delay that it is given, in whole seconds as over REST.
     """
@@ -43,7 +43,7 @@ class Manner:
     again_after_seconds: float | None = None
 
     def pause_seconds(self, refused: Overloaded) -> float:
-        """How long to wait after a refusal."""
+        """The time to wait after a refusal."""
         if self.again_after_seconds is not None:
             return self.again_after_seconds
         return max(1, math.ceil(refused.retry_after_seconds or 0))

@@ -55,7 +55,7 @@ class PoseRequest:
     deadline: float
     """Instant of the monotonic clock, seconds."""
     caller: str = ""
-    """Who asks, as `callers.caller_of` names it; shares are counted by it."""
+    """The caller, as `callers.caller_of` names it; shares are counted by it."""
     keep_pixels: bool = False
     """True to return the decoded images with the answer, so that they can be drawn on."""
     waits_for_room: bool = False

@@ -19,9 +19,9 @@ from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
 from distilpose.service.heap import give_back_when_idle
 from distilpose.service.rest.api import create_app, create_operations_app
-from distilpose.service.rest.bounded import HttpLimits
-from distilpose.service.rest.connections import PROBES_RESERVE, Connections
-from distilpose.service.rest.http_server import HttpServer
+from distilpose.service.rest.connection.bounded import HttpLimits
+from distilpose.service.rest.connection.places import PROBES_RESERVE, Connections
+from distilpose.service.rest.connection.server import HttpServer
 from distilpose.service.rpc.server import GrpcServer
 from distilpose.service.security.tls import TlsFiles
 from distilpose.service.settings import Settings, SettingsError
@@ -182,13 +182,14 @@ def _http_servers(settings: Settings, service: Service, tls: TlsFiles | None) ->
     """
     host, port = settings.http.host, settings.http.port
     limits = HttpLimits.of(settings.http)
-    most = listening.most_http_connections(settings)
+    public = Connections(listening.most_http_connections(settings), service.metrics)
+    public.on_change = service.memory.count_connections
     servers = [
         HttpServer(
             create_app(service),
             listening.bind(host, port, setting="http.port"),
             limits=limits,
-            connections=Connections(most, service.metrics),
+            connections=public,
             metrics=service.metrics,
             context=tls.server_context() if tls else None,
         )

@@ -90,6 +90,17 @@ async def test_what_was_held_too_much_is_returned() -> None:
     assert memory.room.used == memory.bodies.used == 0
 
 
+def test_open_connections_hold_memory() -> None:
+    memory = Memory(100 * MEBIBYTE)
+    for _ in range(3):
+        memory.count_connections(1)
+    memory.count_connections(-1)
+    assert held(memory) == {"connections": 2 * 64 * 1024}
+    memory.count_connections(-1)
+    memory.count_connections(-1)
+    assert memory.room.used == 0
+
+
 def test_an_image_that_needs_more_than_the_limit_is_too_large() -> None:
     memory = Memory(100 * MEBIBYTE)
     memory.check(100 * MEBIBYTE)

@@ -353,7 +353,7 @@ async def test_calls_that_begin_together_are_limited_too() -> None:
     calls = [each.unary_unary(b"request", Context()) for each in handlers]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert outcomes.count(b"request") == 2
-    assert bench.calls("RESOURCE_EXHAUSTED") == 3
+    assert bench.calls("RESOURCE_EXHAUSTED", blame="refused") == 3
 
 
 async def slow(request: bytes, _: Context) -> bytes:
@@ -370,7 +370,7 @@ async def test_a_message_that_is_not_taken_cancels_the_call() -> None:
         await bench.call(unread, context)
     await asyncio.sleep(0)
     assert context.code is grpc.StatusCode.CANCELLED
-    assert bench.calls("CANCELLED") == 1
+    assert bench.calls("CANCELLED", blame="caller") == 1
     dropped = bench.registry.get_sample_value(
         "distilpose_answers_dropped_total", {"transport": "grpc"}
     )

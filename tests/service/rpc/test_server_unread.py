@@ -36,7 +36,12 @@ async def test_a_stream_whose_answers_are_not_taken_is_cancelled() -> None:
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.05)
         assert bench.sample("streams_active") == 0
-        labels = {"transport": "grpc", "method": "stream_pose", "code": "CANCELLED"}
+        labels = {
+            "transport": "grpc",
+            "method": "stream_pose",
+            "code": "CANCELLED",
+            "blame": "caller",
+        }
         assert bench.sample("requests_total", **labels) == 1
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in unread:

@@ -25,7 +25,7 @@ _SHARE_LEFT_BY_WHO_WAITS: Final = 4
 otherwise video streams would fill the queue permanently and single requests would always be
 refused."""
 _PATIENCE_WITH_LITTLE_SECONDS: Final = 1.0
-"""How long who has had little may wait for a full queue."""
+"""The time for which whoever has had little may wait for a full queue."""
 
 
 class Gate(Protocol):
@@ -66,7 +66,7 @@ class _Waiter:
     is_patient: bool
     granted: asyncio.Future[Admitted]
     rank: float
-    """How much its caller has had, if that is little; else infinity."""
+    """The use of its caller, if that is little; else infinity."""
 
     @property
     def turn(self) -> tuple[bool, float, float]:

@@ -112,7 +112,7 @@ class Shares:
         return len(self._accounts)
 
     def standing(self, caller: str) -> Standing:
-        """How much a caller has had until now, which also counts it among those that ask."""
+        """The use of a caller until now; asking also counts it among those that ask."""
         now = self._clock()
         self._fade(now)
         account = self._accounts.setdefault(caller, _Account())

@@ -11,6 +11,8 @@ from distilpose.service.errors import Overloaded, TooLarge
 from distilpose.service.settings import MEBIBYTE
 from distilpose.service.words import MemoryPart, RefusalReason
 
+CONNECTION_BYTES: Final = 64 * 1024
+"""The memory of an HTTP connection for what is read of a request before its body."""
 _PATIENCE_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 _SHARES: Final = 4
@@ -54,6 +56,15 @@ class Memory:
         if part is not MemoryPart.IMAGES:
             return self._held_bytes[part]
         return self.room.used - self._held_bytes.total()
+
+    def count_connections(self, change: int) -> None:
+        """Hold the memory of connections that have begun, or return it if `change` is negative."""
+        size_bytes = change * CONNECTION_BYTES
+        self._held_bytes[MemoryPart.CONNECTIONS] += size_bytes
+        if change > 0:
+            self.room.take(size_bytes)
+        else:
+            self.room.release(-size_bytes)
 
     def hold(self, part: MemoryPart) -> "Holding":
         """Begin to hold memory of a size that is not known yet."""

@@ -17,8 +17,8 @@ from distilpose.service.errors import DeadlineExceeded, Internal, InvalidRequest
 from distilpose.service.intake import is_shorter
 from distilpose.service.life import Life
 from distilpose.service.printable import excerpt
-from distilpose.service.rest.bounded import DELIVERY, Delivery
 from distilpose.service.rest.caller import timeout_seconds
+from distilpose.service.rest.connection.bounded import DELIVERY, Delivery
 from distilpose.service.rest.errors import BLAME, STATUSES, problem
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics

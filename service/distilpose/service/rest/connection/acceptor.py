@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from distilpose.service.rest.connections import Connections, Place
+from distilpose.service.rest.connection.places import Connections, Place
 from distilpose.service.words import ClosingReason
 
 _AT_ONCE: Final = 64

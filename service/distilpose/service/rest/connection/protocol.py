@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final
 
-from distilpose.service.rest.bounded import BoundedHttp
+from distilpose.service.rest.connection.bounded import BoundedHttp
 
 READ_BYTES: Final = 32 * 1024
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from distilpose.service.rest.connections import PROBES_RESERVE
+from distilpose.service.rest.connection.places import PROBES_RESERVE
 from http_bench import LENIENT, HttpBench, on_uvloop, serving
 
 GET = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from distilpose.service.life import Life
-from distilpose.service.rest.bounded import DELIVERY
+from distilpose.service.rest.connection.bounded import DELIVERY
 from distilpose.service.rest.middleware import RequestMiddleware
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import NoTraces

@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from distilpose.service.rest.connections import PROBES, Place
+from distilpose.service.rest.connection.places import PROBES, Place
 from distilpose.service.rest.errors import problem_of_connection
 from distilpose.service.settings import HttpSettings
 from distilpose.service.telemetry import logs

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from distilpose.service.rest.protocol import READ_BYTES
+from distilpose.service.rest.connection.protocol import READ_BYTES
 from http_bench import serving
 
 

@@ -10,10 +10,10 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from distilpose.service.rest.acceptor import Acceptor
-from distilpose.service.rest.bounded import HttpLimits
-from distilpose.service.rest.connections import Connections, Place
-from distilpose.service.rest.protocol import SmallReads
+from distilpose.service.rest.connection.acceptor import Acceptor
+from distilpose.service.rest.connection.bounded import HttpLimits
+from distilpose.service.rest.connection.places import Connections, Place
+from distilpose.service.rest.connection.protocol import SmallReads
 from distilpose.service.telemetry.metrics import Metrics
 
 _LAST_ANSWERS_SECONDS: Final = 1.0

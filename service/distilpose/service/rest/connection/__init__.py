@@ -1,0 +1,1 @@
+"""HTTP connections: accepted, counted, bounded, read, and ended in time."""
