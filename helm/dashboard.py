@@ -220,7 +220,14 @@ PROCESS: Final = (
         Query(ratio(rate(THROTTLED, NAMED), rate(PERIODS, NAMED), by="pod"), "{{pod}}"),
         note="The share of periods in which a container reached its limit, from the kubelet.",
     ),
-    Graph("Memory", units.BytesIEC, each("pod", series("process_resident_memory_bytes"))),
+    Graph(
+        "Memory",
+        units.BytesIEC,
+        each("pod", series("process_resident_memory_bytes")),
+        each("pod, part", series("distilpose_memory_held_bytes")),
+        each("pod", series("distilpose_memory_limit_bytes")),
+        note="Of the process, of requests by purpose, and the limit of all requests together.",
+    ),
     Graph(
         "Dropped log lines",
         units.Short,

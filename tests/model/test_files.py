@@ -113,6 +113,7 @@ def test_what_an_output_would_replace_is_named(tmp_path: Path, file: Path) -> No
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The system's temporary folder, for this process and those that it starts."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("YOLO_CONFIG_DIR", raising=False)  # this process may have its own folder
     monkeypatch.setattr(tempfile, "tempdir", None)
     return tmp_path
 
