@@ -51,6 +51,18 @@ async def test_the_earlier_accepted_goes_first_even_if_the_later_would_fit() -> 
     assert done(tasks) == [True, False]
 
 
+async def test_those_accepted_together_go_in_the_order_of_asking() -> None:
+    room = Room(10)
+    room.take(8)
+    waiting = [asyncio.create_task(room.wait_for(size, accepted_at=0.0)) for size in (8, 1)]
+    await asyncio.sleep(0)
+    assert done(waiting) == [False, False]  # the second would fit, but is second
+    room.release(8)
+    await asyncio.sleep(0)
+    assert done(waiting) == [True, True]
+    assert room.used == 9
+
+
 async def test_nothing_fits_while_somebody_waits() -> None:
     room = Room(4)
     room.take(3)

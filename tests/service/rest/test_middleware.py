@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from blames import BLAMES
 from distilpose.service import errors
 from distilpose.service.app import Service
 from distilpose.service.life import Life, State
@@ -22,20 +23,6 @@ from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import NoTraces
 
 JPEG = {"content-type": "image/jpeg"}
-BLAMES: dict[type[errors.ServiceError], str] = {
-    errors.InvalidRequest: "caller",
-    errors.InvalidOptions: "caller",
-    errors.UndecodableImage: "caller",
-    errors.UnsupportedMediaType: "caller",
-    errors.TooLarge: "caller",
-    errors.Unauthenticated: "caller",
-    errors.Overloaded: "refused",
-    errors.NotReady: "refused",
-    errors.Draining: "refused",
-    errors.DeadlineExceeded: "service",
-    errors.NotSent: "caller",
-    errors.Internal: "service",
-}
 
 
 class Bench:

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry
 
+from blames import BLAMES
 from distilpose.service import errors
 from distilpose.service.errors import TooLarge
 from distilpose.service.rpc.errors import CODES
@@ -222,22 +223,6 @@ async def test_a_call_that_its_caller_ends_is_counted_as_that(
     else:
         assert bench.calls(code, blame=blame) == 1
         assert bench.durations() == (1 if blame == "service" else 0)
-
-
-BLAMES: dict[type[errors.ServiceError], str] = {
-    errors.InvalidRequest: "caller",
-    errors.InvalidOptions: "caller",
-    errors.UndecodableImage: "caller",
-    errors.UnsupportedMediaType: "caller",
-    errors.TooLarge: "caller",
-    errors.Unauthenticated: "caller",
-    errors.Overloaded: "refused",
-    errors.NotReady: "refused",
-    errors.Draining: "refused",
-    errors.DeadlineExceeded: "service",
-    errors.NotSent: "caller",
-    errors.Internal: "service",
-}
 
 
 @pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)

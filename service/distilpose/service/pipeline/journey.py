@@ -128,9 +128,8 @@ class Journey:
         """One image's poses, or its error; a failure does not affect the other images."""
         source = self._request.images[index]
         try:
-            async with self._accepted.turn(needs):
-                with self._means.traffic.way() as way:
-                    return await self._answer(source, header, index, way, needs)
+            with await self._accepted.turn(needs), self._means.traffic.way() as way:
+                return await self._answer(source, header, index, way, needs)
         except PictureError as err:
             return ImageAnswer(source.id, error=error_of_picture(err))
         except MemoryError:

@@ -1,6 +1,5 @@
 """The most that an image can need, and the part of it that its request was given."""
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +10,6 @@ from distilpose.model.pictures.source import Source
 from distilpose.service.batching.admission import Admitted
 from distilpose.service.batching.room import Lease, Places, Room
 from distilpose.service.domain import Options
-from distilpose.service.pipeline.budget import ByteBudget
 from distilpose.service.pipeline.decoding import Decoding
 
 _CROP_BYTES: Final = CROP_HEIGHT * CROP_WIDTH * 3
@@ -65,7 +63,7 @@ class Accepted:
     decode: Places
     first: Places
     """Places of the first queue: the detector's, or the student's where boxes are given."""
-    turns: ByteBudget
+    turns: Room
     """The request's own memory, which images share that do not fit into it together."""
 
     @classmethod
@@ -80,9 +78,9 @@ class Accepted:
             memory=Lease(Places(memory, held_bytes)),
             decode=admitted.places(decode),
             first=admitted.places(first),
-            turns=ByteBudget(held_bytes),
+            turns=Room(held_bytes),
         )
 
-    def turn(self, needs: Needs) -> AbstractAsyncContextManager[None]:
+    async def turn(self, needs: Needs) -> Places:
         """Wait for earlier images of the request until its memory has room for this one."""
-        return self.turns.hold(needs.memory_bytes)
+        return await self.turns.wait_for(needs.memory_bytes, accepted_at=self.at)

@@ -91,7 +91,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         except (Unauthenticated, Overloaded) as err:
             # As a stream of messages: for any other kind the library would read the message first.
             return grpc.stream_stream_rpc_method_handler(
-                self._surround(method, _refusing(err, streaming=handler.request_streaming))
+                self._surround(method, _refusing(err, streaming=handler.response_streaming))
             )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
