@@ -92,7 +92,7 @@ def test_every_command_shown_exists(page: Path) -> None:
             assert all(f'"{word}"' in source for word in words if word.startswith("--")), words
 
 
-@pytest.mark.parametrize("page", ["speed", "accuracy", "settings", "client", "running"])
+@pytest.mark.parametrize("page", ["speed", "accuracy", "settings", "client", "running", "formats"])
 def test_the_readme_leads_to_the_page(page: str) -> None:
     assert f"docs/{page}.md" in list(links(README))
 
