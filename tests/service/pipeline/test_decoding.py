@@ -95,3 +95,13 @@ def test_the_capacity_in_images_is_of_such_as_came_lately() -> None:
         assert bench.decoding.capacity == pytest.approx(seconds_per_image, rel=0.1)
 
     run_virtually(scenario())
+
+
+def test_the_usual_places_are_of_images_that_came_lately() -> None:
+    async def scenario() -> None:
+        bench = Bench(0.1)
+        await bench.decode(200, 0.096)
+        usual = bench.decoding.places(0.096)
+        assert bench.decoding.usual_places == pytest.approx(usual, rel=0.01)
+
+    run_virtually(scenario())

@@ -164,6 +164,18 @@ async def test_boxes_and_keypoints_come_back_in_image_pixels(bench: Bench) -> No
     assert left.box_score == pytest.approx(0.9)
 
 
+async def test_who_brings_an_image_like_recent_ones_is_refused_before_its_body_if_it_cannot_fit(
+    bench: Bench,
+) -> None:
+    decode = bench.pipeline.means.decode
+    decode.room.capacity = 10 * decode.usual_places
+    with decode.room.take(9 * decode.usual_places):
+        bench.pipeline.refuse_if_full("somebody")
+    with decode.room.take(9 * decode.usual_places + 1), pytest.raises(Overloaded):
+        bench.pipeline.refuse_if_full("somebody")
+    assert bench.dropped("decode", "overloaded") == 1
+
+
 async def test_a_calibration_answers_in_place_of_raw_scores() -> None:
     bench = Bench(calibration=constant_calibration(score=0.75, sigma_cell=2.0))
     bench.device.start()

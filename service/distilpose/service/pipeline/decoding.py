@@ -63,6 +63,11 @@ class Decoding:
         return max(1, round(self._budget_seconds / (self._spent_seconds / self._images)))
 
     @property
+    def usual_places(self) -> int:
+        """The places that an image takes, as recent ones were."""
+        return round(self._expected_seconds / self._images * _PER_SECOND)
+
+    @property
     def patience_seconds(self) -> float:
         """A full queue refuses at once."""
         return 0.0

@@ -36,12 +36,16 @@ class Pipeline:
         self.means = means
 
     def refuse_if_full(self, caller: str) -> None:
-        """Refuse a request before its body is read, if no image at all could be admitted.
+        """Refuse a request before its body is read, if an image like recent ones would not fit.
+
+        A queue is hardly ever full to its last millisecond: asked for less, nearly every refusal
+        would come after the body, which costs much more than its head.
 
         Raises:
             Overloaded: the decode queue is full, or too full for a caller that has had its share.
         """
-        self.means.admission.refuse_at_once([(self.means.decode, 1)], caller=caller)
+        decode = self.means.decode
+        self.means.admission.refuse_at_once([(decode, decode.usual_places)], caller=caller)
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:
         """Poses or an error for each image, in their order.

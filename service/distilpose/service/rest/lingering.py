@@ -9,6 +9,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from distilpose.service.rest.connection.bounded import Delivery
+
 _LINGER_SECONDS: Final = 2.0
 
 
@@ -46,6 +48,7 @@ class _Body:
         # Whoever waits to be told to go on has sent nothing; the first read tells them.
         waits = headers.get(b"expect", b"").lower() == b"100-continue"
         self._receive = receive
+        self._delivery = Delivery.of(scope)
         self.is_arriving = has_body and not waits
 
     async def receive(self) -> Message:
@@ -55,7 +58,8 @@ class _Body:
         return message
 
     async def discard(self) -> None:
-        """Read what is still arriving."""
+        """Wait while the rest arrives."""
+        self._delivery.forgets_body = self.is_arriving
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
                 while self.is_arriving:

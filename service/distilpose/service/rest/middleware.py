@@ -18,7 +18,7 @@ from distilpose.service.intake import is_shorter
 from distilpose.service.life import Life
 from distilpose.service.printable import excerpt
 from distilpose.service.rest.caller import timeout_seconds
-from distilpose.service.rest.connection.bounded import DELIVERY, Delivery
+from distilpose.service.rest.connection.bounded import Delivery
 from distilpose.service.rest.errors import BLAME, STATUSES, problem
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
@@ -115,7 +115,7 @@ class RequestMiddleware:
         finally:
             seconds = time.perf_counter() - began
             method = METHODS.get(scope["path"], "other")
-            status = LEFT if _was_cut(scope) else send.status or LEFT
+            status = LEFT if Delivery.of(scope).was_cut else send.status or LEFT
             blame = self._blame(scope, status)
             trace.answered(code=str(status), failed=blame is Blame.SERVICE)
             self._metrics.request_done(
@@ -171,12 +171,6 @@ class _Sender:
                 await self._send({**message, "body": piece, "more_body": True})
             message = {**message, "body": b""}
         await self._send(message)
-
-
-def _was_cut(scope: Scope) -> bool:
-    """Return True if the caller did not take the answer to its end."""
-    delivery: Delivery | None = scope.get("state", {}).get(DELIVERY)
-    return delivery is not None and delivery.was_cut
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str | None:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.responses import Response
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from distilpose.service.rest.connection.places import PROBES, Place
@@ -57,10 +58,21 @@ class HttpLimits:
 
 @dataclass(slots=True)
 class Delivery:
-    """The fate of a connection's answers."""
+    """The fate of a connection's answers, and of a body that nobody wants."""
 
     was_cut: bool = False
     """True if the connection ended before an answer was handed over to its end."""
+    forgets_body: bool = False
+    """Set it to drop the rest of a request's body as it arrives; `receive` then waits for its end.
+
+    Handing on each piece would cost several times as much as reading it.
+    """
+
+    @classmethod
+    def of(cls, scope: Scope) -> "Delivery":
+        """The delivery of a request; one that nothing happens to if no connection is behind it."""
+        delivery: Delivery = scope.get("state", {}).get(DELIVERY) or cls()
+        return delivery
 
 
 class _Alarm:
@@ -186,8 +198,8 @@ class BoundedHttp(HttpToolsProtocol):
             self._start()
 
     def on_body(self, body: bytes) -> None:
-        """Collect a piece of a body."""
-        if not self._has_refused:
+        """Collect a piece of a body, if it is wanted."""
+        if not self._has_refused and not self._delivery.forgets_body:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -195,7 +207,7 @@ class BoundedHttp(HttpToolsProtocol):
         if not self._has_refused:
             super().on_message_complete()
             self._reading.clear()
-            self._is_in_body = self._has_begun = False
+            self._is_in_body = self._has_begun = self._delivery.forgets_body = False
             self._head_bytes = 0
 
     def on_response_complete(self) -> None:
