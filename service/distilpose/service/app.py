@@ -88,7 +88,7 @@ class Service:
         return self._pipeline
 
     def refuse_if_full(self, caller: str) -> None:
-        """Refuse a request before its body is read, if no image at all could be admitted.
+        """Refuse a request before its body is read, if an image like recent ones would not fit.
 
         Raises:
             Overloaded: the decode queue is full.

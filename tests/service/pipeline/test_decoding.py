@@ -32,6 +32,7 @@ class Bench:
             ),
             max_queue_seconds=2.0,
             observer=self.observer,
+            clock=clock,
         )
         assert clock() == 0.0
 
@@ -83,6 +84,39 @@ def test_a_full_queue_refuses_with_the_time_that_it_takes_to_clear() -> None:
                 await admission.enter(wants, accepted_at=1.0)
             assert full.value.retry_after_seconds == pytest.approx(1.5)
         assert bench.observer.dropped == {("decode", "overloaded"): 1}
+
+    run_virtually(scenario())
+
+
+def test_who_is_refused_later_comes_back_later() -> None:
+    async def scenario() -> None:
+        decoding = Bench(0.1).decoding
+        second = decoding.places(0.996)
+        with decoding.room.take(2 * second):
+            retries = [decoding.refusal(second).retry_after_seconds for _ in range(4)]
+        assert retries == pytest.approx([1.0, 1.5, 2.0, 2.5])
+
+    run_virtually(scenario())
+
+
+def test_callers_who_do_not_come_back_when_asked_to_do_not_keep_others_waiting_for_ever() -> None:
+    async def scenario() -> None:
+        decoding = Bench(0.1).decoding
+        with decoding.room.take(decoding.places(2)):
+            retries = [decoding.refusal(decoding.places(1)).retry_after_seconds for _ in range(100)]
+        assert retries[-1] == 3 * 2.0
+
+    run_virtually(scenario())
+
+
+def test_who_was_to_come_back_by_now_is_no_longer_expected() -> None:
+    async def scenario() -> None:
+        decoding = Bench(0.1).decoding
+        second = decoding.places(0.996)
+        with decoding.room.take(2 * second):
+            decoding.refusal(second)
+            await asyncio.sleep(1.1)
+            assert decoding.refusal(second).retry_after_seconds == pytest.approx(1.0)
 
     run_virtually(scenario())
 

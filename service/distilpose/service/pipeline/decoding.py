@@ -1,5 +1,7 @@
 """The decode stage: its threads, and how much accepted work may wait for them."""
 
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -20,6 +22,34 @@ _MEMORY: Final = 0.95
 """The weight of the past in the measured pace, for each decoded image."""
 
 
+_LONGEST_RETRY: Final = 3.0
+"""The longest time after which a refused caller is asked to come back, in full queues. Callers who
+come back earlier than asked cannot make others wait for longer than that."""
+
+
+class Returns:
+    """The work of refused callers who were asked to come back, and when."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due: deque[tuple[float, int]] = deque()
+        """When each comes back, and with how many places."""
+        self._places = 0
+
+    @property
+    def places(self) -> int:
+        """The places of those who have not come back yet."""
+        while self._due and self._due[0][0] <= self._clock():
+            self._places -= self._due.popleft()[1]
+        return self._places
+
+    def expect(self, places: int, *, after_seconds: float) -> None:
+        """Remember a refused caller's work; nobody comes back before those refused earlier."""
+        last = self._due[-1][0] if self._due else 0.0
+        self._due.append((max(last, self._clock() + after_seconds), places))
+        self._places += places
+
+
 class Decoding:
     """A gate for seconds of decoding, and the threads that spend them.
 
@@ -36,10 +66,13 @@ class Decoding:
         *,
         max_queue_seconds: float,
         observer: BatchObserver,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stage = Stage.DECODE
         self.workers = workers
         self.room = Room(0)
+        self._longest_retry_seconds = _LONGEST_RETRY * max_queue_seconds
+        self._returns = Returns(clock)
         self._budget_seconds = workers.threads * max_queue_seconds
         self._observer = observer
         # Before anything is measured, a second at the reference pace.
@@ -78,13 +111,21 @@ class Decoding:
         return round((decode_seconds + _OVERHEAD_SECONDS) * _PER_SECOND)
 
     def refusal(self, items: int) -> Overloaded:
-        """Count a refused request, and return its error with the time after which to retry."""
+        """Count a refused request, and return its error with the time after which to retry.
+
+        That is when the queue will have emptied and those refused earlier will have had their turn:
+        if all came back as soon as there is room for some, most would be refused again.
+        """
         self._observer.items_dropped(self.stage, reason=DropReason.OVERLOADED, items=1)
         waiting_seconds = self._seconds(self.room.used)
+        retry_seconds = min(
+            waiting_seconds + self._seconds(self._returns.places), self._longest_retry_seconds
+        )
+        self._returns.expect(items, after_seconds=retry_seconds)
         return Overloaded(
             f"the decode queue holds {waiting_seconds:.2f} s of work, "
             f"no room for {self._seconds(items):.2f} s more",
-            retry_after_seconds=waiting_seconds,
+            retry_after_seconds=retry_seconds,
         )
 
     async def run(

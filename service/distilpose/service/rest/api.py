@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
@@ -132,13 +133,13 @@ def _pose_routes(service: Service) -> APIRouter:
         )
         with service.life.admitted(), service.memory.hold(MemoryPart.BODIES) as holding:
             caller = caller_name(request, service.keys, settings.http.trusted_proxies)
-            service.refuse_if_full(caller)
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,
                 max_bytes=settings.http.max_body_bytes,
                 limits=OptionsLimits.of(settings),
                 holding=holding,
+                check_room=partial(service.refuse_if_full, caller),
             )
             options = body_options.resolve(settings, images=len(sources))
             picture_format = drawing.picture_format(accept, images=len(sources))

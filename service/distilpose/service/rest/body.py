@@ -3,7 +3,7 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
@@ -36,6 +36,10 @@ _FORM_PIECE_BYTES: Final = 64 * 1024
 """Sizes of pieces whose reading takes a few milliseconds at most, whatever they hold."""
 _LONGEST_TURN_SECONDS: Final = 0.002
 """After so long on a chunk of a body, the event loop serves others first."""
+_WATCHED_SECONDS: Final = 1.0
+"""The time for which an arriving body may still be refused for want of room. Of many bodies that
+arrive together few fit, and most of their bytes need not be kept. One that takes longer has paid
+enough to be looked at."""
 _SHOWN_NAMES: Final = 5
 
 
@@ -46,10 +50,12 @@ async def read_body(
     max_bytes: int,
     limits: OptionsLimits,
     holding: Holding,
+    check_room: Callable[[], None],
 ) -> Parsed:
     """Read the images and options of a request, according to its content type.
 
-    A fault is told as soon as it has arrived. The bytes are held as they arrive.
+    A fault is told as soon as it has arrived. The bytes are held as they arrive; in the first
+    second `check_room` may still refuse them.
 
     Raises:
         UnsupportedMediaType: the content type is not accepted.
@@ -57,11 +63,11 @@ async def read_body(
         InvalidRequest: malformed, or without an image.
         InvalidOptions: an option unknown or out of range.
         NotSent: the caller did not send all of it in time.
-        Overloaded: there was no memory for the body.
+        Overloaded: there was no memory for the body, or no room for its images.
     """
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            async with aclosing(_limited_stream(request, max_bytes, holding)) as chunks:
+            async with aclosing(_limited_stream(request, max_bytes, holding, check_room)) as chunks:
                 images, options = await _read(request, chunks, limits)
     except TimeoutError as err:
         raise NotSent("the deadline passed before the whole body arrived") from err
@@ -89,9 +95,10 @@ async def _read(request: Request, chunks: AsyncIterator[bytes], limits: OptionsL
 
 
 async def _limited_stream(
-    request: Request, max_bytes: int, holding: Holding
+    request: Request, max_bytes: int, holding: Holding, check_room: Callable[[], None]
 ) -> AsyncGenerator[bytes, None]:
     """The body's chunks; refuses by the declared length before reading, then by the bytes read."""
+    check_room()
     began_at = time.monotonic()
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
@@ -101,6 +108,8 @@ async def _limited_stream(
         received += len(chunk)
         if received > max_bytes:
             raise TooLarge(f"the body exceeds the limit of {max_bytes} bytes")
+        if time.monotonic() < began_at + _WATCHED_SECONDS:
+            check_room()
         await holding.grow(len(chunk), accepted_at=began_at)
         yield chunk
 
