@@ -18,8 +18,10 @@ def command(config: Path | None) -> None:
     # As process 1 of a container, a process without a handler ignores the signal, and loading the
     # libraries takes seconds.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from distilpose.service.heap import keep_freed_memory
     from distilpose.service.telemetry.outlet import queue_standard_error
 
+    keep_freed_memory()
     # First, so that nothing, an error of the start included, waits for someone to read it.
     log = queue_standard_error()
     with reported_errors():
