@@ -49,7 +49,8 @@ async def read_body(
 ) -> Parsed:
     """Read the images and options of a request, according to its content type.
 
-    A fault is told as soon as it has arrived. The bytes are held as they arrive.
+    A fault is told as soon as it has arrived. The bytes are held as they arrive, those of a large
+    body when its first part has.
 
     Raises:
         UnsupportedMediaType: the content type is not accepted.
@@ -96,13 +97,15 @@ async def _limited_stream(
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLarge(f"the body has {declared} bytes, the limit is {max_bytes}")
+    at_most_bytes = int(declared) if declared.isdigit() else max_bytes
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > max_bytes:
             raise TooLarge(f"the body exceeds the limit of {max_bytes} bytes")
-        await holding.grow(len(chunk), accepted_at=began_at)
+        await holding.receive(len(chunk), at_most_bytes=at_most_bytes, accepted_at=began_at)
         yield chunk
+    holding.shrink_to(received)
 
 
 async def _pieces(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncGenerator[bytes, None]:
