@@ -1,4 +1,4 @@
-"""Whatever callers send at once, memory stays below the container's limit, and nobody polite waits.
+"""Memory stays below the container's limit whatever callers send, and polite ones are answered.
 
 Real containers are not at hand everywhere. The server is shown the limit of one, from which it
 takes its budget as in a container, and its peak is measured.

@@ -16,7 +16,7 @@ TERMS = {"most_bytes": MESSAGE_BYTES, "caller": "a", "accepted_at": 0.0}
 
 
 def mebibytes(memory: Memory) -> int:
-    """What streams hold, by all counts."""
+    """The memory that streams hold, by all counts."""
     held_bytes = memory.held_bytes(MemoryPart.STREAMS)
     assert memory.room.used == memory.streams.used == held_bytes
     return held_bytes // MEBIBYTE

@@ -45,7 +45,7 @@ class Memory:
         self.bodies = Room(limit_bytes // _SHARE_OF_BODIES)
         self.streams = Room(limit_bytes // _SHARE_OF_STREAMS)
         self.shares = Shares(clock)
-        """What each caller had of the memory for what is read."""
+        """The share that each caller had of the memory for messages."""
         self._held_bytes: Counter[MemoryPart] = Counter()
 
     @property
