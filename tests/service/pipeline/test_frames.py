@@ -1,6 +1,7 @@
 """The memory of a stream."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from distilpose.service.words import MemoryPart
 from virtual_time import run_virtually
 
 MESSAGE_BYTES = 10 * MEBIBYTE
-TERMS = {"most_bytes": MESSAGE_BYTES, "caller": "a", "accepted_at": 0.0}
+TERMS: dict[str, Any] = {"most_bytes": MESSAGE_BYTES, "caller": "a", "accepted_at": 0.0}
 
 
 def mebibytes(memory: Memory) -> int:

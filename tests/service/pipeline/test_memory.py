@@ -1,6 +1,7 @@
 """The memory that requests may hold, by purpose."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_the_rest_of_a_large_body_is_held_at_once() -> None:
     async def scenario() -> None:
         memory = Memory(100 * MEBIBYTE)
         first, second = (memory.hold(MemoryPart.BODIES, caller=name) for name in "ab")
-        terms = {"at_most_bytes": 30 * MEBIBYTE, "accepted_at": 0.0}
+        terms: dict[str, Any] = {"at_most_bytes": 30 * MEBIBYTE, "accepted_at": 0.0}
         await first.receive(MEBIBYTE, **terms)
         await second.receive(MEBIBYTE, **terms)
         assert held(memory) == {"bodies": 2 * MEBIBYTE}

@@ -14,7 +14,7 @@ from virtual_time import run_virtually
 
 GREEDY: Final = 60
 POLITE: Final = 2
-SECONDS: Final = 60
+SECONDS: Final = 30
 GREEDY_BYTES: Final = 30 * 10**6
 LIMIT_BYTES: Final = 512 * MEBIBYTE
 HELD_BYTES: Final = LIMIT_BYTES * 3 // 4
@@ -57,7 +57,7 @@ class Reader:
 
 
 def run(polite_bytes: int, *, held_bytes: int = 0, is_fair: bool = True) -> Reader:
-    """Let sixty greedy and two polite callers send bodies for a minute."""
+    """Let sixty greedy and two polite callers send bodies for half a minute."""
 
     async def scenario() -> Reader:
         reader = Reader(is_fair=is_fair)
@@ -81,7 +81,7 @@ def run(polite_bytes: int, *, held_bytes: int = 0, is_fair: bool = True) -> Read
 
 @pytest.mark.parametrize(
     ("polite_bytes", "held_bytes"),
-    [(100_000, 0), (GREEDY_BYTES, 0), (3 * 10**6, HELD_BYTES), (GREEDY_BYTES, HELD_BYTES)],
+    [(GREEDY_BYTES, 0), (3 * 10**6, HELD_BYTES), (GREEDY_BYTES, HELD_BYTES)],
 )
 def test_who_honours_the_delay_gets_half_of_an_equal_share_beside_sixty_large_bodies(
     polite_bytes: int, held_bytes: int

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import grpc
 import pytest
@@ -46,7 +47,8 @@ async def test_of_many_half_messages_one_is_read_at_a_time(method: str) -> None:
 
 async def test_a_message_that_does_not_arrive_ends_its_call() -> None:
     async with running_rpc() as bench, grpc.aio.insecure_channel(bench.target) as channel:
-        call = channel.stream_stream(f"{HEALTH}/Check", bytes, bytes)()
+        method: Any = channel.stream_stream(f"{HEALTH}/Check", bytes, bytes)
+        call = method()
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "no whole message arrived within 1 s" in await call.details()
         assert bench.service.memory.room.used == 0
