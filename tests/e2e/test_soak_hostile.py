@@ -14,7 +14,8 @@ import pytest
 
 from hostile_bodies import BODIES, CHUNKS_OF_A_BYTE, MESSAGES
 from servers import Server
-from soaking import FAST, PATIENT, address, assert_no_harm, forget_peak, peak_mib, rss_mib
+from soaking import address, assert_no_harm, forget_peak, peak_mib, rss_mib
+from watched_loops import start_watched
 
 SECONDS = 4
 """Of each kind."""
@@ -24,7 +25,6 @@ LATEST_MS = 50
 MOST_MEMORY_MIB = 150
 """For one body of 32 MiB after the other."""
 METHOD = "/distilpose.v1.PoseService/EstimatePose"
-FIRST = Path(__file__).parent / "first"
 
 pytestmark = pytest.mark.soak
 
@@ -37,11 +37,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def watched(start_server: Any, report: Path) -> Server:
     """A server whose loop reports how late it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEST_RUN_FIRST", str(FIRST / "time_the_ticks.py"))
-        patch.setenv("TEST_LOOP_TICKS", str(report))
-        server: Server = start_server(**FAST, **PATIENT)
-    return server
+    return start_watched(start_server, "time_the_ticks.py", TEST_LOOP_TICKS=report)
 
 
 def assert_in_time(server: Server, report: Path, name: str, ask: Callable[[], object]) -> None:

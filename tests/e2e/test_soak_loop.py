@@ -20,7 +20,8 @@ from distilpose.v1.pose_pb2_grpc import PoseServiceStub
 from odd_images import encode, noise
 from photos import photo
 from servers import Server
-from soaking import FAST, PATIENT, assert_no_harm
+from soaking import assert_no_harm
+from watched_loops import start_watched
 
 SECONDS = 45
 """Of all kinds of calls together."""
@@ -32,7 +33,6 @@ LARGE = encode(noise(1440, 1440), "bmp")
 """As large as a phone's photos or a raw frame of 1920x1080, 6 MB."""
 LARGEST = encode(noise(3200, 3200), "bmp")
 """Almost as large as a body may be, 30 MB."""
-FIRST = Path(__file__).parent / "first"
 MANY_BOXES = json.dumps([[[8.0 * i, 0, 8.0 * i + 90, 300] for i in range(50)]])
 
 pytestmark = pytest.mark.soak
@@ -121,11 +121,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def watched(start_server: Any, report: Path) -> Server:
     """A server whose loop is watched."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEST_RUN_FIRST", str(FIRST / "time_the_loop.py"))
-        patch.setenv("TEST_LOOP_TIMES", str(report))
-        server: Server = start_server(**FAST, **PATIENT)
-    return server
+    return start_watched(start_server, "time_the_loop.py", TEST_LOOP_TIMES=report)
 
 
 @pytest.mark.parametrize("name", cases())

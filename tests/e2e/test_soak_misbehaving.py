@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import itertools
 import json
 import subprocess
 import sys
@@ -15,14 +14,13 @@ from PIL import Image
 
 import bad_callers
 from photos import photo
+from polite_callers import ONE_PERSON, PoliteCaller
 from servers import Server
 from soaking import (
     FAST,
-    Answer,
     address,
     ask,
     assert_no_harm,
-    assert_same_poses,
     descriptors,
     rss_mib,
     variants,
@@ -34,41 +32,11 @@ FIRST_WAVE_SECONDS = 40
 BAD_CALLERS = 200
 GOOD_CALLERS = 10
 DEADLINE_SECONDS = 10.0
-ONE_PERSON = "/v1/pose?max_people=1"
 MEMORY_MIB = 100.0
 """More than after a first wave, which need not have met the worst moment. What the allocator keeps
 of that it uses again: three waves of 45 s were seen to hold 840, 842 and 846 MiB."""
 
 pytestmark = pytest.mark.soak
-
-
-class GoodCaller:
-    """Asks for one photo after the other, and comes back when it is asked to."""
-
-    def __init__(self, server: Server, photos: list[bytes], solo: list[Answer]) -> None:
-        self._server = server
-        self._photos = photos
-        self._solo = solo
-        self.seconds: list[float] = []
-        """From each first question to its answer."""
-        self.refusals = 0
-
-    async def ask_until(self, ends_at: float) -> None:
-        for number in itertools.cycle(range(len(self._photos))):
-            if time.monotonic() > ends_at:
-                return
-            began = time.monotonic()
-            answer = await self._ask(self._photos[number])
-            self.seconds.append(time.monotonic() - began)
-            assert answer.status == 200, answer.body
-            assert_same_poses(answer.poses, self._solo[number].poses)
-
-    async def _ask(self, photo_: bytes) -> Answer:
-        """An answer, however often the server had no room before."""
-        while (answer := await ask(self._server, photo_, ONE_PERSON)).status == 429:
-            self.refusals += 1
-            await asyncio.sleep(int(answer.headers["retry-after"]))
-        return answer
 
 
 def start_bad_callers(server: Server, seconds: float) -> "subprocess.Popen[str]":
@@ -98,7 +66,7 @@ async def test_good_callers_are_answered_beside_two_hundred_that_misbehave(
         await asyncio.to_thread(first.communicate)
     wait_until_idle(server)
     held_mib, open_before = rss_mib(server), descriptors(server)
-    good = [GoodCaller(server, photos, solo) for _ in range(GOOD_CALLERS)]
+    good = [PoliteCaller(server, photos, solo) for _ in range(GOOD_CALLERS)]
     with start_bad_callers(server, SECONDS) as bad:
         try:
             await asyncio.gather(*(each.ask_until(time.monotonic() + SECONDS) for each in good))

@@ -114,18 +114,20 @@ def peak_mib(server: Server) -> float:
     return int(line.split()[1]) / 1024
 
 
-def busy_gauges(server: Server) -> dict[str, float]:
+def busy_gauges(server: Server, **headers: str) -> dict[str, float]:
     """Gauges of queues and of work in flight that are not zero, apart from this scrape."""
     gauges = ("queue_items", "queue_oldest_seconds", "requests_in_flight", "streams_active")
-    found = {name: value for name, value in samples(server).items() if name.startswith(gauges)}
+    found = {
+        name: value for name, value in samples(server, **headers).items() if name.startswith(gauges)
+    }
     found['requests_in_flight{transport="rest"}'] -= 1
     return {name: value for name, value in found.items() if value}
 
 
-def wait_until_idle(server: Server, seconds: float = 20) -> None:
+def wait_until_idle(server: Server, seconds: float = 20, **headers: str) -> None:
     """Return when all those gauges are zero."""
     limit = time.monotonic() + seconds
-    while busy := busy_gauges(server):
+    while busy := busy_gauges(server, **headers):
         assert time.monotonic() < limit, busy
         time.sleep(0.1)
 

@@ -67,7 +67,9 @@ class Service:
         self._decode = Workers(Pool.DECODE, self._threads, observer=self.metrics)
         self.drawing = Workers(Pool.DRAW, 1, observer=self.metrics)
         """The thread that draws answers."""
-        self.memory = Memory(_allowed_memory_bytes(settings), on_refusal=self.metrics.refused)
+        self.memory = Memory(
+            _memory_limit_bytes(settings, is_loaded=False), on_refusal=self.metrics.refused
+        )
         self.metrics.watch_budget(self.memory)
         self._cut = Workers(Pool.CUT, _cut_threads(settings), observer=self.metrics)
         self.on_lost: Callable[[DeviceLost], None] = lambda _: None
@@ -233,7 +235,7 @@ class Service:
             max_queue_seconds=settings.batching.max_queue_seconds,
             observer=self.metrics,
         )
-        self.memory.set_limit(_memory_limit_bytes(settings))
+        self.memory.set_limit(_memory_limit_bytes(settings, is_loaded=True))
         for queue in (decode, detect, pose):
             self.metrics.watch(queue)
         for pool in (self._decode, self._cut, self.drawing):
@@ -357,23 +359,18 @@ def _cut_threads(settings: Settings) -> int:
     )
 
 
-def _allowed_memory_bytes(settings: Settings) -> int:
-    """The memory for requests and everything else in this process."""
-    configured = settings.limits.max_memory_bytes
-    if configured != "auto":
-        return configured
-    allowed = container.memory_limit_bytes() or container.machine_memory_bytes() // 2
-    return int(_SHARE_OF_MEMORY * allowed)
-
-
-def _memory_limit_bytes(settings: Settings) -> int:
-    """The memory for requests, once the models are loaded.
+def _memory_limit_bytes(settings: Settings, *, is_loaded: bool) -> int:
+    """The memory for requests; until the models are loaded, with what they will take.
 
     Raises:
         SettingsError: too little is left beside the loaded process.
     """
-    allowed = _allowed_memory_bytes(settings)
-    if settings.limits.max_memory_bytes != "auto":
+    configured = settings.limits.max_memory_bytes
+    if configured != "auto":
+        return configured
+    limit = container.memory_limit_bytes() or container.machine_memory_bytes() // 2
+    allowed = int(_SHARE_OF_MEMORY * limit)
+    if not is_loaded:
         return allowed
     left = allowed - container.resident_bytes()
     if left < _LEAST_MEMORY_BYTES:

@@ -25,6 +25,8 @@ class MemoryPart(StrEnum):
 
     CONNECTIONS = "connections"
     BODIES = "bodies"
+    STREAMS = "streams"
+    """The next message of each stream, and frames that are not answered yet."""
     IMAGES = "images"
     """Decoders, pixels, crops and drawings."""
     ANSWERS = "answers"

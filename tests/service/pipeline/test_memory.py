@@ -1,6 +1,7 @@
 """The memory that requests may hold, by purpose."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,30 @@ async def test_a_body_goes_on_when_another_has_ended() -> None:
     second.close()
 
 
+def test_the_rest_of_a_large_body_is_held_at_once() -> None:
+    """Else all bodies could hold a part, and none get the rest."""
+
+    async def scenario() -> None:
+        memory = Memory(100 * MEBIBYTE)
+        first, second = (memory.hold(MemoryPart.BODIES, caller=name) for name in "ab")
+        terms: dict[str, Any] = {"at_most_bytes": 30 * MEBIBYTE, "accepted_at": 0.0}
+        await first.receive(MEBIBYTE, **terms)
+        await second.receive(MEBIBYTE, **terms)
+        assert held(memory) == {"bodies": 2 * MEBIBYTE}
+        await first.receive(1, **terms)
+        assert held(memory) == {"bodies": 31 * MEBIBYTE}
+        with pytest.raises(Overloaded):
+            await second.receive(1, **terms)
+        for _ in range(29):
+            await first.receive(MEBIBYTE - 1, **terms)
+        assert held(memory) == {"bodies": 31 * MEBIBYTE}
+        first.close()
+        second.close()
+        assert memory.room.used == memory.bodies.used == 0
+
+    run_virtually(scenario())
+
+
 async def test_what_was_held_too_much_is_returned() -> None:
     memory = Memory(100 * MEBIBYTE)
     with memory.hold(MemoryPart.BODIES) as body:
@@ -108,6 +133,13 @@ def test_an_image_that_needs_more_than_the_limit_is_too_large() -> None:
         TooLarge, match="needs 101 MiB of memory, the limit for all requests is 100"
     ):
         memory.check(101 * MEBIBYTE)
+
+
+def test_a_frame_may_need_what_streams_leave() -> None:
+    memory = Memory(90 * MEBIBYTE)
+    memory.check(60 * MEBIBYTE, of_stream=True)
+    with pytest.raises(TooLarge, match="needs 61 MiB of memory, the limit for all frames is 60"):
+        memory.check(61 * MEBIBYTE, of_stream=True)
 
 
 def test_images_that_do_not_fit_into_a_share_together_take_turns() -> None:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from distilpose.service.app import Service
 from distilpose.service.rpc.api import PoseApi
 from distilpose.service.rpc.messages import Context
+from distilpose.service.rpc.small import SmallMessages
 from distilpose.service.settings import Settings
 
 SECRET = hashlib.sha256(b"secret").hexdigest()
@@ -27,7 +28,9 @@ class Call:
 
 def caller(call: Call, **settings: Any) -> str:
     service = Service(Settings.model_validate(settings), CollectorRegistry())
-    return PoseApi(service).caller(cast("Context", call))
+    return PoseApi(service, SmallMessages(service.memory, most_bytes=1)).caller(
+        cast("Context", call)
+    )
 
 
 @pytest.mark.parametrize(

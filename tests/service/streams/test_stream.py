@@ -190,26 +190,30 @@ async def test_a_caller_that_leaves_withdraws_its_frames(bench: Bench, nothing_s
 
 async def test_more_streams_than_the_limit_are_refused(bench: Bench) -> None:
     streams = bench.streams(max_streams=2)
-    with streams.place("a"), streams.place("b"):
+    with streams.place("a", at_most=64), streams.place("b", at_most=64):
         assert bench.value("streams_active") == 2
         with pytest.raises(Overloaded, match="2 streams are open, which is the limit") as refused:
-            streams.place("c").__enter__()
+            streams.place("c", at_most=64).__enter__()
         assert refused.value.retry_after_seconds == 1
     assert bench.value("streams_active") == 0
     assert bench.value("refusals_total", reason="streams") == 1
-    with streams.place("a"):
+    with streams.place("a", at_most=64):
         pass
 
 
 async def test_one_caller_cannot_have_all_streams(bench: Bench) -> None:
     streams = bench.streams(max_streams_per_caller=2)
-    with streams.place("greedy"), streams.place("greedy"), streams.place("other"):
+    with (
+        streams.place("greedy", at_most=64),
+        streams.place("greedy", at_most=64),
+        streams.place("other", at_most=64),
+    ):
         with pytest.raises(Overloaded, match="2 streams of this caller are open") as refused:
-            streams.place("greedy").__enter__()
+            streams.place("greedy", at_most=64).__enter__()
         assert refused.value.retry_after_seconds == 1
         assert bench.value("streams_active") == 3
     assert bench.value("refusals_total", reason="streams_per_caller") == 1
-    with streams.place("greedy"):
+    with streams.place("greedy", at_most=64):
         assert bench.value("streams_active") == 1
 
 

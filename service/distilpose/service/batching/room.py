@@ -1,6 +1,7 @@
 """A bounded resource counted in places: who takes them, waits for them and returns them."""
 
 import asyncio
+import math
 from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ class _Waiter:
     items: int
     accepted_at: float
     granted: asyncio.Future[None]
+    rank: float
+    leaving: int
+
+    @property
+    def turn(self) -> tuple[float, float]:
+        """The sort key."""
+        return self.rank, self.accepted_at
 
 
 class Room:
@@ -66,8 +74,8 @@ class Room:
 
     @property
     def is_crowded(self) -> bool:
-        """Return True if somebody waits for places."""
-        return bool(self._waiters)
+        """Return True if somebody waits for places who need not leave any to others."""
+        return any(not waiter.leaving for waiter in self._waiters)
 
     def fits(self, items: int, *, leaving: int = 0) -> bool:
         """Return True if the places are free and nobody is already waiting for them.
@@ -81,11 +89,16 @@ class Room:
         self.used += items
         return Places(self, items)
 
-    async def wait_for(self, items: int, *, accepted_at: float) -> Places:
-        """Wait until places are free and take them; requests accepted earlier go first."""
+    async def wait_for(
+        self, items: int, *, accepted_at: float, rank: float = math.inf, leaving: int = 0
+    ) -> Places:
+        """Wait until places are free and take them; lower ranks first, then who came earlier.
+
+        With `leaving`, that many must stay free, and others may pass meanwhile.
+        """
         granted = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(items, accepted_at, granted)
-        insort(self._waiters, waiter, key=lambda each: each.accepted_at)
+        waiter = _Waiter(items, accepted_at, granted, rank, leaving)
+        insort(self._waiters, waiter, key=lambda each: each.turn)
         self._let_in()
         try:
             await granted
@@ -106,7 +119,9 @@ class Room:
     def _let_in(self) -> None:
         # A cancelled waiter has not noticed yet, and will remove itself from the list.
         for waiter in [each for each in self._waiters if not each.granted.cancelled()]:
-            if not self._has(waiter.items):
+            if not self._has(waiter.items + waiter.leaving):
+                if waiter.leaving:
+                    continue
                 return
             self._waiters.remove(waiter)
             self.used += waiter.items

@@ -33,7 +33,7 @@ class Returns:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._due: deque[tuple[float, int]] = deque()
-        """When each comes back, and with how many places."""
+        """The time at which each comes back, and its places."""
         self._places = 0
 
     @property

@@ -1,11 +1,13 @@
 """The memory that requests may hold: one budget for everything that a caller can make us keep."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final
 
+from distilpose.service.batching.fairness import Shares, Standing
 from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import Overloaded, TooLarge
 from distilpose.service.settings import MEBIBYTE
@@ -19,6 +21,9 @@ _SHARES: Final = 4
 """The divisor of the limit that one request may hold for several images."""
 _SHARE_OF_BODIES: Final = 2
 """The divisor of the limit that bodies may fill; the rest is for what is done with them."""
+_SHARE_OF_STREAMS: Final = 3
+"""The divisor of the limit that open streams may hold. A frame waits for as long as it takes, so
+whatever other streams hold may never be what it waits for."""
 _SMALL_BODY_BYTES: Final = MEBIBYTE
 """The first bytes of each body wait behind no larger bodies."""
 
@@ -29,11 +34,18 @@ class Memory:
     reason = RefusalReason.MEMORY
 
     def __init__(
-        self, limit_bytes: int, *, on_refusal: Callable[[RefusalReason], None] = lambda _: None
+        self,
+        limit_bytes: int,
+        *,
+        on_refusal: Callable[[RefusalReason], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_refusal = on_refusal
         self.room = Room(limit_bytes)
         self.bodies = Room(limit_bytes // _SHARE_OF_BODIES)
+        self.streams = Room(limit_bytes // _SHARE_OF_STREAMS)
+        self.shares = Shares(clock)
+        """The share that each caller had of the memory for messages."""
         self._held_bytes: Counter[MemoryPart] = Counter()
 
     @property
@@ -45,6 +57,7 @@ class Memory:
         """Change the limit; what is held already is not touched."""
         self.room.capacity = limit_bytes
         self.bodies.capacity = limit_bytes // _SHARE_OF_BODIES
+        self.streams.capacity = limit_bytes // _SHARE_OF_STREAMS
 
     @property
     def patience_seconds(self) -> float:
@@ -66,20 +79,22 @@ class Memory:
         else:
             self.room.release(-size_bytes)
 
-    def hold(self, part: MemoryPart) -> "Holding":
-        """Begin to hold memory of a size that is not known yet."""
-        return Holding(self, part, self._held_bytes)
+    def hold(self, part: MemoryPart, *, caller: str = "") -> "Holding":
+        """Begin to hold memory of a size that is not known yet, for a caller."""
+        return Holding(self, part, self._held_bytes, caller)
 
-    def check(self, needs_bytes: int) -> None:
+    def check(self, needs_bytes: int, *, of_stream: bool = False) -> None:
         """Check what one image needs.
 
         Raises:
-            TooLarge: it is more than all requests together may hold.
+            TooLarge: it is more than all requests together may hold, or for a frame more than what
+                streams leave.
         """
-        if needs_bytes > self.limit_bytes:
+        limit_bytes = self.limit_bytes - (self.streams.capacity if of_stream else 0)
+        if needs_bytes > limit_bytes:
             raise TooLarge(
                 f"the image needs {needs_bytes // MEBIBYTE} MiB of memory, the limit for all "
-                f"requests is {self.limit_bytes // MEBIBYTE} MiB"
+                f"{'frames' if of_stream else 'requests'} is {limit_bytes // MEBIBYTE} MiB"
             )
 
     def share_of(self, needs_bytes: Sequence[int]) -> int:
@@ -101,34 +116,73 @@ class Memory:
 class Holding:
     """Memory that grows as bytes arrive, until the `with` ends."""
 
-    def __init__(self, memory: Memory, part: MemoryPart, counted: Counter[MemoryPart]) -> None:
+    def __init__(
+        self, memory: Memory, part: MemoryPart, counted: Counter[MemoryPart], caller: str
+    ) -> None:
         self.size_bytes = 0
+        self._arrived_bytes = 0
         self._memory = memory
         self._part = part
         self._counted = counted
+        self._caller = caller
         self._of_bodies: list[Places] = []
         self._held: list[Places] = []
 
-    async def grow(self, size_bytes: int, *, accepted_at: float) -> None:
-        """Hold more, which a large body may have to wait for.
+    async def receive(self, size_bytes: int, *, at_most_bytes: int, accepted_at: float) -> None:
+        """Hold a piece that has arrived of a body that may have `at_most_bytes`.
+
+        The rest of a large body is held at once. If bodies waited for each of their pieces, all of
+        them could hold a part and none get the rest.
 
         Raises:
             Overloaded: there was no room for a second.
         """
-        small_bytes = max(self.size_bytes, _SMALL_BODY_BYTES)
-        waits_bytes = max(0, self.size_bytes + size_bytes - small_bytes)
-        memory = self._memory
+        self._arrived_bytes += size_bytes
+        lacking_bytes = self._arrived_bytes - self.size_bytes
+        if lacking_bytes > 0:
+            if self._arrived_bytes > _SMALL_BODY_BYTES:
+                lacking_bytes = max(self._arrived_bytes, at_most_bytes) - self.size_bytes
+            await self.grow(lacking_bytes, accepted_at=accepted_at)
+
+    async def grow(self, size_bytes: int, *, accepted_at: float) -> None:
+        """Hold more, which a large body may have to wait for.
+
+        While others are refused, who has had more than its share leaves room to them, and who has
+        had little goes first.
+
+        Raises:
+            Overloaded: there was no room for a second.
+        """
+        memory, shares = self._memory, self._memory.shares
+        standing = shares.standing(self._caller)
+        charge = shares.charge(self._caller, min(1.0, size_bytes / memory.bodies.capacity))
         try:
             async with asyncio.timeout(memory.patience_seconds):
-                if waits_bytes and self._part is MemoryPart.BODIES:
-                    self._of_bodies.append(
-                        await memory.bodies.wait_for(waits_bytes, accepted_at=accepted_at)
-                    )
-                self._held.append(await memory.room.wait_for(size_bytes, accepted_at=accepted_at))
+                await self._wait_for(size_bytes, accepted_at, standing)
         except TimeoutError as err:
+            shares.give_back(charge)
+            shares.refused(self._caller)
             memory.on_refusal(memory.reason)
             raise memory.refusal(size_bytes) from err
+        except asyncio.CancelledError:
+            shares.give_back(charge)
+            raise
         self._count(size_bytes)
+
+    async def _wait_for(self, size_bytes: int, accepted_at: float, standing: Standing) -> None:
+        memory = self._memory
+        small_bytes = max(self.size_bytes, _SMALL_BODY_BYTES)
+        large_bytes = max(0, self.size_bytes + size_bytes - small_bytes)
+        left = 1 - min(1, standing.limit)
+        turn = {"accepted_at": accepted_at, "rank": standing.rank}
+        if large_bytes and self._part is MemoryPart.BODIES:
+            leaving = round(left * memory.bodies.capacity)
+            self._of_bodies.append(
+                await memory.bodies.wait_for(large_bytes, leaving=leaving, **turn)
+            )
+        # Here a small body's room is enough to leave: the rest is not for bodies alone.
+        leaving = min(round(left * memory.room.capacity), _SMALL_BODY_BYTES)
+        self._held.append(await memory.room.wait_for(size_bytes, leaving=leaving, **turn))
 
     def take(self, size_bytes: int) -> None:
         """Hold more at once: for what is small, and belongs to work that was accepted."""

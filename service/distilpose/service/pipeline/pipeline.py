@@ -103,7 +103,7 @@ class Pipeline:
                 square_px=means.image_size_px,
                 is_drawn=request.keep_pixels,
             )
-            means.memory.check(needs.memory_bytes)
+            means.memory.check(needs.memory_bytes, of_stream=request.waits_for_room)
         except PictureError as err:
             return ImageAnswer(source.id, error=error_of_picture(err))
         except ServiceError as err:

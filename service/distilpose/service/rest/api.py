@@ -131,8 +131,9 @@ def _pose_routes(service: Service) -> APIRouter:
         deadline = time.monotonic() + timeout_seconds(
             request, limit_seconds=settings.limits.request_timeout_seconds
         )
-        with service.life.admitted(), service.memory.hold(MemoryPart.BODIES) as holding:
-            caller = caller_name(request, service.keys, settings.http.trusted_proxies)
+        caller = caller_name(request, service.keys, settings.http.trusted_proxies)
+        bodies = service.memory.hold(MemoryPart.BODIES, caller=caller)
+        with service.life.admitted(), bodies as holding:
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,

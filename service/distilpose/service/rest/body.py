@@ -54,8 +54,8 @@ async def read_body(
 ) -> Parsed:
     """Read the images and options of a request, according to its content type.
 
-    A fault is told as soon as it has arrived. The bytes are held as they arrive; in the first
-    second `check_room` may still refuse them.
+    A fault is told as soon as it has arrived. The bytes are held as they arrive, those of a large
+    body when its first part has; in the first second `check_room` may still refuse them.
 
     Raises:
         UnsupportedMediaType: the content type is not accepted.
@@ -103,6 +103,7 @@ async def _limited_stream(
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLarge(f"the body has {declared} bytes, the limit is {max_bytes}")
+    at_most_bytes = int(declared) if declared.isdigit() else max_bytes
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
@@ -110,8 +111,9 @@ async def _limited_stream(
             raise TooLarge(f"the body exceeds the limit of {max_bytes} bytes")
         if time.monotonic() < began_at + _WATCHED_SECONDS:
             check_room()
-        await holding.grow(len(chunk), accepted_at=began_at)
+        await holding.receive(len(chunk), at_most_bytes=at_most_bytes, accepted_at=began_at)
         yield chunk
+    holding.shrink_to(received)
 
 
 async def _pieces(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncGenerator[bytes, None]:

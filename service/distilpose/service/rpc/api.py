@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 
@@ -26,10 +28,18 @@ from distilpose.service.intake import (
     check_images,
     read_in_thread_if_large,
 )
+from distilpose.service.pipeline.frames import FrameMemory, frame_memory
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
 from distilpose.service.rpc.counting import check_counts
-from distilpose.service.rpc.messages import Context, Messages, texts_of, write_in_time
+from distilpose.service.rpc.messages import (
+    Context,
+    Messages,
+    most_read_bytes,
+    texts_of,
+    write_in_time,
+)
+from distilpose.service.rpc.small import SmallMessages
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
@@ -38,8 +48,10 @@ from distilpose.v1 import pose_pb2
 
 SERVICE: Final[str] = pose_pb2.DESCRIPTOR.services_by_name["PoseService"].full_name
 LAST_FRAME_ID: Final = "distilpose-last-frame-id"
-_MOST_EMPTY_REQUEST_BYTES: Final = 1024
+_TAKES_TURNS_BYTES: Final = 1024 * 1024
 _CODES: Final = {kind: code.value[0] for kind, code in grpc_errors.CODES.items()}
+
+T = TypeVar("T")
 
 
 class PoseApi:
@@ -49,8 +61,11 @@ class PoseApi:
     the library's RESOURCE_EXHAUSTED, which callers take for overload.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, small: SmallMessages) -> None:
         self._service = service
+        self._small = small
+        self._most_bytes = most_read_bytes(service.settings.grpc.max_message_bytes)
+        self._parsing = asyncio.Lock()
         self._streams = Streams(
             service.settings.streams,
             service.life,
@@ -72,7 +87,7 @@ class PoseApi:
                     self.stream_pose,
                     response_serializer=pose_pb2.StreamPoseResponse.SerializeToString,
                 ),
-                "GetModel": grpc.unary_unary_rpc_method_handler(
+                "GetModel": grpc.stream_unary_rpc_method_handler(
                     self.get_model,
                     response_serializer=pose_pb2.GetModelResponse.SerializeToString,
                 ),
@@ -92,18 +107,19 @@ class PoseApi:
         deadline = time.monotonic() + min(
             limit_seconds, _seconds_left(context, default=limit_seconds)
         )
-        memory = self._service.memory
-        with self._service.life.admitted(), memory.hold(MemoryPart.BODIES) as holding:
-            caller = self.caller(context)
+        caller = self.caller(context)
+        bodies = self._service.memory.hold(MemoryPart.BODIES, caller=caller)
+        with self._service.life.admitted(), bodies as holding:
             self._service.refuse_if_full(caller)
             # The library tells nobody how much has arrived of a message, so all of it is held.
-            await holding.grow(settings.grpc.max_message_bytes, accepted_at=time.monotonic())
+            await holding.grow(self._most_bytes, accepted_at=time.monotonic())
             data = await _only_message(messages, deadline=deadline)
             _check_size(data, settings.grpc.max_message_bytes)
             holding.shrink_to(len(data))
-            images, given = await read_in_thread_if_large(
+            images, given = await self._parsed(
                 len(data), partial(_read_request, data, OptionsLimits.of(settings))
             )
+            del data  # the images are copies
             check_images(images, max_images=settings.http.max_images)
             options = given.resolve(settings, images=len(images))
             answer = await self._service.pipeline.estimate(
@@ -127,22 +143,37 @@ class PoseApi:
         """
         caller = self.caller(context)
 
+        memory = self._service.memory
+        most_streams = memory.streams.capacity // self._most_bytes
+        with self._service.life.admitted(), self._streams.place(caller, at_most=most_streams):
+            async with frame_memory(
+                memory, most_bytes=self._most_bytes, caller=caller, accepted_at=time.monotonic()
+            ) as frames:
+                await self._run_stream(caller, messages, context, frames)
+
+    async def _run_stream(
+        self, caller: str, messages: Messages, context: Context, frames: FrameMemory
+    ) -> None:
         async def estimate(request: PoseRequest) -> PoseAnswer:
             return await self._service.pipeline.estimate(replace(request, caller=caller))
 
-        with self._service.life.admitted(), self._streams.place(caller):
-            stream = Stream(
-                _StreamCaller(self._service.settings, messages, context),
-                estimate=estimate,
-                window=self._service.settings.streams.stream_window,
-                metrics=self._service.metrics,
-            )
-            try:
-                await self._streams.run(stream)
-            except Draining:
-                if stream.last_frame_id is not None:
-                    context.set_trailing_metadata(((LAST_FRAME_ID, str(stream.last_frame_id)),))
-                raise
+        stream = Stream(
+            _StreamCaller(self._service.settings, messages, context, frames, self._parsed),
+            estimate=estimate,
+            window=self._service.settings.streams.stream_window,
+            metrics=self._service.metrics,
+        )
+        try:
+            await self._streams.run(stream)
+        except Draining:
+            if stream.last_frame_id is not None:
+                context.set_trailing_metadata(((LAST_FRAME_ID, str(stream.last_frame_id)),))
+            raise
+
+    async def _parsed(self, size_bytes: int, parse: Callable[[], T]) -> T:
+        """Parse a message. Meanwhile there are three of it, so large ones take turns."""
+        async with self._parsing if size_bytes > _TAKES_TURNS_BYTES else nullcontext():
+            return await read_in_thread_if_large(size_bytes, parse)
 
     def caller(self, context: Context) -> str:
         """Return the name of the caller of a call whose key has been checked."""
@@ -161,23 +192,33 @@ class PoseApi:
             trusted=self._service.settings.http.trusted_proxies,
         )
 
-    async def get_model(self, data: bytes, _: Context) -> pose_pb2.GetModelResponse:
+    async def get_model(self, messages: Messages, context: Context) -> pose_pb2.GetModelResponse:
         """Return the model that answers.
 
         Raises:
             NotReady: it is not loaded.
+            NotSent: the request did not arrive.
             TooLarge: the request, which has no fields, is large.
         """
-        _check_size(data, _MOST_EMPTY_REQUEST_BYTES)
-        wire.parse(pose_pb2.GetModelRequest, data)
+        data = await self._small.read(messages, f"GetModel {self.caller(context)}")
+        wire.parse(pose_pb2.GetModelRequest, data or b"")
         return wire.from_model(self._service.model)
 
 
 class _StreamCaller:
     """A gRPC call as the other end of a stream; converts between messages and frames."""
 
-    def __init__(self, settings: Settings, messages: Messages, context: Context) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        messages: Messages,
+        context: Context,
+        frames: FrameMemory,
+        parsed: "Callable[[int, Callable[[], Frame]], Awaitable[Frame]]",
+    ) -> None:
         self._settings = settings
+        self._frames = frames
+        self._parsed = parsed
         self._messages = messages
         self._context = context
         self._limits = replace(OptionsLimits.of(settings), max_images=1)
@@ -203,13 +244,13 @@ class _StreamCaller:
             raise NotSent(f"the stream sent no message within {seconds:g} s") from err
 
     async def read(self) -> Frame | None:
+        await self._frames.room()
         data = await self._messages.read()
         if data is None:
             return None
         arrived_at = time.monotonic()
-        return await read_in_thread_if_large(
-            len(data), partial(self._read_frame, data, arrived_at=arrived_at)
-        )
+        self._frames.arrived(len(data), at=arrived_at)
+        return await self._parsed(len(data), partial(self._read_frame, data, arrived_at=arrived_at))
 
     def _read_frame(self, data: bytes, *, arrived_at: float) -> Frame:
         check_counts(data, pose_pb2.StreamPoseRequest, self._limits)
@@ -239,6 +280,7 @@ class _StreamCaller:
             wire.from_frame(answer, self._pose_options, codes=_CODES),
             seconds=self._settings.grpc.send_timeout_seconds,
         )
+        self._frames.answered(arrived_at=answer.frame.arrived_at)
 
 
 async def _only_message(messages: Messages, *, deadline: float) -> bytes:

@@ -1,6 +1,7 @@
 """The wrapper around every call of PoseService: id, key, count, duration, last safety net.
 
-Health and reflection pass through: they require no key, and health watchers are not work.
+Health and reflection require no key and are not counted, since health watchers are not work; only
+the reading of their messages is bounded.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from distilpose.service.rpc.messages import (
     NotTaken,
     texts_of,
 )
+from distilpose.service.rpc.small import SmallMessages
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
@@ -60,9 +62,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         metrics: Metrics,
         traces: Traces,
         *,
+        small: SmallMessages,
         max_calls: int,
         request_timeout_seconds: float,
     ) -> None:
+        self._small = small
         self._max_calls = max_calls
         self._calls = 0
         self._keys = keys
@@ -81,7 +85,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         handler = await continuation(handler_call_details)
         method = METHODS.get(handler_call_details.method)
         if method is None:
-            return handler
+            return handler and self._small.handler(handler_call_details.method, handler)
         metadata = texts_of(handler_call_details.invocation_metadata)
         try:
             self._keys.check(

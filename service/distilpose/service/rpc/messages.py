@@ -14,12 +14,19 @@ import grpc
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 LINGER_SECONDS: Final = 0.1
+_ANSWERED_BYTES: Final = 64 * 1024
+"""The least by which a message may exceed our limit and get our error, not the library's."""
 _LINGER_BYTES: Final = 1024 * 1024
 
 
 def texts_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     """The values of a call's metadata that are text, the last one of each name."""
     return {name: value for name, value in metadata if isinstance(value, str)}
+
+
+def most_read_bytes(max_message_bytes: int) -> int:
+    """The size up to which the library reads a message; above our limit, so that we answer."""
+    return max_message_bytes + max(_ANSWERED_BYTES, max_message_bytes // 16)
 
 
 class NotTaken(Exception):

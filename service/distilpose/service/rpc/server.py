@@ -13,6 +13,8 @@ from distilpose.service import listening
 from distilpose.service.app import Service
 from distilpose.service.rpc.api import SERVICE, PoseApi
 from distilpose.service.rpc.interceptor import CallInterceptor
+from distilpose.service.rpc.messages import most_read_bytes
+from distilpose.service.rpc.small import SmallMessages
 from distilpose.service.security.tls import Pem, TlsFiles
 from distilpose.service.settings import Settings, SettingsError
 
@@ -39,19 +41,22 @@ class GrpcServer:
     def __init__(self, service: Service, tls: TlsFiles | None) -> None:
         self._service = service
         self._ending = asyncio.Event()
+        most_bytes = most_read_bytes(service.settings.grpc.max_message_bytes)
+        small = SmallMessages(service.memory, most_bytes=most_bytes)
         self._server = grpc.aio.server(
             interceptors=[
                 CallInterceptor(
                     service.keys,
                     service.metrics,
                     service.traces,
+                    small=small,
                     max_calls=service.settings.grpc.max_calls,
                     request_timeout_seconds=service.settings.limits.request_timeout_seconds,
                 )
             ],
             options=_options(service.settings),
         )
-        self._server.add_generic_rpc_handlers((PoseApi(service).handlers(),))
+        self._server.add_generic_rpc_handlers((PoseApi(service, small).handlers(),))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -106,12 +111,12 @@ class GrpcServer:
 def _options(all_settings: Settings) -> list[tuple[str, Any]]:
     """The options of the gRPC library.
 
-    Its message limit is above ours, so that ours answers. Its connections close only after the
+    Its connections close only after the
     streams on them have reached their maximum age: calls still open at that point get the maximum
     age of a stream plus the grace period.
     """
     settings = all_settings.grpc
-    limit_bytes = settings.max_message_bytes * 3 // 2
+    limit_bytes = most_read_bytes(settings.max_message_bytes)
     keepalive_ms = round(settings.keepalive_seconds * 1000)
     handshake_ms = round(all_settings.http.head_timeout_seconds * 1000)
     age_ms = round(

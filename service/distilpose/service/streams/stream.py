@@ -95,6 +95,7 @@ class Stream:
             while waiting := await line.take():
                 await self._hand_out(waiting, follower, options)
                 line.answered(waiting.frame, at=self._clock())
+                del waiting  # the picture, while the next one is awaited
             await self._outcome()
         finally:
             await self._withdraw()
@@ -152,6 +153,7 @@ class Stream:
                 if begins_at_once:
                     waiting.answer = self._begin(waiting.frame, follower)
                 line.put(waiting)
+                del frame, waiting  # the same
         finally:
             line.close()
 
@@ -209,13 +211,18 @@ class Streams:
         self._open_by_caller: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, caller: str) -> Iterator[None]:
+    def place(self, caller: str, *, at_most: int) -> Iterator[None]:
         """Count one more open stream of that caller while the context is open.
+
+        There is memory for `at_most` streams of all callers; one caller gets half of them.
 
         Raises:
             Overloaded: the maximum number of streams is open, of all callers or of this one.
         """
-        limit, own_limit = self._settings.max_streams, self._settings.max_streams_per_caller
+        limit = max(1, min(self._settings.max_streams, at_most))
+        own_limit = self._settings.max_streams_per_caller
+        if at_most < self._settings.max_streams:
+            own_limit = max(1, min(own_limit, at_most // 2))
         if self._open_by_caller.total() >= limit:
             self._refuse(RefusalReason.STREAMS, f"{limit} streams are open, which is the limit")
         if self._open_by_caller[caller] >= own_limit:
