@@ -29,7 +29,7 @@ from distilpose.service.intake import (
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc import wire
 from distilpose.service.rpc.counting import check_counts
-from distilpose.service.rpc.messages import Context, Messages, texts_of, write_in_time
+from distilpose.service.rpc.messages import Context, Messages, texts_of
 from distilpose.service.settings import Settings
 from distilpose.service.streams.stream import Stream, Streams
 from distilpose.service.telemetry import logs
@@ -234,8 +234,7 @@ class _StreamCaller:
 
     async def send(self, answer: FrameAnswer) -> None:
         assert self._pose_options is not None  # noqa: S101 - a stream opens before it answers
-        await write_in_time(
-            self._context,
+        await self._messages.write_in_time(
             wire.from_frame(answer, self._pose_options, codes=_CODES),
             seconds=self._settings.grpc.send_timeout_seconds,
         )
