@@ -27,7 +27,7 @@ async def test_a_camera_of_30_frames_a_second_is_answered_over_a_tenth_of_a_seco
         stream_stub(target) as stub,
         asyncio.timeout(30),
     ):
-        answered_at = []
+        answered_at: list[float] = []
         async for answer in stub.StreamPose(frames()):
             assert answer.frame_id == len(answered_at)
             answered_at.append(time.perf_counter())
