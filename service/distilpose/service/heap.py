@@ -23,19 +23,20 @@ _MOVED_BYTES: Final = 1024 * 1024
 async def give_back_when_idle(life: Life) -> None:
     """Give freed memory back in each pause between requests, until cancelled.
 
-    The memory of the process tells of work, since callers that are refused or leave at once cost
-    some as well.
+    The memory of the process tells of work as well as the requests accepted, since callers that are
+    refused cost some too. It alone would not do: it stays as it was when it is freed.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:  # not glibc
         return
-    times_left, held_bytes = 0, resident_bytes()
+    times_left, held_bytes, admissions = 0, resident_bytes(), life.admissions
     while True:
         await asyncio.sleep(_EVERY_SECONDS)
         if not life.is_idle:
             continue
-        if abs(resident_bytes() - held_bytes) > _MOVED_BYTES:
-            times_left = _TIMES
+        moved_bytes = abs(resident_bytes() - held_bytes)
+        if life.admissions != admissions or moved_bytes > _MOVED_BYTES:
+            times_left, admissions = _TIMES, life.admissions
         if times_left:
             times_left -= 1
             await asyncio.to_thread(trim, 0)

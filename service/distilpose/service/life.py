@@ -28,6 +28,8 @@ class Life:
 
     def __init__(self) -> None:
         self.state = State.LOADING
+        self.admissions = 0
+        """Requests accepted so far."""
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -71,6 +73,7 @@ class Life:
             raise NotReady(f"the service is {self.state}", retry_after_seconds=5)
         if self.state is State.REFUSING:
             raise Draining("the service is shutting down", retry_after_seconds=1)
+        self.admissions += 1
         self._in_flight += 1
         self._idle.clear()
         try:
