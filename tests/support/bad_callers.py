@@ -16,7 +16,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 import grpc
@@ -74,9 +74,18 @@ class Target(NamedTuple):
     open_stream: "grpc.aio.StreamStreamMultiCallable[bytes, bytes]"
 
 
+class Address(Protocol):
+    """The address of HTTP."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
 @contextlib.asynccontextmanager
 async def connected(
-    target: Target, *, receive_bytes: int = 0
+    target: Address, *, receive_bytes: int = 0
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection, closed at the end; its receive buffer can be made tiny."""
     own = socket.socket()

@@ -6,6 +6,6 @@ from pathlib import Path
 
 from distilpose.model import container
 
-container.memory_limit_bytes = partial(  # type: ignore[assignment]  # the container to show
+container.memory_limit_bytes = partial(
     container.memory_limit_bytes, Path(os.environ["TEST_CGROUP"])
 )

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from distilpose.service.rpc.messages import Messages
+from distilpose.service.rpc.messages import GREETING_SECONDS, Greeting, Messages
 from distilpose.v1 import pose_pb2
 from grpc_callers import frame, opening, refusal, stream_stub
 from leaving_callers import PICTURE, WAYS, outcome, quietly
@@ -28,9 +28,14 @@ class Context:
         self.arriving: asyncio.Queue[Any] = asyncio.Queue()
         self.reads = 0
 
+        self.greetings = 0
+
     async def read(self) -> Any:
         self.reads += 1
         return await self.arriving.get()
+
+    async def send_initial_metadata(self, _: object) -> None:
+        self.greetings += 1
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ async def bench() -> AsyncIterator[RpcBench]:
 
 async def test_a_message_that_a_cancelled_reader_waited_for_is_not_lost() -> None:
     context = Context()
-    messages = Messages(context)  # type: ignore[arg-type]  # as much of one as is needed
+    messages = Messages(context, Greeting(context, ()))  # type: ignore[arg-type]  # as much of one as is needed
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await messages.read()
@@ -52,7 +57,7 @@ async def test_a_message_that_a_cancelled_reader_waited_for_is_not_lost() -> Non
 
 async def test_after_the_last_message_nothing_is_read() -> None:
     context = Context()
-    messages = Messages(context)  # type: ignore[arg-type]  # as much of one as is needed
+    messages = Messages(context, Greeting(context, ()))  # type: ignore[arg-type]  # as much of one as is needed
     context.arriving.put_nowait(grpc.aio.EOF)  # type: ignore[attr-defined]  # not in the stubs
     assert [await messages.read(), await messages.read()] == [None, None]
     await messages.linger()
@@ -61,7 +66,7 @@ async def test_after_the_last_message_nothing_is_read() -> None:
 
 async def test_lingering_ends_although_the_caller_goes_on_sending() -> None:
     context = Context()
-    messages = Messages(context)  # type: ignore[arg-type]  # as much of one as is needed
+    messages = Messages(context, Greeting(context, ()))  # type: ignore[arg-type]  # as much of one as is needed
     for _ in range(100):
         context.arriving.put_nowait(bytes(100_000))
     await messages.linger()
@@ -69,6 +74,32 @@ async def test_lingering_ends_although_the_caller_goes_on_sending() -> None:
     context.arriving = asyncio.Queue()
     async with asyncio.timeout(1):
         await messages.linger()
+
+
+async def test_a_caller_who_leaves_at_once_is_not_greeted() -> None:
+    context = Context()
+    greeting = Greeting(context, ())  # type: ignore[arg-type]  # as much of one as is needed
+    await asyncio.sleep(GREETING_SECONDS / 5)
+    greeting.withdraw()
+    await asyncio.sleep(GREETING_SECONDS * 2)
+    assert context.greetings == 0
+
+
+async def test_a_caller_who_waits_is_greeted_once_before_any_answer() -> None:
+    context = Context()
+    greeting = Greeting(context, ())  # type: ignore[arg-type]  # as much of one as is needed
+    await asyncio.sleep(GREETING_SECONDS * 2)
+    assert context.greetings == 1
+    await greeting.send()
+    assert context.greetings == 1
+
+
+async def test_a_stream_is_greeted_before_its_first_message(bench: RpcBench) -> None:
+    async with stream_stub(bench.target) as stub:
+        call = stub.StreamPose(metadata=(("x-request-id", "early"),))
+        async with asyncio.timeout(5):
+            assert dict(await call.initial_metadata())["x-request-id"] == "early"
+        call.cancel()
 
 
 REFUSED = {

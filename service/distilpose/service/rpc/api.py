@@ -37,7 +37,6 @@ from distilpose.service.rpc.messages import (
     Messages,
     most_read_bytes,
     texts_of,
-    write_in_time,
 )
 from distilpose.service.rpc.small import SmallMessages
 from distilpose.service.settings import Settings
@@ -275,8 +274,7 @@ class _StreamCaller:
 
     async def send(self, answer: FrameAnswer) -> None:
         assert self._pose_options is not None  # noqa: S101 - a stream opens before it answers
-        await write_in_time(
-            self._context,
+        await self._messages.write_in_time(
             wire.from_frame(answer, self._pose_options, codes=_CODES),
             seconds=self._settings.grpc.send_timeout_seconds,
         )

@@ -20,6 +20,7 @@ from distilpose.service.rpc.api import SERVICE
 from distilpose.service.rpc.messages import (
     LINGER_SECONDS,
     Context,
+    Greeting,
     Messages,
     NotTaken,
     texts_of,
@@ -49,7 +50,7 @@ ENDINGS: Final = sorted(
 )
 """The code and blame of every ending that is expected."""
 
-Behaviour = Callable[[Any, Context], Awaitable[Any]]
+Behaviour = Callable[[Any, Context, Greeting], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
@@ -111,7 +112,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._surround(method, self._placed(handler.unary_unary)),  # type: ignore[arg-type]  # a coroutine
+            self._surround(method, self._placed(_plain(handler.unary_unary))),  # type: ignore[arg-type]  # a coroutine
             response_serializer=handler.response_serializer,
         )
 
@@ -126,17 +127,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     def _placed(self, behaviour: Behaviour) -> Behaviour:
         """The behaviour as one of the calls in progress."""
 
-        async def call(request: Any, context: Context) -> Any:
+        async def call(request: Any, context: Context, greeting: Greeting) -> Any:
             self._check_room()  # calls that began together came past the first check
             self._calls += 1
             try:
-                return await behaviour(request, context)
+                return await behaviour(request, context, greeting)
             finally:
                 self._calls -= 1
 
         return call
 
-    def _surround(self, method: str, behaviour: Behaviour) -> Behaviour:
+    def _surround(
+        self, method: str, behaviour: Behaviour
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def call(request: Any, context: Context) -> Any:
             try:
                 return await self._call(method, behaviour, request, context)
@@ -213,8 +216,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
 
 async def _answer(behaviour: Behaviour, request: Any, context: Context, identity: str) -> Any:
-    await context.send_initial_metadata(((REQUEST_ID_KEY, identity),))
-    return await behaviour(request, context)
+    greeting = Greeting(context, ((REQUEST_ID_KEY, identity),))
+    try:
+        answer = await behaviour(request, context, greeting)
+    except (NotTaken, grpc.aio.InternalError):
+        raise
+    except Exception:
+        await greeting.send()
+        raise
+    else:
+        await greeting.send()
+        return answer
+    finally:
+        greeting.withdraw()
+
+
+def _plain(behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Behaviour:
+    """The behaviour of a call whose one message the library has read."""
+
+    async def call(request: Any, context: Context, _: Greeting) -> Any:
+        return await behaviour(request, context)
+
+    return call
 
 
 def _reading(
@@ -222,8 +245,8 @@ def _reading(
 ) -> Behaviour:
     """The behaviour with the call's messages; a stream's refusal waits for what is being sent."""
 
-    async def read(_: Any, context: Context) -> Any:
-        messages = Messages(context)
+    async def read(_: Any, context: Context, greeting: Greeting) -> Any:
+        messages = Messages(context, greeting)
         try:
             return await behaviour(messages, context)
         except ServiceError:
@@ -236,7 +259,7 @@ def _reading(
 
 
 def _refusing(error: ServiceError, *, streaming: bool) -> Behaviour:
-    async def refuse(_: Any, __: Context) -> None:
+    async def refuse(_: Any, __: Context, ___: Greeting) -> None:
         if streaming:
             # The same wait as after a refusal that follows reading, but nothing is read.
             await asyncio.sleep(LINGER_SECONDS)

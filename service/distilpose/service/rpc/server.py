@@ -25,6 +25,10 @@ _LAST_ANSWERS_SECONDS: Final = 1.0
 """The time in which the last answers may leave; needed because health watchers never end by
 themselves."""
 
+_WINDOW_BYTES: Final = 512 * 1024
+"""Bytes that a caller may send ahead: 30 frames of 100 kB a second are 300 kB in 100 ms. With the
+library's 64 KiB ten a second would arrive, since each would wait for the one before it."""
+
 _LEAST_PING_INTERVAL_MS: Final = 4_000
 """Clients may ping every 5 s; a ping that arrives slightly early is no offence either."""
 
@@ -137,6 +141,7 @@ def _options(all_settings: Settings) -> list[tuple[str, Any]]:
         # Else a stream's window grows to megabytes, which nobody takes from a cancelled call. A
         # message that is being read gets all the window that it needs.
         ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         # Two processes on one port would silently share its connections.
         ("grpc.so_reuseport", 0),
     ]

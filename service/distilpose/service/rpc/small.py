@@ -16,7 +16,7 @@ from distilpose.service.callers import caller_of, peer_of_grpc
 from distilpose.service.errors import InvalidRequest, NotSent, ServiceError, TooLarge
 from distilpose.service.pipeline.memory import Memory
 from distilpose.service.rpc import errors as grpc_errors
-from distilpose.service.rpc.messages import Context, Messages
+from distilpose.service.rpc.messages import Context, Incoming
 from distilpose.service.words import MemoryPart
 
 MOST_SMALL_BYTES: Final = 1024
@@ -33,7 +33,7 @@ class SmallMessages:
         self._most_bytes = most_bytes
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def read(self, messages: Messages, caller: str) -> bytes | None:
+    async def read(self, messages: Incoming, caller: str) -> bytes | None:
         """The next message; None when there are no more.
 
         Raises:
@@ -92,7 +92,7 @@ class _Requests:
         self, small: SmallMessages, method: str, handler: Handler, context: Context
     ) -> None:
         self._small = small
-        self._messages = Messages(context)
+        self._messages = Incoming(context)
         self._context = context
         self._parse: Any = handler.request_deserializer
         self._caller = f"{method} {caller_of(None, peer_of_grpc(context.peer()))}"
