@@ -36,9 +36,11 @@ async def long_link(target: str, *, round_trip_seconds: float) -> AsyncIterator[
     """The address at which the server is this far away."""
     host, _, port = target.rpartition(":")
     carrying: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        writers.extend((writer, far_writer))
         for ends in ((reader, far_writer), (far_reader, writer)):
             carrying.add(asyncio.create_task(_carry(*ends, round_trip_seconds / 2)))
 
@@ -50,3 +52,6 @@ async def long_link(target: str, *, round_trip_seconds: float) -> AsyncIterator[
         for task in carrying:
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # in which the transports close

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from distilpose.service.app import Service
 from distilpose.service.rpc.api import PoseApi
+from distilpose.service.rpc.calls import Calls
 from distilpose.service.rpc.messages import Context
 from distilpose.service.rpc.small import SmallMessages
 from distilpose.service.settings import Settings
@@ -28,9 +29,9 @@ class Call:
 
 def caller(call: Call, **settings: Any) -> str:
     service = Service(Settings.model_validate(settings), CollectorRegistry())
-    return PoseApi(service, SmallMessages(service.memory, most_bytes=1)).caller(
-        cast("Context", call)
-    )
+    calls = Calls(1, memory=service.memory, metrics=service.metrics)
+    small = SmallMessages(service.memory, most_bytes=1, calls=calls)
+    return PoseApi(service, small).caller(cast("Context", call))
 
 
 @pytest.mark.parametrize(

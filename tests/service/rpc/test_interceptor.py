@@ -17,6 +17,7 @@ from blames import BLAMES
 from distilpose.service import errors
 from distilpose.service.errors import TooLarge
 from distilpose.service.pipeline.memory import Memory
+from distilpose.service.rpc.calls import Calls
 from distilpose.service.rpc.errors import CODES
 from distilpose.service.rpc.interceptor import ENDINGS, CallInterceptor
 from distilpose.service.rpc.messages import NotTaken
@@ -70,12 +71,14 @@ class Context:
 class Bench:
     def __init__(self, *keys: str, traces: Traces | None = None, max_calls: int = 100) -> None:
         self.registry = CollectorRegistry()
+        metrics, memory = Metrics(self.registry), Memory(2**30)
+        calls = Calls(max_calls, memory=memory, metrics=metrics)
         self._interceptor = CallInterceptor(
             ApiKeys(keys),
-            Metrics(self.registry),
+            metrics,
             traces or NoTraces(),
-            small=SmallMessages(Memory(2**30), most_bytes=2**20),
-            max_calls=max_calls,
+            small=SmallMessages(memory, most_bytes=2**20, calls=calls),
+            calls=calls,
             request_timeout_seconds=10,
         )
 

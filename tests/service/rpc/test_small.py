@@ -10,6 +10,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from distilpose.service.rpc.calls import AHEAD_BYTES
+from distilpose.service.rpc.messages import most_read_bytes
 from distilpose.service.words import MemoryPart
 from grpc_callers import refusal
 from half_messages import HalfCall, half_call
@@ -23,26 +25,49 @@ METHODS = (f"{SERVICE}/GetModel", f"{HEALTH}/Check", f"{HEALTH}/Watch", REFLECT)
 CALLS = 8
 
 
+LIMIT_BYTES = 16 * MEBIBYTE
+
+
 async def send_half(bench: RpcBench, method: str, calls: list[HalfCall]) -> None:
     async with half_call(bench.target) as call:
         calls.append(call)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            await call.send(method, bytes(4 * MEBIBYTE), key="")
+            await call.send(method, bytes(LIMIT_BYTES), key="")
 
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_of_many_half_messages_one_is_read_at_a_time(method: str) -> None:
-    async with running_rpc(grpc={"max_message_bytes": 4 * MEBIBYTE}) as bench:
+    async with running_rpc(grpc={"max_message_bytes": LIMIT_BYTES}) as bench:
         memory, calls = bench.service.memory, list[HalfCall]()
         sending = [asyncio.create_task(send_half(bench, method, calls)) for _ in range(CALLS)]
-        most_bytes = 4 * MEBIBYTE + 256 * 1024
-        await until(lambda: sum(call.sent_bytes for call in calls) >= 4 * MEBIBYTE)
+        most_bytes = most_read_bytes(LIMIT_BYTES)
+        await until(lambda: sum(call.sent_bytes for call in calls) >= LIMIT_BYTES)
         assert memory.held_bytes(MemoryPart.BODIES) == most_bytes
-        assert sum(call.sent_bytes for call in calls) < most_bytes + CALLS * 128 * 1024
+        held_bytes = memory.held_bytes(MemoryPart.CONNECTIONS)
+        assert held_bytes == CALLS * AHEAD_BYTES
+        # The system's buffers, of which nothing is known here, take some as well.
+        assert sum(call.sent_bytes for call in calls) < most_bytes + held_bytes + MEBIBYTE
         for each in sending:
             each.cancel()
         await asyncio.gather(*sending, return_exceptions=True)
         await until(lambda: memory.room.used == 0)
+
+
+async def test_more_calls_than_allowed_are_refused_without_harm_to_the_others() -> None:
+    async with (
+        running_rpc(grpc={"max_calls": 2}) as bench,
+        grpc.aio.insecure_channel(bench.target) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        watches: Any = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await health.Check(health_pb2.HealthCheckRequest())
+        assert refusal(refused.value).code == "RESOURCE_EXHAUSTED"
+        watches[0].cancel()
+        await until(lambda: bench.service.memory.held_bytes(MemoryPart.CONNECTIONS) == AHEAD_BYTES)
+        await health.Check(health_pb2.HealthCheckRequest())
 
 
 async def test_a_message_that_does_not_arrive_ends_its_call() -> None:

@@ -17,6 +17,7 @@ from distilpose.service.errors import Internal, Overloaded, ServiceError, Unauth
 from distilpose.service.intake import is_shorter
 from distilpose.service.rpc import errors as grpc_errors
 from distilpose.service.rpc.api import SERVICE
+from distilpose.service.rpc.calls import Calls
 from distilpose.service.rpc.messages import (
     LINGER_SECONDS,
     Context,
@@ -30,7 +31,7 @@ from distilpose.service.security.keys import ApiKeys
 from distilpose.service.telemetry import logs
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import RequestTrace, Traces
-from distilpose.service.words import Blame, RefusalReason
+from distilpose.service.words import Blame
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +65,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         traces: Traces,
         *,
         small: SmallMessages,
-        max_calls: int,
+        calls: Calls,
         request_timeout_seconds: float,
     ) -> None:
         self._small = small
-        self._max_calls = max_calls
-        self._calls = 0
+        self._calls = calls
         self._keys = keys
         self._metrics = metrics
         self._traces = traces
@@ -92,7 +92,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             self._keys.check(
                 api_key=metadata.get("x-api-key"), authorization=metadata.get("authorization")
             )
-            self._check_room()
+            self._calls.check_room()
         except (Unauthenticated, Overloaded) as err:
             # As a stream of messages: for any other kind the library would read the message first.
             return grpc.stream_stream_rpc_method_handler(
@@ -116,24 +116,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             response_serializer=handler.response_serializer,
         )
 
-    def _check_room(self) -> None:
-        if self._calls >= self._max_calls:
-            self._metrics.refusals.labels(RefusalReason.CALLS).inc()
-            raise Overloaded(
-                f"{self._max_calls} calls are in progress, which is the limit",
-                retry_after_seconds=1,
-            )
-
     def _placed(self, behaviour: Behaviour) -> Behaviour:
         """The behaviour as one of the calls in progress."""
 
         async def call(request: Any, context: Context, greeting: Greeting) -> Any:
-            self._check_room()  # calls that began together came past the first check
-            self._calls += 1
-            try:
+            with self._calls.place():  # those that began together came past the first check
                 return await behaviour(request, context, greeting)
-            finally:
-                self._calls -= 1
 
         return call
 

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from distilpose.service import listening
 from distilpose.service.app import Service
 from distilpose.service.rpc.api import SERVICE, PoseApi
+from distilpose.service.rpc.calls import AHEAD_BYTES, Calls
 from distilpose.service.rpc.interceptor import CallInterceptor
 from distilpose.service.rpc.messages import most_read_bytes
 from distilpose.service.rpc.small import SmallMessages
@@ -24,10 +25,6 @@ _ALIVE_CHECK_SECONDS: Final = 0.5
 _LAST_ANSWERS_SECONDS: Final = 1.0
 """The time in which the last answers may leave; needed because health watchers never end by
 themselves."""
-
-_WINDOW_BYTES: Final = 512 * 1024
-"""Bytes that a caller may send ahead: 30 frames of 100 kB a second are 300 kB in 100 ms. With the
-library's 64 KiB ten a second would arrive, since each would wait for the one before it."""
 
 _LEAST_PING_INTERVAL_MS: Final = 4_000
 """Clients may ping every 5 s; a ping that arrives slightly early is no offence either."""
@@ -46,7 +43,12 @@ class GrpcServer:
         self._service = service
         self._ending = asyncio.Event()
         most_bytes = most_read_bytes(service.settings.grpc.max_message_bytes)
-        small = SmallMessages(service.memory, most_bytes=most_bytes)
+        # Not the same places: whoever takes those without a key must not take those of others.
+        small_calls, calls = (
+            Calls(service.settings.grpc.max_calls, memory=service.memory, metrics=service.metrics)
+            for _ in range(2)
+        )
+        small = SmallMessages(service.memory, most_bytes=most_bytes, calls=small_calls)
         self._server = grpc.aio.server(
             interceptors=[
                 CallInterceptor(
@@ -54,7 +56,7 @@ class GrpcServer:
                     service.metrics,
                     service.traces,
                     small=small,
-                    max_calls=service.settings.grpc.max_calls,
+                    calls=calls,
                     request_timeout_seconds=service.settings.limits.request_timeout_seconds,
                 )
             ],
@@ -141,7 +143,7 @@ def _options(all_settings: Settings) -> list[tuple[str, Any]]:
         # Else a stream's window grows to megabytes, which nobody takes from a cancelled call. A
         # message that is being read gets all the window that it needs.
         ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
         # Two processes on one port would silently share its connections.
         ("grpc.so_reuseport", 0),
     ]

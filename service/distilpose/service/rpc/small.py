@@ -6,6 +6,7 @@ many calls as there are. Here each caller's messages are read one at a time, and
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -16,6 +17,7 @@ from distilpose.service.callers import caller_of, peer_of_grpc
 from distilpose.service.errors import InvalidRequest, NotSent, ServiceError, TooLarge
 from distilpose.service.pipeline.memory import Memory
 from distilpose.service.rpc import errors as grpc_errors
+from distilpose.service.rpc.calls import Calls
 from distilpose.service.rpc.messages import Context, Incoming
 from distilpose.service.words import MemoryPart
 
@@ -28,8 +30,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class SmallMessages:
     """Reads small messages, with the memory for one of any size for each caller."""
 
-    def __init__(self, memory: Memory, *, most_bytes: int) -> None:
+    def __init__(self, memory: Memory, *, most_bytes: int, calls: Calls) -> None:
         self._memory = memory
+        self._calls = calls
         self._most_bytes = most_bytes
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -67,7 +70,8 @@ class SmallMessages:
 
         async def call(_: Any, context: Context) -> Any:
             requests = _Requests(self, method, handler, context)
-            return await answer(await requests.only(), context)
+            async with self._place(context):
+                return await answer(await requests.only(), context)
 
         return call
 
@@ -76,13 +80,24 @@ class SmallMessages:
 
         async def call(_: Any, context: Context) -> None:
             requests = _Requests(self, method, handler, context)
-            if handler.request_streaming:
-                async for answer in answers(requests.all(), context):
-                    await context.write(answer)
-            else:
-                await answers(await requests.only(), context)
+            async with self._place(context):
+                if handler.request_streaming:
+                    async for answer in answers(requests.all(), context):
+                        await context.write(answer)
+                else:
+                    await answers(await requests.only(), context)
 
         return call
+
+    @asynccontextmanager
+    async def _place(self, context: Context) -> AsyncIterator[None]:
+        """A place among the calls of such methods; ends the call if there is none."""
+        try:
+            self._calls.check_room()
+        except ServiceError as err:
+            await grpc_errors.abort(context, err)
+        with self._calls.place():
+            yield
 
 
 class _Requests:
