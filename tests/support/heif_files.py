@@ -227,7 +227,7 @@ class _BitCopier:
         self.written += f"{number:0{count}b}" if count else ""
 
     def whole(self) -> bytes:
-        """What was written, filled up with a one and zeros as AV1 does."""
+        """The bits written, filled up with a one and zeros as AV1 does."""
         bits = self.written + "1"
         bits += "0" * (-len(bits) % 8)
         return int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -1,4 +1,4 @@
-"""Read what an AVIF file shows: the size and the turn of its picture, and what decoding it takes.
+"""Read the picture that an AVIF file shows: its size, its turn, and the pixels decoded for it.
 
 Decodes no pixels. Malformed bytes raise `ValueError`, `IndexError`, or `struct.error` where a field
 is cut off. What is walked is limited, so that hostile files cost little time.
