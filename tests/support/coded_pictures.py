@@ -21,6 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageFile
 
+import heif_files
 import odd_images
 from distilpose.model import pictures
 from distilpose.model.errors import PictureError
@@ -189,6 +190,19 @@ def _jpeg_noise(subsampling: str) -> Callable[[tuple[int, int]], bytes]:
     )
 
 
+def _avif_12(padding_px: int) -> Callable[[tuple[int, int]], bytes]:
+    """A picture and its alpha, both of 12 bits in full colour, in larger frames."""
+
+    def make(size_wh: tuple[int, int]) -> bytes:
+        eight = heif_files.av1_picture_of(scene(size_wh), quality=90, speed=10, subsampling="4:4:4")
+        coded = heif_files.in_12_bits(eight)
+        announced_wh = size_wh[0] - padding_px, size_wh[1] - padding_px
+        alpha = coded.item(heif_files.auxiliary_property(), size_wh=announced_wh, auxiliary_of=1)
+        return heif_files.file_of([coded.item(size_wh=announced_wh), alpha])
+
+    return make
+
+
 MAKERS: Final[dict[str, Callable[[tuple[int, int]], bytes]]] = {
     "jpeg": _file("jpeg", scene, quality=90),
     "jpeg 4:4:4": _file("jpeg", scene, quality=98, subsampling=0),
@@ -247,6 +261,8 @@ MAKERS: Final[dict[str, Callable[[tuple[int, int]], bytes]]] = {
         "avif", _alpha, quality=90, speed=10, subsampling="4:4:4", exif=odd_images.exif(6)
     ),
     "avif grey": _file("avif", _image("L"), quality=60, speed=10),
+    "avif 12 bit alpha 4:4:4": _avif_12(0),
+    "avif 12 bit alpha 4:4:4 padded": _avif_12(127),
     "bmp": _file("bmp", scene),
     "bmp palette": _file("bmp", lambda size_wh: _image("RGB")(size_wh).quantize(64)),
     "bmp 32 bit": _bmp_32,

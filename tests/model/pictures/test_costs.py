@@ -24,6 +24,7 @@ HUNGRIEST = {
     "png": "png interlaced 16 bit alpha",
     "webp": "webp alpha",
     "avif": "avif alpha 4:4:4 turned",
+    "avif-deep": "avif 12 bit alpha 4:4:4 padded",
     "bmp": "bmp 32 bit",
     "tiff": "tiff alpha",
     "tiff-tiled": "tiff tile planar alpha",

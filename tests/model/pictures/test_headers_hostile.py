@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+import heif_files
 import odd_images
 from distilpose.model import pictures
 from distilpose.model.errors import Undecodable
-from distilpose.model.pictures import boxes, containers
+from distilpose.model.pictures import av1, boxes, containers, heif, items, tracks
+from heif_files import box
 
 LARGEST_BYTES = 32 * 2**20
 LIMIT_SECONDS = 0.005
@@ -40,25 +42,62 @@ def webp_with_exif_of_entries() -> bytes:
     return webp + b"EXIF" + struct.pack("<I", len(exif)) + exif
 
 
-def box(kind: bytes, payload: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(payload), kind) + payload
-
-
-FTYP = box(b"ftyp", b"avif\0\0\0\0avifmif1")
-SEQUENCE = box(b"ftyp", b"avis\0\0\0\0avis")
+FTYP = heif_files.ftyp(b"avif", b"mif1")
+SEQUENCE = heif_files.ftyp(b"avis")
 
 
 def avif_of_meta(*parts: bytes) -> bytes:
     return FTYP + box(b"meta", bytes(4) + b"".join(parts))
 
 
-def avif_of_associations(items: int) -> bytes:
-    """Each item has 255 properties; the primary one is the last."""
-    entry = b"\xff" + bytes(255)
-    entries = b"".join(struct.pack(">H", item) + entry for item in range(1, items + 1))
-    ipma = box(b"ipma", bytes(4) + struct.pack(">I", items) + entries)
+def avif_of_associations(count: int, each: int) -> bytes:
+    """Each item has so many properties; the primary one is the last."""
+    entry = bytes([each]) + bytes(each)
+    entries = b"".join(struct.pack(">H", item) + entry for item in range(1, count + 1))
+    ipma = box(b"ipma", bytes(4) + struct.pack(">I", count) + entries)
     properties = box(b"iprp", box(b"ipco", box(b"ispe", bytes(12)) * 100) + ipma)
-    return avif_of_meta(box(b"pitm", bytes(4) + struct.pack(">H", items)), properties)
+    return avif_of_meta(box(b"pitm", bytes(4) + struct.pack(">H", count)), properties)
+
+
+TILE = heif_files.av1_picture(64, 64)
+# A video's frames have longer headers than those of a still picture.
+VIDEO_TILE = heif_files.av1_picture(64, 64, save_all=True)
+
+
+def avif_of_content(content: bytes) -> bytes:
+    return heif_files.of_one(heif_files.Coded(content, TILE.size_wh, TILE.settings))
+
+
+def avif_of_tiles(tiles: int) -> bytes:
+    size = heif_files.size_property(64 * tiles, 64)
+    grid = heif_files.Item(
+        b"grid", heif_files.grid(1, 256, 64 * tiles, 64), [size], range(2, 2 + tiles)
+    )
+    return heif_files.file_of([grid, *(VIDEO_TILE.item() for _ in range(tiles))])
+
+
+def avif_of_pieces(pieces: int) -> bytes:
+    """A picture in pieces of a byte; empty ones follow its end."""
+    whole = TILE.content.ljust(pieces, b"\0")
+    return (
+        avif_of_content(whole)
+        if pieces == 1
+        else heif_files.of_one(heif_files.Coded(whole, TILE.size_wh, TILE.settings), pieces=pieces)
+    )
+
+
+def sequence_of(samples: int, runs: list[tuple[int, int]], *, chunks: int = 1) -> bytes:
+    """A sequence of pictures; each run of chunks has its first, and the pictures in each."""
+    chunk_runs = b"".join(struct.pack(">III", first, each, 1) for first, each in runs)
+    table = box(
+        b"stbl",
+        box(b"stsd", struct.pack(">II", 0, 1) + TILE.entry())
+        + box(b"stsz", struct.pack(">III", 0, 1, samples))
+        + box(b"stsc", struct.pack(">II", 0, len(runs)) + chunk_runs)
+        + box(b"stco", struct.pack(">II", 0, chunks) + bytes(4 * chunks)),
+    )
+    media = box(b"mdia", box(b"minf", table))
+    return SEQUENCE + box(b"moov", box(b"trak", box(b"tkhd", bytes(84)) + media))
 
 
 def deep_boxes() -> bytes:
@@ -100,8 +139,28 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "AVIF of properties": lambda: avif_of_meta(
         box(b"pitm", bytes(4) + b"\0\1"), box(b"iprp", box(b"ipco", box(b"ispe", b"") * 4_000_000))
     ),
-    "AVIF of associations": lambda: avif_of_associations(60_000),
-    "AVIF of as many associations as may be": lambda: avif_of_associations(boxes.MAX_ITEMS),
+    "AVIF of associations": lambda: avif_of_associations(60_000, 255),
+    "AVIF of as many associations as may be": lambda: avif_of_associations(
+        items.MAX_ITEMS, items.MAX_LINKS // items.MAX_ITEMS
+    ),
+    "AVIF of as many tiles as may be": lambda: avif_of_tiles(heif.MAX_CODED_ITEMS - 1),
+    "AVIF of as many pieces as may be": lambda: avif_of_pieces(items.MAX_LINKS),
+    "AVIF of units": lambda: avif_of_content(filled(b"", heif_files.unit(15, b""))),
+    "AVIF of frames": lambda: avif_of_content(filled(TILE.content, TILE.content)),
+    "AVIF of references": lambda: avif_of_meta(
+        box(b"pitm", bytes(4) + b"\0\1"),
+        box(b"iref", bytes(4) + box(b"dimg", b"\0\1\xff\xff" + bytes(2 * 65_535)) * 200),
+    ),
+    "AVIF of many pictures": lambda: sequence_of(2**32 - 1, [(1, 2**32 - 1)]),
+    "AVIF of many chunks": lambda: sequence_of(1, [(1, 1)], chunks=1_000_000),
+    "AVIF of many runs of chunks": lambda: sequence_of(
+        1, [(number, 1) for number in range(1, 1_000_000)], chunks=2_000_000
+    ),
+    "AVIF of as many runs of chunks as may be": lambda: sequence_of(
+        1,
+        [(number, 1) for number in range(1, tracks.MAX_CHUNK_RUNS + 1)],
+        chunks=tracks.MAX_SAMPLES,
+    ),
     "AVIF of tracks": lambda: SEQUENCE + box(b"moov", box(b"trak", b"") * 4_000_000),
     "AVIF of deep boxes": deep_boxes,
     "AVIF of endless boxes": lambda: filled(FTYP, struct.pack(">I4sQ", 1, b"free", 16)),
@@ -133,7 +192,12 @@ def test_a_header_takes_five_milliseconds_at_most(name: str) -> None:
         ("WebP of tiny chunks", f"{containers.MAX_WEBP_CHUNKS} chunks"),
         ("TIFF of many entries", f"65535 entries, the limit is {containers.MAX_TIFF_ENTRIES}"),
         ("AVIF of tiny boxes", f"{boxes.MAX_BOXES} boxes"),
-        ("AVIF of associations", f"60000 items, the limit is {boxes.MAX_ITEMS}"),
+        ("AVIF of associations", f"60000 items, the limit is {items.MAX_ITEMS}"),
+        ("AVIF of units", f"more than {av1.MAX_UNITS} units"),
+        ("AVIF of frames", f"more than {av1.MAX_FRAMES} frames"),
+        ("AVIF of references", f"the limit is {items.MAX_LINKS}"),
+        ("AVIF of many pictures", f"4294967295 pictures, the limit is {tracks.MAX_SAMPLES}"),
+        ("AVIF of many chunks", f"1000000 chunks, the limit is {tracks.MAX_SAMPLES}"),
     ],
 )
 def test_what_is_too_many_is_refused_with_its_limit(name: str, limit: str) -> None:

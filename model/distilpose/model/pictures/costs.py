@@ -63,6 +63,7 @@ ROWS: Final = {
     "tiff-tiled": Row(22, 7, 25, 1.1, extra_ms=45, extra_bytes=_SPARE_TILE_BYTES),
     "tiff-tiled-lzma": Row(22, 75, 25, 1.1, extra_ms=45, extra_bytes=_SPARE_TILE_BYTES),
     "avif": Row(40, 75, 31, 1.1, block_px=128),
+    "avif-deep": Row(60, 75, 44, 1.1, block_px=128),
     "raw": Row(6, 0, 10.7),
 }
 """The rows by `ImageHeader.coding`."""
@@ -83,7 +84,8 @@ def cost_of(source: Source, header: ImageHeader) -> Cost:
     row = ROWS[header.coding]
     file = source.content if isinstance(source, EncodedImage) else b""
     width, height = (math.ceil(side / row.block_px) * row.block_px for side in header.size_wh)
-    megapixels = width * height / 1e6
+    pixels = width * height + header.spare_pixels
+    megapixels = pixels / 1e6
     ms_per_megapixel, bytes_per_pixel = row.ms_per_megapixel, row.bytes_per_pixel
     if row.ms_per_megapixel_and_scan:
         ms_per_megapixel += row.ms_per_megapixel_and_scan * _most_scans(file)
@@ -100,7 +102,7 @@ def cost_of(source: Source, header: ImageHeader) -> Cost:
         + _PICTURE_MS
     )
     peak_bytes = (
-        width * height * bytes_per_pixel
+        pixels * bytes_per_pixel
         + height * _LINE_BYTES
         + len(file) * row.bytes_per_file_byte
         + row.extra_bytes

@@ -21,7 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
 from distilpose.model.formats import ACCEPTED
-from distilpose.model.pictures.boxes import first_picture
+from distilpose.model.pictures.av1 import MAX_FRAMES
 from distilpose.model.pictures.containers import (
     exif_orientation,
     first_directory,
@@ -32,10 +32,11 @@ from distilpose.model.pictures.containers import (
     png_chunks,
     webp_chunks,
 )
+from distilpose.model.pictures.heif import first_picture
 from distilpose.model.pictures.sniffing import not_accepted, sniff
 
-_Read: TypeAlias = tuple[tuple[int, int], int, str]
-"""The size, the orientation and the coding."""
+_Read: TypeAlias = tuple[tuple[int, int], int, str] | tuple[tuple[int, int], int, str, int]
+"""The size, the orientation, the coding and, where there may be any, the spare pixels."""
 
 # A decoding is the work of one worker: more threads need more memory and more time in all, and
 # take the processors away from other pictures.
@@ -71,6 +72,8 @@ class ImageHeader:
     """EXIF's orientation, 1..8, that turns the stored picture upright."""
     coding: str
     """A key of `costs.ROWS`: the way of storing that determines what decoding costs."""
+    spare_pixels: int = 0
+    """Pixels that are decoded beyond the picture's own: layers, and tiles beyond its edge."""
 
     @property
     def pixels(self) -> int:
@@ -112,12 +115,16 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
     """
     name = sniff(data)
     with as_undecodable(name, pixels=0):
-        size_wh, orientation, coding = _HEADER_READERS[name](data)
-    header = ImageHeader(name, size_wh, orientation, coding)
-    width, height = size_wh
-    if min(size_wh) <= 0:
+        header = ImageHeader(name, *_HEADER_READERS[name](data))
+    width, height = header.size_wh
+    if min(header.size_wh) <= 0:
         raise Undecodable(f"the {ACCEPTED[name].name} has no pixels: {width}x{height}")
-    check_pixels(size_wh, max_pixels=max_pixels)
+    check_pixels(header.size_wh, max_pixels=max_pixels)
+    if header.spare_pixels > MAX_FRAMES * max_pixels:
+        raise TooManyPixels(
+            f"the image has {header.spare_pixels} pixels in layers or tiles beyond its own,"
+            f" the limit is {MAX_FRAMES * max_pixels}"
+        )
     return header
 
 
@@ -247,8 +254,8 @@ def _read_bmp_header(data: bytes) -> _Read:
 
 
 def _read_avif_header(data: bytes) -> _Read:
-    size_wh, orientation = first_picture(data)
-    return size_wh, orientation, "avif"
+    size_wh, orientation, spare_pixels, is_deep = first_picture(data)
+    return size_wh, orientation, "avif-deep" if is_deep else "avif", spare_pixels
 
 
 _HEADER_READERS: Final[dict[str, Callable[[bytes], _Read]]] = {
