@@ -79,6 +79,23 @@ async def test_what_is_freed_after_a_first_time_is_given_back_as_well(
     assert trims == [0] * 6
 
 
+async def test_what_is_held_above_the_most_is_given_back_during_work(
+    trims: list[int], held: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heap, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(heap, "_REST_SECONDS", 0.05)
+    giving = asyncio.create_task(heap.give_back_above(lambda: 100 * MEBIBYTE))
+    await asyncio.sleep(0.1)
+    assert trims == []
+    held[0] += 1
+    await asyncio.sleep(0.03)
+    assert trims == [0]
+    held[0] -= 1
+    await asyncio.sleep(0.1)
+    assert trims == [0]
+    giving.cancel()
+
+
 PHOTOS_IN_THREADS = """
 import resource, sys, threading
 from distilpose.service import heap

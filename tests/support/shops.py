@@ -25,11 +25,14 @@ class Queue:
     patience_seconds: float = 0.0
     reason: RefusalReason = RefusalReason.QUEUE
 
+    @property
+    def clearing_seconds(self) -> float:
+        """The time in which all items will be done."""
+        return self.room.used * self.seconds_per_item
+
     def refusal(self, items: int) -> Overloaded:
         """Return the error of a request for so many items."""
-        return Overloaded(
-            f"no room for {items}", retry_after_seconds=self.room.used * self.seconds_per_item
-        )
+        return Overloaded(f"no room for {items}", retry_after_seconds=self.clearing_seconds)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the event loop, the loop stands still as soon as it needs memory. So it is done 
 
 import asyncio
 import ctypes
+from collections.abc import Callable
 from typing import Final
 
 from distilpose.model import container
@@ -20,9 +21,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _OF_ITS_OWN_BYTES: Final = 64 * _MEBIBYTE
 """A block of this size, such as a photo of 22 megapixels, is given back as soon as it is free."""
 _MOST_KEPT_BYTES: Final = 256 * _MEBIBYTE
-_SHARE_KEPT: Final = 16
+_SHARE_KEPT: Final = 32
 """The divisor of the memory that this process may use: how much of it may be kept free."""
 _EVERY_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.1
+_REST_SECONDS: Final = 1.0
+"""The time between two times that memory is given back while there is work."""
 _TIMES: Final = 3
 """The gRPC library frees what calls held a little after they have ended."""
 _MOVED_BYTES: Final = 1024 * 1024
@@ -66,3 +70,19 @@ async def give_back_when_idle(life: Life) -> None:
             times_left -= 1
             await asyncio.to_thread(trim, 0)
             held_bytes = container.resident_bytes()
+
+
+async def give_back_above(most_bytes: Callable[[], int]) -> None:
+    """Give freed memory back while there is work, if the process holds more than it may.
+
+    What was freed lies as holes between what is used. A large photo gets none of them, but pages of
+    its own, and the holes come on top.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:  # not glibc
+        return
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if container.resident_bytes() > most_bytes():
+            await asyncio.to_thread(trim, 0)
+            await asyncio.sleep(_REST_SECONDS)

@@ -17,7 +17,7 @@ from distilpose.model.errors import ModelError
 from distilpose.service import listening
 from distilpose.service.app import Service
 from distilpose.service.batching.device import DeviceLost
-from distilpose.service.heap import give_back_when_idle
+from distilpose.service.heap import give_back_above, give_back_when_idle
 from distilpose.service.rest.api import create_app, create_operations_app
 from distilpose.service.rest.connection.bounded import HttpLimits
 from distilpose.service.rest.connection.places import PROBES_RESERVE, Connections
@@ -72,7 +72,9 @@ async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], 
     service.on_lost = stopping.on_lost
     loading = asyncio.create_task(service.start(), name="start")
     loading.add_done_callback(stopping.on_loaded)
-    trimming = asyncio.create_task(give_back_when_idle(service.life), name="heap")
+    trimming = asyncio.gather(
+        give_back_when_idle(service.life), give_back_above(service.memory.most_resident_bytes)
+    )
     serving = [server.serve() for server in (*servers, grpc_server) if server]
     await asyncio.gather(*serving)
     loading.cancel()

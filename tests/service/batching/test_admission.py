@@ -17,6 +17,7 @@ class Gate:
     room: Room
     patience_seconds: float = 0.0
     reason: RefusalReason = RefusalReason.QUEUE
+    clearing_seconds: float = 1.0
     refused: list[int] = field(default_factory=list)
 
     def refusal(self, items: int) -> Overloaded:

@@ -104,7 +104,7 @@ def test_callers_who_do_not_come_back_when_asked_to_do_not_keep_others_waiting_f
         decoding = Bench(0.1).decoding
         with decoding.room.take(decoding.places(2)):
             retries = [decoding.refusal(decoding.places(1)).retry_after_seconds for _ in range(100)]
-        assert retries[-1] == 3 * 2.0
+        assert retries[-1] == 6 * 2.0
 
     run_virtually(scenario())
 

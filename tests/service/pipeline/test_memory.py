@@ -1,10 +1,12 @@
 """The memory that requests may hold, by purpose."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
 
+from distilpose.model import container
 from distilpose.service.errors import Overloaded, TooLarge
 from distilpose.service.pipeline.memory import Memory
 from distilpose.service.settings import MEBIBYTE
@@ -153,3 +155,14 @@ def test_the_limit_may_be_set_once_it_is_known() -> None:
     memory = Memory(100)
     memory.set_limit(50)
     assert (memory.limit_bytes, memory.bodies.capacity) == (50, 25)
+
+
+def test_the_process_may_hold_what_was_loaded_what_requests_hold_and_an_eighth_of_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(container, "resident_bytes", lambda: 700)
+    memory = Memory(10)
+    assert memory.most_resident_bytes() == sys.maxsize
+    memory.set_limit(800)
+    with memory.room.take(50):
+        assert memory.most_resident_bytes() == 700 + 50 + 100

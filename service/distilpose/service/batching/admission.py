@@ -40,6 +40,11 @@ class Gate(Protocol):
         """The time for which a request may wait for this resource; 0 for a queue."""
         ...
 
+    @property
+    def clearing_seconds(self) -> float:
+        """The time in which everything that holds places will be done."""
+        ...
+
     def refusal(self, items: int) -> Overloaded:
         """Count a refused request for `items` places, and return its error."""
         ...
@@ -174,12 +179,12 @@ class Admission:
     def _refuse_for_share(self, gate: Gate, items: int, caller: str, limit: float) -> NoReturn:
         self._shares.refused(caller)
         self._on_refusal(RefusalReason.SHARE)
-        until_empty_seconds = gate.refusal(items).retry_after_seconds or 0.0
+        gate.refusal(items)  # counts it
         over = 1 - limit * gate.room.capacity / gate.room.used
         raise Overloaded(
             "others are refused, and this caller has lately had more than its share, so it may not "
             f"use the last {1 - limit:.0%} of the service",
-            retry_after_seconds=until_empty_seconds * over,
+            retry_after_seconds=gate.clearing_seconds * over,
         )
 
     async def _wait(self, waiter: _Waiter, patience_seconds: float | None) -> Admitted:

@@ -111,13 +111,18 @@ class Batcher(Generic[Item, Result]):
         """A full queue refuses at once."""
         return 0.0
 
+    @property
+    def clearing_seconds(self) -> float:
+        """The time in which everything that holds places will be done."""
+        return self.room.used * self._seconds_per_item
+
     def refusal(self, items: int) -> Overloaded:
         """Count a refused request, and return its error with the time after which to retry."""
         self._tell_dropped(self.stage, reason=DropReason.OVERLOADED, items=items)
         return Overloaded(
             f"the {self.stage} queue holds {self.room.used} of {self.room.capacity} items, "
             f"no room for {items} more",
-            retry_after_seconds=self.room.used * self._seconds_per_item,
+            retry_after_seconds=self.clearing_seconds,
         )
 
     async def submit(

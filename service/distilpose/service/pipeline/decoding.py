@@ -22,7 +22,7 @@ _MEMORY: Final = 0.95
 """The weight of the past in the measured pace, for each decoded image."""
 
 
-_LONGEST_RETRY: Final = 3.0
+_LONGEST_RETRY: Final = 6.0
 """The longest time after which a refused caller is asked to come back, in full queues. Callers who
 come back earlier than asked cannot make others wait for longer than that."""
 
@@ -110,6 +110,11 @@ class Decoding:
         """The places that an image takes whose decoding costs that many reference seconds."""
         return round((decode_seconds + _OVERHEAD_SECONDS) * _PER_SECOND)
 
+    @property
+    def clearing_seconds(self) -> float:
+        """The time in which everything that holds places will be done."""
+        return self._seconds(self.room.used)
+
     def refusal(self, items: int) -> Overloaded:
         """Count a refused request, and return its error with the time after which to retry.
 
@@ -117,7 +122,7 @@ class Decoding:
         if all came back as soon as there is room for some, most would be refused again.
         """
         self._observer.items_dropped(self.stage, reason=DropReason.OVERLOADED, items=1)
-        waiting_seconds = self._seconds(self.room.used)
+        waiting_seconds = self.clearing_seconds
         retry_seconds = min(
             waiting_seconds + self._seconds(self._returns.places), self._longest_retry_seconds
         )

@@ -1,12 +1,14 @@
 """The memory that requests may hold: one budget for everything that a caller can make us keep."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final
 
+from distilpose.model import container
 from distilpose.service.batching.fairness import Shares, Standing
 from distilpose.service.batching.room import Places, Room
 from distilpose.service.errors import Overloaded, TooLarge
@@ -24,6 +26,8 @@ _SHARE_OF_BODIES: Final = 2
 _SHARE_OF_STREAMS: Final = 3
 """The divisor of the limit that open streams may hold. A frame waits for as long as it takes, so
 whatever other streams hold may never be what it waits for."""
+_SHARE_OF_HOLES: Final = 8
+"""The divisor of the limit that freed memory may have while the rest is used."""
 _SMALL_BODY_BYTES: Final = MEBIBYTE
 """The first bytes of each body wait behind no larger bodies."""
 
@@ -47,14 +51,22 @@ class Memory:
         self.shares = Shares(clock)
         """The share that each caller had of the memory for messages."""
         self._held_bytes: Counter[MemoryPart] = Counter()
+        self._loaded_bytes: int | None = None
 
     @property
     def limit_bytes(self) -> int:
         """The most that all requests together may hold."""
         return self.room.capacity
 
+    def most_resident_bytes(self) -> int:
+        """The memory of the process beyond which it is freed memory that nobody uses."""
+        if self._loaded_bytes is None:
+            return sys.maxsize
+        return self._loaded_bytes + self.room.used + self.limit_bytes // _SHARE_OF_HOLES
+
     def set_limit(self, limit_bytes: int) -> None:
-        """Change the limit; what is held already is not touched."""
+        """Change the limit, now that all is loaded; what is held already is not touched."""
+        self._loaded_bytes = container.resident_bytes()
         self.room.capacity = limit_bytes
         self.bodies.capacity = limit_bytes // _SHARE_OF_BODIES
         self.streams.capacity = limit_bytes // _SHARE_OF_STREAMS
@@ -104,12 +116,17 @@ class Memory:
         """
         return max(*needs_bytes, min(sum(needs_bytes), self.limit_bytes // _SHARES))
 
+    @property
+    def clearing_seconds(self) -> float:
+        """The time after which there may be room: memory comes back quickly."""
+        return _RETRY_SECONDS
+
     def refusal(self, items: int) -> Overloaded:
         """Return the error of a request that found no room for that many bytes."""
         return Overloaded(
             f"requests hold {self.room.used // MEBIBYTE} of {self.limit_bytes // MEBIBYTE} MiB of "
             f"memory, no room for {items // MEBIBYTE + 1} MiB more",
-            retry_after_seconds=_RETRY_SECONDS,
+            retry_after_seconds=self.clearing_seconds,
         )
 
 
