@@ -27,7 +27,7 @@ class FixedPipeline:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
-    def refuse_if_full(self, _: str) -> None:
+    def expect_body(self, _: str) -> None:
         """Has always room."""
 
     async def estimate(self, request: PoseRequest) -> PoseAnswer:

@@ -89,8 +89,17 @@ class Service:
             raise NotReady("the models are loading", retry_after_seconds=5)
         return self._pipeline
 
-    def refuse_if_full(self, caller: str) -> None:
+    def expect_body(self, caller: str) -> None:
         """Refuse a request before its body is read, if an image like recent ones would not fit.
+
+        Raises:
+            Overloaded: the decode queue is full.
+        """
+        if self._pipeline is not None:
+            self._pipeline.expect_body(caller)
+
+    def refuse_if_full(self, caller: str) -> None:
+        """Refuse a request while its body arrives, if an image like recent ones would not fit.
 
         Raises:
             Overloaded: the decode queue is full.

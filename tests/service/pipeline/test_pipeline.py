@@ -169,11 +169,25 @@ async def test_who_brings_an_image_like_recent_ones_is_refused_before_its_body_i
 ) -> None:
     decode = bench.pipeline.means.decode
     decode.room.capacity = 10 * decode.usual_places
-    with decode.room.take(9 * decode.usual_places):
+    with decode.room.take(9 * decode.usual_places + 1):
+        with pytest.raises(Overloaded):
+            bench.pipeline.expect_body("somebody")
+        with pytest.raises(Overloaded):
+            bench.pipeline.refuse_if_full("somebody")
+    assert bench.dropped("decode", "overloaded") == 2
+
+
+async def test_bodies_that_began_to_arrive_count_for_a_moment(bench: Bench) -> None:
+    decode = bench.pipeline.means.decode
+    decode.room.capacity = 10 * decode.usual_places
+    with decode.room.take(8 * decode.usual_places):
+        bench.pipeline.expect_body("somebody")
+        bench.pipeline.expect_body("somebody")
+        with pytest.raises(Overloaded):
+            bench.pipeline.expect_body("somebody")
         bench.pipeline.refuse_if_full("somebody")
-    with decode.room.take(9 * decode.usual_places + 1), pytest.raises(Overloaded):
-        bench.pipeline.refuse_if_full("somebody")
-    assert bench.dropped("decode", "overloaded") == 1
+        await asyncio.sleep(0.11)
+        bench.pipeline.expect_body("somebody")
 
 
 async def test_a_calibration_answers_in_place_of_raw_scores() -> None:

@@ -26,6 +26,9 @@ class Filling:
     sent: int = field(default=0, init=False)
     refused_at: int | None = field(default=None, init=False)
 
+    def expect_body(self, caller: str) -> None:
+        self.refuse_if_full(caller)
+
     def refuse_if_full(self, _: str) -> None:
         if self.sent >= self.full_after:
             self.refused_at = self.sent

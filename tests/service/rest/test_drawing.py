@@ -30,6 +30,9 @@ class Keeping:
     service: Service
     fails: bool = False
 
+    def expect_body(self, _: str) -> None:
+        """Has always room."""
+
     def refuse_if_full(self, _: str) -> None:
         """Has always room."""
 

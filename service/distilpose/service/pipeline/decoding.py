@@ -22,31 +22,34 @@ _MEMORY: Final = 0.95
 """The weight of the past in the measured pace, for each decoded image."""
 
 
+_ARRIVING_SECONDS: Final = 0.1
+"""The time for which a body that arrives counts as an image. It is short, so that who sends heads
+alone keeps few others out."""
 _LONGEST_RETRY: Final = 6.0
 """The longest time after which a refused caller is asked to come back, in full queues. Callers who
 come back earlier than asked cannot make others wait for longer than that."""
 
 
-class Returns:
-    """The work of refused callers who were asked to come back, and when."""
+class Expected:
+    """Work that is expected, each part of it until a moment at which it has come or will not."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._due: deque[tuple[float, int]] = deque()
-        """The time at which each comes back, and its places."""
+        """The moment of each part, and its places."""
         self._places = 0
 
     @property
     def places(self) -> int:
-        """The places of those who have not come back yet."""
+        """The places of what is still expected."""
         while self._due and self._due[0][0] <= self._clock():
             self._places -= self._due.popleft()[1]
         return self._places
 
-    def expect(self, places: int, *, after_seconds: float) -> None:
-        """Remember a refused caller's work; nobody comes back before those refused earlier."""
+    def add(self, places: int, *, seconds: float) -> None:
+        """Expect work for so long; not for less than what was expected before it."""
         last = self._due[-1][0] if self._due else 0.0
-        self._due.append((max(last, self._clock() + after_seconds), places))
+        self._due.append((max(last, self._clock() + seconds), places))
         self._places += places
 
 
@@ -72,7 +75,7 @@ class Decoding:
         self.workers = workers
         self.room = Room(0)
         self._longest_retry_seconds = _LONGEST_RETRY * max_queue_seconds
-        self._returns = Returns(clock)
+        self._returning, self._arriving = Expected(clock), Expected(clock)
         self._budget_seconds = workers.threads * max_queue_seconds
         self._observer = observer
         # Before anything is measured, a second at the reference pace.
@@ -101,6 +104,15 @@ class Decoding:
         return round(self._expected_seconds / self._images * _PER_SECOND)
 
     @property
+    def arriving_places(self) -> int:
+        """The places for images whose bodies began to arrive a moment ago."""
+        return self._arriving.places
+
+    def expect_image(self) -> None:
+        """Expect an image whose body begins to arrive."""
+        self._arriving.add(self.usual_places, seconds=_ARRIVING_SECONDS)
+
+    @property
     def patience_seconds(self) -> float:
         """A full queue refuses at once."""
         return 0.0
@@ -124,9 +136,9 @@ class Decoding:
         self._observer.items_dropped(self.stage, reason=DropReason.OVERLOADED, items=1)
         waiting_seconds = self.clearing_seconds
         retry_seconds = min(
-            waiting_seconds + self._seconds(self._returns.places), self._longest_retry_seconds
+            waiting_seconds + self._seconds(self._returning.places), self._longest_retry_seconds
         )
-        self._returns.expect(items, after_seconds=retry_seconds)
+        self._returning.add(items, seconds=retry_seconds)
         return Overloaded(
             f"the decode queue holds {waiting_seconds:.2f} s of work, "
             f"no room for {self._seconds(items):.2f} s more",

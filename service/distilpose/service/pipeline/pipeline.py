@@ -35,11 +35,22 @@ class Pipeline:
     def __init__(self, means: Means) -> None:
         self.means = means
 
-    def refuse_if_full(self, caller: str) -> None:
+    def expect_body(self, caller: str) -> None:
         """Refuse a request before its body is read, if an image like recent ones would not fit.
 
-        A queue is hardly ever full to its last millisecond: asked for less, nearly every refusal
-        would come after the body, which costs much more than its head.
+        Those that are arriving count as well: of many that come together, the others would be
+        refused after their bodies, which cost much more than heads.
+
+        Raises:
+            Overloaded: the decode queue is full, or too full for a caller that has had its share.
+        """
+        decode = self.means.decode
+        places = decode.usual_places + decode.arriving_places
+        self.means.admission.refuse_at_once([(decode, places)], caller=caller)
+        decode.expect_image()
+
+    def refuse_if_full(self, caller: str) -> None:
+        """Refuse a request while its body arrives, if an image like recent ones would not fit.
 
         Raises:
             Overloaded: the decode queue is full, or too full for a caller that has had its share.

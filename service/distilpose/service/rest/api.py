@@ -134,6 +134,7 @@ def _pose_routes(service: Service) -> APIRouter:
         caller = caller_name(request, service.keys, settings.http.trusted_proxies)
         bodies = service.memory.hold(MemoryPart.BODIES, caller=caller)
         with service.life.admitted(), bodies as holding:
+            service.expect_body(caller)
             sources, body_options = await read_body(
                 request,
                 deadline=deadline,

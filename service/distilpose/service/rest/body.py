@@ -98,7 +98,6 @@ async def _limited_stream(
     request: Request, max_bytes: int, holding: Holding, check_room: Callable[[], None]
 ) -> AsyncGenerator[bytes, None]:
     """The body's chunks; refuses by the declared length before reading, then by the bytes read."""
-    check_room()
     began_at = time.monotonic()
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:

@@ -109,7 +109,7 @@ class PoseApi:
         caller = self.caller(context)
         bodies = self._service.memory.hold(MemoryPart.BODIES, caller=caller)
         with self._service.life.admitted(), bodies as holding:
-            self._service.refuse_if_full(caller)
+            self._service.expect_body(caller)
             # The library tells nobody how much has arrived of a message, so all of it is held.
             await holding.grow(self._most_bytes, accepted_at=time.monotonic())
             data = await _only_message(messages, deadline=deadline)
