@@ -10,6 +10,7 @@ from PIL import Image
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.pictures import heic
 from distilpose.model.pictures.containers import check_jpeg_scans, jpeg_segments
+from distilpose.model.pictures.costs import cost_of
 from distilpose.model.pictures.headers import (
     BROKEN_JPEG,
     ImageHeader,
@@ -18,6 +19,7 @@ from distilpose.model.pictures.headers import (
     reduced_size_wh,
 )
 from distilpose.model.pictures.heif import without_other_items
+from distilpose.model.pictures.source import EncodedImage
 
 _ADOBE: Final = b"\xee"
 _RGB_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"})
@@ -92,12 +94,11 @@ def _decode_other(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
 
 
 def _decode_heif(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
-    picture = heic.opened(without_other_items(data))
-    _check_size(picture.size, header)
-    samples = picture.data  # decodes, after which the size is that of the pixels
-    _check_size(picture.size, header)
-    mode, stride = picture.mode, picture.stride
-    return _to_rgb(Image.frombuffer(mode, picture.size, samples, "raw", mode, stride, 1))
+    # libheif ends the process where it gets no memory, so that there must be enough beforehand.
+    np.empty(cost_of(EncodedImage(data), header).peak_bytes, np.uint8)
+    return _to_rgb(
+        heic.decoded(without_other_items(data), lambda size_wh: _check_size(size_wh, header))
+    )
 
 
 def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -4,7 +4,10 @@ Importing pi-heif registers nothing with Pillow.
 """
 
 import importlib.util
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
+
+from PIL import Image
 
 from distilpose.model.errors import NotAccepted
 
@@ -22,11 +25,13 @@ def check_is_there() -> None:
         raise NotAccepted("this server was built without HEIC")
 
 
-def opened(data: bytes) -> Any:
-    """The picture that is shown, cropped and turned, with 8 bits a sample; not decoded yet.
+def decoded(data: bytes, check_size: Callable[[tuple[int, int]], None]) -> Image.Image:
+    """The picture that is shown, cropped and turned; samples of more than 8 bits only if grey.
+
+    `check_size` is called with its width and height before it is decoded, and afterwards.
 
     Raises:
-        ValueError, RuntimeError, OSError, SyntaxError, EOFError: it is damaged.
+        ValueError, OSError, SyntaxError, EOFError: it is damaged.
 
     """
     import pi_heif  # noqa: PLC0415 - a server that was built without it starts, too
@@ -35,5 +40,14 @@ def opened(data: bytes) -> Any:
     options = pi_heif.options
     options.DECODE_THREADS = 1
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
-    file = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
-    return file[file.primary_index]
+    try:
+        file = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
+        picture = file[file.primary_index]
+        check_size(picture.size)
+        samples = picture.data
+    except RuntimeError as err:
+        # Said of impossible sizes, too; that there is memory was seen to before.
+        raise ValueError(str(err).removeprefix("Memory allocation error: ")) from err
+    check_size(picture.size)
+    mode, stride = picture.mode, picture.stride
+    return Image.frombuffer(mode, picture.size, samples, "raw", mode, stride, 1)
