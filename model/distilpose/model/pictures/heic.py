@@ -50,4 +50,5 @@ def decoded(data: bytes, check_size: Callable[[tuple[int, int]], None]) -> Image
         raise ValueError(str(err).removeprefix("Memory allocation error: ")) from err
     check_size(picture.size)
     mode, stride = picture.mode, picture.stride
-    return Image.frombuffer(mode, picture.size, samples, "raw", mode, stride, 1)
+    # A copy: the samples lie in the memory of the file, which is freed with it.
+    return Image.frombytes(mode, picture.size, samples, "raw", mode, stride)
