@@ -3,6 +3,7 @@
 from typing import Final
 
 _MOST_BITS: Final = 32
+_LARGEST: Final = 0xFFFFFFFF
 
 
 class Bits:
@@ -33,5 +34,5 @@ class Bits:
         while not self.read(1):
             zeros += 1
             if zeros == _MOST_BITS:
-                return 2**_MOST_BITS - 1
+                return _LARGEST
         return (1 << zeros) - 1 + self.read(zeros)
