@@ -19,7 +19,7 @@ SOAK_EXAMPLES = 1500
 FILES = st.sampled_from(odd_images.corpus())
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 
-for media_type in ("jpeg", "png", "webp", "bmp", "tiff", "avif"):
+for media_type in ("jpeg", "png", "webp", "bmp", "tiff", "avif", "heic", "heif"):
     schemathesis.openapi.media_type(f"image/{media_type}", FILES)
 schemathesis.openapi.media_type("application/octet-stream", FILES)
 

@@ -203,6 +203,20 @@ def _avif_12(padding_px: int) -> Callable[[tuple[int, int]], bytes]:
     return make
 
 
+def _heic_tiles(size_wh: tuple[int, int]) -> bytes:
+    """A picture of tiles of 512 pixels, turned."""
+    rows, columns = (-(-side // 512) for side in reversed(size_wh))
+    tile = heif_files.hevc_picture_of(scene((512, 512)), "yuv444p12le", 10)
+    whole = heif_files.Item(
+        b"grid",
+        heif_files.grid(rows, columns, *size_wh),
+        [heif_files.size_property(*size_wh), heif_files.box(b"irot", b"\1")],
+        range(2, 2 + rows * columns),
+    )
+    tiles = [tile.item() for _ in range(rows * columns)]
+    return heif_files.file_of([whole, *tiles], brand=heif_files.HEIC)
+
+
 MAKERS: Final[dict[str, Callable[[tuple[int, int]], bytes]]] = {
     "jpeg": _file("jpeg", scene, quality=90),
     "jpeg 4:4:4": _file("jpeg", scene, quality=98, subsampling=0),
@@ -263,6 +277,19 @@ MAKERS: Final[dict[str, Callable[[tuple[int, int]], bytes]]] = {
     "avif grey": _file("avif", _image("L"), quality=60, speed=10),
     "avif 12 bit alpha 4:4:4": _avif_12(0),
     "avif 12 bit alpha 4:4:4 padded": _avif_12(127),
+    "heic": _file("heif", scene, samples="yuv420p", quality=20),
+    "heic flat": _file("heif", _flat, samples="yuv420p", quality=20),
+    "heic 4:4:4 noise": _file("heif", _noise),
+    "heic alpha 4:4:4 turned": _file("heif", _alpha, quality=10, exif=odd_images.exif(6)),
+    "heic grey": _file("heif", scene, samples="gray", quality=10),
+    "heic 10 bit": _file("heif", scene, samples="yuv420p10le", quality=20),
+    "heic 10 bit 4:2:2 turned": _file(
+        "heif", scene, samples="yuv422p10le", quality=10, exif=odd_images.exif(6)
+    ),
+    "heic 12 bit 4:4:4 alpha turned": _file(
+        "heif", _alpha, samples="yuv444p12le", quality=10, exif=odd_images.exif(6)
+    ),
+    "heic 12 bit tiles": _heic_tiles,
     "bmp": _file("bmp", scene),
     "bmp palette": _file("bmp", lambda size_wh: _image("RGB")(size_wh).quantize(64)),
     "bmp 32 bit": _bmp_32,

@@ -1,16 +1,25 @@
 """AVIF and HEIF files made box by box, and the coded pictures to fill them with."""
 
+import io
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import odd_images
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from distilpose.model.pictures.boxes import BoxReader
 from distilpose.model.pictures.items import Items
+from distilpose.model.pictures.tracks import tracks_of
 
+Pixels = npt.NDArray[np.uint8]
 AVIF: Final = b"avif"
+HEIC: Final = b"heic"
 AV1_CODED: Final = b"av01"
+HEVC_CODED: Final = b"hvc1"
 _ESSENTIAL: Final = frozenset({b"irot", b"imir", b"av1C", b"hvcC", b"lsel", b"a1op"})
 ALPHA: Final = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
 
@@ -44,6 +53,7 @@ class Item:
     properties: Sequence[bytes]
     tiles: Sequence[int] = ()
     auxiliary_of: int = 0
+    described: int = 0
     pieces: int = 1
     is_in_idat: bool = False
 
@@ -128,6 +138,8 @@ def _references(items: Sequence[Item]) -> bytes:
             references += box(b"dimg", fields)
         if item.auxiliary_of:
             references += box(b"auxl", struct.pack(">HHH", number, 1, item.auxiliary_of))
+        if item.described:
+            references += box(b"cdsc", struct.pack(">HHH", number, 1, item.described))
     return references
 
 
@@ -138,29 +150,36 @@ class Coded:
     content: bytes
     size_wh: tuple[int, int]
     settings: list[bytes] = field(default_factory=list)
+    kind: bytes = AV1_CODED
 
     def entry(self, *properties: bytes) -> bytes:
         """The sample entry of a track of such pictures."""
         size = struct.pack(">HH", *self.size_wh)
-        return box(AV1_CODED, bytes(24) + size + bytes(50) + b"".join(properties))
+        return box(self.kind, bytes(24) + size + bytes(50) + b"".join(properties))
 
     def item(
         self, *properties: bytes, size_wh: tuple[int, int] | None = None, **options: Any
     ) -> Item:
         """The picture as an item of AVIF; of another announced size if one is given."""
         size = size_property(*(size_wh or self.size_wh))
-        return Item(AV1_CODED, self.content, [size, *self.settings, *properties], **options)
+        return Item(self.kind, self.content, [size, *self.settings, *properties], **options)
+
+
+def _noise(height: int, width: int) -> Pixels:
+    return np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def av1_picture(height: int, width: int, **options: Any) -> Coded:
     """A picture of noise as Pillow codes it for AVIF."""
-    return av1_picture_of(odd_images.noise(height, width), **options)
+    return av1_picture_of(_noise(height, width), **options)
 
 
-def av1_picture_of(picture: odd_images.Picture, **options: Any) -> Coded:
+def av1_picture_of(picture: Pixels, **options: Any) -> Coded:
     """The picture as Pillow codes it for AVIF."""
     height, width, _ = picture.shape
-    data = odd_images.encode(picture, "avif", **options)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "avif", **options)
+    data = file.getvalue()
     items = items_of(data)
     pieces = items.coded(items.primary)
     settings = [
@@ -180,6 +199,90 @@ def items_of(data: bytes) -> Items:
 def of_one(coded: Coded, *properties: bytes, **options: Any) -> bytes:
     """A file of one coded picture."""
     return file_of([coded.item(*properties, **options)])
+
+
+def hevc_picture(height: int, width: int, **options: Any) -> Coded:
+    """A picture of noise in HEVC."""
+    return hevc_picture_of(_noise(height, width), **options)
+
+
+def hevc_picture_of(picture: Pixels, samples: str = "yuv444p", quality: int = 0) -> Coded:
+    """The picture as x265 codes it, in the given pixel format; the quality 0 loses nothing.
+
+    Its sides are 16 or more, and even where chroma is halved.
+    """
+    height, width = picture.shape[:2]
+    file = io.BytesIO()
+    how = "lossless=1" if quality == 0 else f"crf={quality}"
+    options = {"preset": "ultrafast", "x265-params": f"{how}:log-level=none:info=0:pools=1"}
+    with av.open(file, "w", "mp4") as container:
+        stream = container.add_stream("libx265", rate=1, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, samples
+        stream.codec_tag = "hvc1"
+        for packet in (*stream.encode(_frame(picture, samples)), *stream.encode()):
+            packet.pts = packet.dts = 0
+            container.mux(packet)
+    data = file.getvalue()
+    reader = BoxReader(data)
+    moov = next(each for each in reader.boxes(0, len(data)) if each.kind == b"moov")
+    [found] = tracks_of(reader, moov, {HEVC_CODED})
+    settings = [
+        data[each.start - 8 : each.end] for each in found.properties if each.kind == b"hvcC"
+    ]
+    colours = box(b"colr", b"nclx" + struct.pack(">HHHB", 1, 13, 6, 0x80))
+    content = found.first_picture.read(0, found.first_picture.size)
+    return Coded(content, (width, height), [*settings, colours], HEVC_CODED)
+
+
+def _frame(picture: Pixels, samples: str) -> av.VideoFrame:
+    """The picture as BT.601 with the full range, or grey."""
+    if picture.ndim == 2:
+        return av.VideoFrame.from_ndarray(picture, "gray").reformat(format=samples)
+    planes = np.asarray(Image.fromarray(picture).convert("YCbCr")).transpose(2, 0, 1)
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(planes), "yuv444p")
+    return frame.reformat(format=samples)
+
+
+_TURNS: Final = {
+    2: [box(b"imir", b"\1")],
+    3: [box(b"irot", b"\2")],
+    4: [box(b"imir", b"\0")],
+    5: [box(b"irot", b"\1"), box(b"imir", b"\0")],
+    6: [box(b"irot", b"\3")],
+    7: [box(b"irot", b"\1"), box(b"imir", b"\1")],
+    8: [box(b"irot", b"\1")],
+}
+"""EXIF's orientation -> the properties that turn a picture likewise."""
+
+
+def heic(
+    image: Image.Image, *, exif: bytes = b"", samples: str = "yuv444p", quality: int = 0
+) -> bytes:
+    """The picture as HEIC, like a phone's: turned by its properties, with EXIF that says it again.
+
+    Pictures whose sides are not multiples of 16 are grids of one tile.
+    """
+    turned = _TURNS.get(exif[24 if exif[6:8] == b"II" else 25], []) if exif else []
+    width, height = image.size
+    padding = ((0, -height % 16), (0, -width % 16))
+    parts = [np.pad(np.asarray(image.convert("RGB")), (*padding, (0, 0)), "edge")]
+    if image.has_transparency_data:
+        parts.append(np.pad(np.asarray(image.convert("RGBA"))[..., 3], padding, "edge"))
+    items: list[Item] = []
+    for number, part in enumerate(parts):
+        coded = hevc_picture_of(part, samples if number == 0 else "gray", quality)
+        owner = 1 if number else 0
+        properties = [auxiliary_property()] if number else turned
+        if coded.size_wh == image.size:
+            items.append(coded.item(*properties, auxiliary_of=owner))
+        else:
+            size = size_property(width, height)
+            layout, tiles = grid(1, 1, width, height), [len(items) + 2]
+            items.append(Item(b"grid", layout, [size, *properties], tiles, owner))
+            items.append(coded.item())
+    if exif:
+        items.append(Item(b"Exif", struct.pack(">I", 6) + exif, [], described=1))
+    return file_of(items, brand=HEIC)
 
 
 def track(

@@ -3,7 +3,6 @@
 A line is the kind, the MiB that were free and `decoded` or the exception's name.
 """
 
-import io
 import resource
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+import odd_images
 from distilpose.model import pictures
 from distilpose.model.pictures.source import EncodedImage
 
@@ -23,6 +23,7 @@ KINDS: Final[dict[str, tuple[str, str, dict[str, object]]]] = {
     "PNG": ("RGB", "PNG", {"compress_level": 1}),
     "WebP": ("RGB", "WEBP", {"method": 0}),
     "AVIF": ("RGB", "AVIF", {"speed": 10}),
+    "HEIC": ("RGB", "heif", {"samples": "yuv420p", "quality": 20}),
     "TIFF": ("RGB", "TIFF", {"compression": "tiff_lzw"}),
     "fax": ("1", "TIFF", {"compression": "group4"}),
     "BMP": ("RGB", "BMP", {}),
@@ -34,9 +35,8 @@ def encoded(kind: str) -> bytes:
     """A picture of this kind."""
     mode, form, options = KINDS[kind]
     small = np.random.default_rng(1).integers(0, 256, (250, 375, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(small).resize(SIZE_WH).convert(mode).save(file, form, **options)
-    return file.getvalue()
+    image = Image.fromarray(small).resize(SIZE_WH).convert(mode)
+    return odd_images.encode(image, form, **options)
 
 
 def outcome(source: EncodedImage) -> str:

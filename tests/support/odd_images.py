@@ -11,6 +11,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+import heif_files
 from distilpose.model import pictures
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.formats import ACCEPTED
@@ -28,6 +29,7 @@ NEARLY_LOSSLESS: dict[str, dict[str, Any]] = {
     **LOSSLESS,
     "jpeg": {"quality": 95, "subsampling": 0},
     "avif": {"quality": 95, "subsampling": "4:4:4"},
+    "heif": {},
 }
 
 # A red square of 8x8; libjpeg-turbo's cjpeg -arithmetic made it, Pillow writes no such file.
@@ -50,8 +52,10 @@ def noise(height: int, width: int) -> Picture:
 
 
 def encode(picture: Image.Image | Picture, name: str, **options: Any) -> bytes:
-    """The picture as a file, written by Pillow."""
+    """The picture as a file, written by Pillow; HEIC is put together here."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    if name == "heif":
+        return heif_files.heic(image, **options)
     file = io.BytesIO()
     image.save(file, name, **options)
     return file.getvalue()
@@ -145,7 +149,7 @@ def of_announced_size(name: str, width: int, height: int) -> bytes:
         case "tiff":
             tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1}
             return tiff(tags, bytes(256))
-        case "avif":
+        case "avif" | "heif":
             struct.pack_into(">II", file, file.index(b"ispe") + 8, width, height)
     return bytes(file)
 

@@ -16,24 +16,33 @@ class Format:
 
     name: str
     """The format's name for people."""
-    media_type: str
+    media_types: tuple[str, ...]
+    """The usual one first."""
     suffixes: tuple[str, ...]
     """Suffixes of file names, in lower case; the first is the usual one."""
     pillow_codec: str | None = None
     """The optional part of Pillow that decodes the format, by its name in `PIL.features`."""
+    package: str | None = None
+    """The package that decodes the format, by its name for import; not every platform has it."""
 
 
 ACCEPTED: Final = {
-    "jpeg": Format("JPEG", "image/jpeg", (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
-    "png": Format("PNG", "image/png", (".png", ".apng"), "zlib"),
-    "webp": Format("WebP", "image/webp", (".webp",), "webp"),
-    "bmp": Format("BMP", "image/bmp", (".bmp",)),
-    "tiff": Format("TIFF", "image/tiff", (".tif", ".tiff"), "libtiff"),
-    "avif": Format("AVIF", "image/avif", (".avif",), "avif"),
+    "jpeg": Format("JPEG", ("image/jpeg",), (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
+    "png": Format("PNG", ("image/png",), (".png", ".apng"), "zlib"),
+    "webp": Format("WebP", ("image/webp",), (".webp",), "webp"),
+    "bmp": Format("BMP", ("image/bmp",), (".bmp",)),
+    "tiff": Format("TIFF", ("image/tiff",), (".tif", ".tiff"), "libtiff"),
+    "avif": Format("AVIF", ("image/avif",), (".avif",), "avif"),
+    "heif": Format(
+        "HEIC",
+        ("image/heic", "image/heif", "image/heic-sequence", "image/heif-sequence"),
+        (".heic", ".heif", ".hif"),
+        package="pi_heif",
+    ),
 }
 """The accepted formats, under the keys used in headers."""
 
-MEDIA_TYPES: Final = tuple(each.media_type for each in ACCEPTED.values())
+MEDIA_TYPES: Final = tuple(kind for each in ACCEPTED.values() for kind in each.media_types)
 SUFFIXES: Final = frozenset(suffix for each in ACCEPTED.values() for suffix in each.suffixes)
 
 SIGNATURES: Final = (

@@ -129,7 +129,7 @@ class Image(_message.Message):
     RAW_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     encoded: _builtins.bytes
-    """A JPEG, PNG, WebP, BMP, TIFF or AVIF file; the bytes decide the format."""
+    """A JPEG, PNG, WebP, BMP, TIFF, AVIF or HEIC file; the bytes decide the format."""
     id: _builtins.str
     """The caller's own id for the image, of at most 1024 characters; returned in the answer."""
     @_builtins.property
@@ -702,7 +702,7 @@ class Frame(_message.Message):
     timestamp_ms: _builtins.float
     """Time at which it was taken, in milliseconds of the caller's own clock."""
     encoded: _builtins.bytes
-    """A JPEG, PNG, WebP, BMP, TIFF or AVIF file; the bytes decide the format."""
+    """A JPEG, PNG, WebP, BMP, TIFF, AVIF or HEIC file; the bytes decide the format."""
     @_builtins.property
     def raw(self) -> Global___RawPixels:
         """Pixels as a camera or decoder delivers them."""

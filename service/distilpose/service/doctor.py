@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from PIL import features
@@ -35,6 +36,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
             there = bool(features.check(each.pillow_codec))
             text = "Pillow decodes it" if there else "Pillow was built without it"
             yield Finding(name, text, there)
+        elif each.package:
+            there = find_spec(each.package) is not None
+            yield Finding(name, f"{each.package} {'decodes it' if there else 'is not installed'}")
 
 
 def _model_findings(settings: Settings) -> Iterator[Finding]:

@@ -25,6 +25,8 @@ HUNGRIEST = {
     "webp": "webp alpha",
     "avif": "avif alpha 4:4:4 turned",
     "avif-deep": "avif 12 bit alpha 4:4:4 padded",
+    "heif": "heic alpha 4:4:4 turned",
+    "heif-deep": "heic 12 bit 4:4:4 alpha turned",
     "bmp": "bmp 32 bit",
     "tiff": "tiff alpha",
     "tiff-tiled": "tiff tile planar alpha",

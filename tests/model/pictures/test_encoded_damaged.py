@@ -51,7 +51,7 @@ def odd_samples() -> list[bytes]:
     turned = {"exif": odd_images.exif(6)}
     return [
         *(odd_images.encode(picture, name, **turned) for name in ("jpeg", "png", "webp", "tiff")),
-        *(odd_images.encode(picture, name) for name in ("bmp", "avif")),
+        *(odd_images.encode(picture, name) for name in ("bmp", "avif", "heif")),
         odd_images.encode(picture, "tiff", compression="tiff_lzw"),
         odd_images.encode(picture, "jpeg", progressive=True),
         odd_images.encode(image.convert("P"), "png", transparency=3),

@@ -76,6 +76,14 @@ def avif_of_tiles(tiles: int) -> bytes:
     return heif_files.file_of([grid, *(VIDEO_TILE.item() for _ in range(tiles))])
 
 
+def heic_of_tiles(tiles: int) -> bytes:
+    size, tile = heif_files.size_property(64 * tiles, 64), heif_files.hevc_picture(64, 64)
+    layout = heif_files.grid(1, 256, 64 * tiles, 64)
+    grid = heif_files.Item(b"grid", layout, [size], range(2, 2 + tiles))
+    tiles_of_it = [tile.item() for _ in range(tiles)]
+    return heif_files.file_of([grid, *tiles_of_it], brand=heif_files.HEIC)
+
+
 def avif_of_pieces(pieces: int) -> bytes:
     """A picture in pieces of a byte; empty ones follow its end."""
     whole = TILE.content.ljust(pieces, b"\0")
@@ -151,6 +159,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         box(b"pitm", bytes(4) + b"\0\1"),
         box(b"iref", bytes(4) + box(b"dimg", b"\0\1\xff\xff" + bytes(2 * 65_535)) * 200),
     ),
+    "HEIC of as many tiles as may be": lambda: heic_of_tiles(heif.MAX_CODED_ITEMS - 1),
     "AVIF of many pictures": lambda: sequence_of(2**32 - 1, [(1, 2**32 - 1)]),
     "AVIF of many chunks": lambda: sequence_of(1, [(1, 1)], chunks=1_000_000),
     "AVIF of many runs of chunks": lambda: sequence_of(

@@ -13,7 +13,6 @@ REFUSED = {
     "BigTIFF": b"II+\0\x08\0\0\0",
     "SVG": b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>",
     "JPEG XL": b"\xff\x0a\0\0",
-    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
     "MP4": b"\0\0\0\x18ftypisom\0\0\0\0isomavc1",
     "QuickTime": b"\0\0\0\x08wide\0\0\0\0mdat",
     "WebM": b"\x1a\x45\xdf\xa3\0\0\0\0",
@@ -31,7 +30,14 @@ def test_a_known_format_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(NotAccepted) as refusal:
         sniff(REFUSED[name])
     assert name in str(refusal.value)
-    assert str(refusal.value).endswith("accepted: JPEG, PNG, WebP, BMP, TIFF, AVIF")
+    assert str(refusal.value).endswith("accepted: JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC")
+
+
+@pytest.mark.parametrize("brand", ["heic", "heix", "heim", "hevc", "mif1", "msf1"])
+def test_a_file_of_a_heif_brand_is_heic(brand: str) -> None:
+    major = brand.encode()
+    assert sniff(b"\0\0\0\x14ftyp" + major + bytes(4) + b"mif1") == "heif"
+    assert sniff(b"\0\0\0\x18ftypisom\0\0\0\0mp41" + major) == "heif"
 
 
 def test_an_avif_of_heif_major_brand_is_avif() -> None:

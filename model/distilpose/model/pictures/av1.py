@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
+from distilpose.model.pictures.bits import Bits
 from distilpose.model.pictures.pieces import Pieces
 
 MAX_FRAMES: Final = 4
@@ -33,34 +34,6 @@ _REFERENCES_PER_FRAME: Final = 7
 
 _Unit: TypeAlias = tuple[int, int, int, int]
 """A unit's kind, its layer, and where its payload begins and ends; a plain tuple for speed."""
-
-
-class Bits:
-    """The bits of some bytes, from the first on; zeros follow their end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big") << 256
-        self._left = len(data) * 8 + 256
-
-    def read(self, count: int) -> int:
-        """The next bits as a number.
-
-        Raises:
-            ValueError: the bytes end long before.
-
-        """
-        self._left -= count
-        if self._left < 0:
-            raise ValueError("a header of its frames is truncated")
-        return self._value >> self._left & ((1 << count) - 1)
-
-    def variable_length(self) -> None:
-        """Skip a number of variable length (`uvlc`)."""
-        zeros = 0
-        while zeros < 32 and not self.read(1):
-            zeros += 1
-        if zeros < 32:
-            self.read(zeros)
 
 
 class OperatingPoint(NamedTuple):
@@ -118,7 +91,7 @@ def _read_timing(bits: Bits, header: SequenceHeader) -> tuple[bool, int]:
     bits.read(64)
     is_even = bits.read(1)
     if is_even:
-        bits.variable_length()
+        bits.exponential()
     if not bits.read(1):
         return False, 0
     delay_bits = bits.read(5) + 1
@@ -244,7 +217,7 @@ class FrameReader:
         """Return True if a picture read so far has samples of more than 8 bits."""
         return any(each.is_deep for each in self._known.values())
 
-    def sizes_wh(self, coded: Pieces) -> list[tuple[int, int]]:
+    def sizes_wh(self, coded: Pieces, _configuration: bytes = b"") -> list[tuple[int, int]]:
         """The width and height of each frame that is decoded for a coded picture.
 
         Raises:

@@ -64,6 +64,8 @@ ROWS: Final = {
     "tiff-tiled-lzma": Row(22, 75, 25, 1.1, extra_ms=45, extra_bytes=_SPARE_TILE_BYTES),
     "avif": Row(40, 75, 31, 1.1, block_px=128),
     "avif-deep": Row(60, 75, 44, 1.1, block_px=128),
+    "heif": Row(60, 90, 27, 3, block_px=128),
+    "heif-deep": Row(110, 120, 29, 3, block_px=128),
     "raw": Row(6, 0, 10.7),
 }
 """The rows by `ImageHeader.coding`."""

@@ -5,10 +5,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageFile
+from PIL import Image
 
 from distilpose.model.arrays import ImageHWC
+from distilpose.model.pictures import heic
 from distilpose.model.pictures.containers import check_jpeg_scans, jpeg_segments
+from distilpose.model.pictures.costs import cost_of
 from distilpose.model.pictures.headers import (
     BROKEN_JPEG,
     ImageHeader,
@@ -16,9 +18,11 @@ from distilpose.model.pictures.headers import (
     opened,
     reduced_size_wh,
 )
+from distilpose.model.pictures.heif import without_other_items
+from distilpose.model.pictures.source import EncodedImage
 
 _ADOBE: Final = b"\xee"
-_RGB_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+_RGB_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"})
 _OTHER_MODES: Final = {"F": "floating-point", "I": "signed or 32-bit", "LAB": "CIELab"}
 
 
@@ -40,11 +44,13 @@ def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
     """
     width, height = header.size_wh
     with as_undecodable(header.format, pixels=width * height):
-        stored = (
-            _decode_jpeg(data, header, factor)
-            if header.format == "jpeg"
-            else _decode_other(data, header)
-        )
+        match header.format:
+            case "jpeg":
+                stored = _decode_jpeg(data, header, factor)
+            case "heif":
+                stored = _decode_heif(data, header)
+            case _:
+                stored = _decode_other(data, header)
     return _upright(stored, header)
 
 
@@ -84,6 +90,18 @@ def _ink_to_rgb(cmyk: npt.NDArray[np.uint8], data: bytes) -> npt.NDArray[np.uint
 def _decode_other(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     image = opened(data, header.format)
     _check_size(image.size, header)
+    return _to_rgb(image)
+
+
+def _decode_heif(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
+    # libheif ends the process where it gets no memory, so that there must be enough beforehand.
+    np.empty(cost_of(EncodedImage(data), header).peak_bytes, np.uint8)
+    return _to_rgb(
+        heic.decoded(without_other_items(data), lambda size_wh: _check_size(size_wh, header))
+    )
+
+
+def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
         return _grey_16_to_rgb(image)
     if image.mode not in _RGB_MODES:
@@ -105,7 +123,7 @@ def _own_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.array(image)
 
 
-def _grey_16_to_rgb(image: ImageFile.ImageFile) -> npt.NDArray[np.uint8]:
+def _grey_16_to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     grey_16: npt.NDArray[Any] = np.asarray(image)
     grey = (grey_16 >> 8).astype(np.uint8)
     if (transparent := image.info.get("transparency")) is not None:

@@ -21,6 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
 from distilpose.model.formats import ACCEPTED
+from distilpose.model.pictures import heic
 from distilpose.model.pictures.av1 import MAX_FRAMES
 from distilpose.model.pictures.containers import (
     exif_orientation,
@@ -32,7 +33,7 @@ from distilpose.model.pictures.containers import (
     png_chunks,
     webp_chunks,
 )
-from distilpose.model.pictures.heif import first_picture
+from distilpose.model.pictures.heif import first_picture, upright_picture
 from distilpose.model.pictures.sniffing import not_accepted, sniff
 
 _Read: TypeAlias = tuple[tuple[int, int], int, str] | tuple[tuple[int, int], int, str, int]
@@ -258,6 +259,12 @@ def _read_avif_header(data: bytes) -> _Read:
     return size_wh, orientation, "avif-deep" if is_deep else "avif", spare_pixels
 
 
+def _read_heif_header(data: bytes) -> _Read:
+    heic.check_is_there()
+    size_wh, orientation, spare_pixels, is_deep = upright_picture(data)
+    return size_wh, orientation, "heif-deep" if is_deep else "heif", spare_pixels
+
+
 _HEADER_READERS: Final[dict[str, Callable[[bytes], _Read]]] = {
     "jpeg": _read_jpeg_header,
     "png": _read_png_header,
@@ -265,6 +272,7 @@ _HEADER_READERS: Final[dict[str, Callable[[bytes], _Read]]] = {
     "bmp": _read_bmp_header,
     "tiff": _read_tiff_header,
     "avif": _read_avif_header,
+    "heif": _read_heif_header,
 }
 
 

@@ -62,19 +62,27 @@ class Items:
     @cached_property
     def kinds(self) -> dict[int, bytes]:
         """The kind of each item, by its number."""
-        data, kinds = self.reader.data, dict[int, bytes]()
+        data = self.reader.data
+        return {item: data[at : at + 4] for item, at in self.kind_places.items()}
+
+    @cached_property
+    def kind_places(self) -> dict[int, int]:
+        """The position in the file of each item's kind."""
+        data, places = self.reader.data, dict[int, int]()
         if (iinf := self._boxes.get(b"iinf")) is None:
-            return kinds
+            return places
         first = iinf.start + (8 if data[iinf.start] else 6)
         for infe in self.reader.boxes(first, iinf.end):
             version = data[infe.start]
             if infe.kind != b"infe" or version not in {_SHORT_INFE, _LONG_INFE}:
                 continue
-            fields = ">HH4s" if version == _SHORT_INFE else ">IH4s"
-            item, _, kind = struct.unpack_from(fields, data, infe.start + 4)
-            kinds[item] = kind
-            _check_count(len(kinds), MAX_ITEMS, "items")
-        return kinds
+            item_bytes = 2 if version == _SHORT_INFE else 4
+            at = infe.start + 4 + item_bytes
+            if at + 6 > infe.end:
+                raise ValueError("its list of items is truncated")
+            places[int.from_bytes(data[infe.start + 4 : at], "big")] = at + 2
+            _check_count(len(places), MAX_ITEMS, "items")
+        return places
 
     @cached_property
     def references(self) -> list[Reference]:
@@ -91,6 +99,31 @@ class Items:
             targets = struct.unpack_from(f">{count}{number}", data, first)
             references.append(Reference(box.kind, origin, targets))
         return references
+
+    @cached_property
+    def sources(self) -> dict[int, tuple[int, ...]]:
+        """The items that each derived one is made of: a grid's tiles, for example."""
+        sources: dict[int, tuple[int, ...]] = {}
+        for each in self.references:
+            if each.kind == b"dimg":
+                sources.setdefault(each.origin, each.targets)
+        return sources
+
+    @cached_property
+    def auxiliaries(self) -> set[int]:
+        """The items with the alpha, or the like, of the primary picture or of its sources."""
+        owners = {self.primary, *self.sources.get(self.primary, ())}
+        return {
+            each.origin
+            for each in self.references
+            if each.kind == b"auxl" and not owners.isdisjoint(each.targets)
+        }
+
+    @property
+    def needed(self) -> set[int]:
+        """The primary item, its auxiliaries, and the sources of all of them."""
+        shown = {self.primary} | self.auxiliaries
+        return shown.union(*(self.sources.get(each, ()) for each in shown))
 
     def properties(self, item: int) -> list[Box]:
         """The properties of an item, in their order."""

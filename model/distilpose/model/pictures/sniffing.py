@@ -51,4 +51,4 @@ def _iso_media_name(data: bytes) -> str:
     brands = {data[8:12]} | {data[i : i + 4] for i in range(16, end, 4)}
     if brands & AVIF_BRANDS:
         return "avif"
-    return "HEIC" if brands & HEIF_BRANDS else "MP4 or QuickTime video"
+    return "heif" if brands & HEIF_BRANDS else "MP4 or QuickTime video"
