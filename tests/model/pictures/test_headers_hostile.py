@@ -129,7 +129,7 @@ def test_a_header_takes_five_milliseconds_at_most(name: str) -> None:
     [
         ("PNG of tiny chunks", f"{containers.MAX_PNG_CHUNKS} chunks"),
         ("JPEG of tiny segments", f"{containers.MAX_JPEG_SEGMENTS} segments"),
-        ("JPEG of fill bytes", f"{containers.MAX_JPEG_FILL_BYTES} bytes between segments"),
+        ("JPEG of fill bytes", f"{containers.MAX_JPEG_SPARE_BYTES} bytes between segments"),
         ("WebP of tiny chunks", f"{containers.MAX_WEBP_CHUNKS} chunks"),
         ("TIFF of many entries", f"65535 entries, the limit is {containers.MAX_TIFF_ENTRIES}"),
         ("AVIF of tiny boxes", f"{boxes.MAX_BOXES} boxes"),

@@ -45,11 +45,13 @@ _AVIF_EXIF_ITEM: Final = re.compile(rb"(infe(?:\x02.{3}.{4}|\x03.{3}.{6}))Exif",
 _LARGEST_SPARE_TILE: Final = 2048 * 2048
 _PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_ANY_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
+_JPEG_MARKERS_WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 # Far above real files, and low enough that hostile ones are walked in 5 ms.
 MAX_JPEG_SEGMENTS: Final = 3000
-MAX_JPEG_FILL_BYTES: Final = 10_000
+MAX_JPEG_SPARE_BYTES: Final = 10_000
 MAX_JPEG_SCANS: Final = 100
 MAX_PNG_CHUNKS: Final = 20_000
 MAX_WEBP_CHUNKS: Final = 5000
@@ -67,30 +69,32 @@ def jpeg_segments(data: bytes) -> Iterator[Part]:
     """Each segment up to and including the first scan's header; ends silently when markers end.
 
     Raises:
-        ValueError: more than `MAX_JPEG_SEGMENTS`, or `MAX_JPEG_FILL_BYTES`.
+        ValueError: more than `MAX_JPEG_SEGMENTS`, or `MAX_JPEG_SPARE_BYTES`.
 
     *Source:* ITU-T T.81, annex B.
 
     """
-    position, fill_bytes, segments = 2, 0, 0
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            fill_bytes += 1
-            if fill_bytes > MAX_JPEG_FILL_BYTES:
-                raise ValueError(f"it has more than {MAX_JPEG_FILL_BYTES} bytes between segments")
-            continue
+    position, spare_bytes, segments = 2, 0, 0
+    while True:
+        furthest = position + MAX_JPEG_SPARE_BYTES - spare_bytes + 2
+        found = _ANY_JPEG_MARKER.search(data, position, furthest)
+        if found is None:
+            if furthest < len(data):
+                raise ValueError(f"it has more than {MAX_JPEG_SPARE_BYTES} bytes between segments")
+            return
+        marker, start = found[0][1], found.end()
         if marker == _END_OF_IMAGE:
             return
+        spare_bytes += found.start() - position
         segments += 1
         if segments > MAX_JPEG_SEGMENTS:
             raise ValueError(f"it has more than {MAX_JPEG_SEGMENTS} segments before its pixels")
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        yield data[position + 1 : position + 2], position + 4, end
+        position = start
+        if marker not in _JPEG_MARKERS_WITHOUT_LENGTH:
+            position += int.from_bytes(data[start : start + 2], "big")
+            yield data[start - 1 : start], start + 2, position
         if marker == _START_OF_SCAN:
             return
-        position = end
 
 
 def check_jpeg_scans(data: bytes) -> None:

@@ -135,6 +135,17 @@ def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
         )
 
 
+def check_size(size_wh: tuple[int, int], header: ImageHeader) -> None:
+    """Check that the decoder will produce as many pixels as were checked against the limit.
+
+    Raises:
+        ValueError: naming both.
+
+    """
+    if size_wh != header.size_wh:
+        raise ValueError(f"it announces {header.size_wh} pixels and holds {size_wh}")
+
+
 @contextmanager
 def as_undecodable(name: str, *, pixels: int) -> Iterator[None]:
     """Convert whatever a decoder raises to `Undecodable`, except a lack of memory.
