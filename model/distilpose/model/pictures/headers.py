@@ -183,7 +183,9 @@ def _read_jpeg_header(data: bytes) -> _Read:
     if len(frame) < 7 or not first_scan:
         raise ValueError(BROKEN_JPEG)
     marker, _, height, width, components = struct.unpack_from(">BBHHB", frame)
-    if not (0 < height <= _LONGEST_JPEG_SIDE and 0 < width <= _LONGEST_JPEG_SIDE):
+    if height == 0:
+        raise ValueError("its height is 0, or comes after its pixels (DNL), which is not supported")
+    if not (height <= _LONGEST_JPEG_SIDE and 0 < width <= _LONGEST_JPEG_SIDE):
         raise ValueError(BROKEN_JPEG)
     coding = _jpeg_coding(marker, components, first_scan[0])
     return (width, height), exif_orientation(exif), coding

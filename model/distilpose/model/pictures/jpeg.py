@@ -27,9 +27,9 @@ _ONE_PASS: Final = frozenset({"jpeg", "jpeg-cmyk"})
 def decode_jpeg(data: bytes, header: ImageHeader, *, factor: int) -> npt.NDArray[np.uint8]:
     """The picture as stored, in RGB, uint8 (H, W, 3), maybe 2, 4 or 8 times smaller.
 
-    Accepted as if they were not there: odd numbers in the header of a sequential scan, an odd
+    As if they were not there are treated odd numbers in the header of a sequential scan, an odd
     revision of JFIF, an odd transform of Adobe, any colour profile, bytes between segments, and
-    spare bytes at the end of a restart interval, where all are 0x00 or 0xFF, or there are at most 4.
+    spare bytes at the end of a restart interval: any number of 0x00 and 0xFF, or at most 4 others.
 
     Raises:
         ValueError: the data or a segment ends too early, a code is bad, a marker is wrong or
@@ -62,9 +62,7 @@ def _with_sound_header(data: bytes, header: ImageHeader) -> tuple[bytes, str]:
     return sound, colours
 
 
-def _pixels(
-    data: bytes, header: ImageHeader, colours: str, factor: int
-) -> npt.NDArray[np.uint8]:
+def _pixels(data: bytes, header: ImageHeader, colours: str, factor: int) -> npt.NDArray[np.uint8]:
     min_width, min_height = reduced_size_wh(header.size_wh, factor)
     is_ink = colours in {"CMYK", "YCCK"}
     # Strict (the default): a warning is an error.

@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 from distilpose.model.pictures.containers import (
@@ -21,7 +21,7 @@ from distilpose.model.pictures.containers import (
 )
 
 Interval: TypeAlias = tuple[int, int]
-"""Where the coded pixels of a restart interval begin and end in the file; fill bytes are left out."""
+"""Where the coded pixels of a restart interval begin and end in the file, without fill bytes."""
 
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 _START, _END = b"\xff\xd8", b"\xff\xd9"
@@ -32,9 +32,9 @@ _SEQUENTIAL: Final = frozenset({0xC0, 0xC1, 0xC9})
 _ARITHMETIC: Final = frozenset({0xC9, 0xCA})
 _FRAMES: Final = _SEQUENTIAL | {0xC2, 0xCA}
 _TABLES: Final = frozenset({0xC4, 0xCC, 0xDB})
+_NO_END: Final = "it has no end of image: the file is truncated"
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ALL_COEFFICIENTS: Final = b"\x00\x3f\x00"
-_TABLE_OF_ONE_CODE: Final = b"\xff\xc4\x00\x14\x00\x01" + bytes(16)
 _KNOWN_TRANSFORMS: Final = {3: (1, 0), 4: (2, 0)}
 """By the number of components, what Adobe's marker may say; the first is what libjpeg assumes."""
 _BLOCK_PX: Final = 8
@@ -64,13 +64,19 @@ class Frame:
         """The frame of a segment.
 
         Raises:
-            struct.error: the segment is cut off.
+            ValueError: the segment is broken.
 
         """
-        _, height, width, count = struct.unpack_from(">BHHB", payload)
-        fields = (struct.unpack_from(">BBB", payload, 6 + 3 * index) for index in range(count))
+        count = payload[5] if len(payload) > 5 else 0
+        if not count or len(payload) != 6 + 3 * count:
+            raise ValueError("its frame is broken")
+        _, height, width = struct.unpack_from(">BHH", payload)
+        fields = struct.iter_unpack(">BBB", payload[6:])
         components = (Component(each, size >> 4, size & 15, table) for each, size, table in fields)
-        return cls(marker, (width, height), tuple(components))
+        frame = cls(marker, (width, height), tuple(components))
+        if not all(0 < side <= 4 for each in frame.components for side in each[1:3]):
+            raise ValueError("its frame is broken")
+        return frame
 
     @property
     def is_sequential(self) -> bool:
@@ -93,35 +99,42 @@ class Frame:
         width, height = math.ceil(width * one.across / across), math.ceil(height * one.down / down)
         return math.ceil(width / _BLOCK_PX), math.ceil(height / _BLOCK_PX)
 
-    def small(self, scanned: tuple[Component, ...], units: int) -> bytes:
-        """The segment of a frame that holds just so many units of a scan, in rows of equal length.
+    def grid_wh(self, scanned: tuple[Component, ...], units: int) -> tuple[int, int]:
+        """A number of units of a scan in rows of equal length, as in the whole scan if that fits.
+
+        Twice as many rows would fit into a frame, too.
 
         Raises:
-            ValueError: they fit into no such frame.
+            ValueError: no such rows fit into a frame.
 
         """
-        components = self.components
-        if len(scanned) == 1:
-            components = (scanned[0]._replace(across=1, down=1),)
-        across = max(each.across for each in components) * _BLOCK_PX
-        down = max(each.down for each in components) * _BLOCK_PX
-        for rows in range(1, _MOST_ROWS + 1):
-            if units % rows == 0 and units // rows * across <= _LONGEST_SIDE_PX:
-                size_hw = rows * down, units // rows * across
-                return self._segment(size_hw, components)
-        whole_wh = self.units_wh(scanned)
-        if units == math.prod(whole_wh):
-            return self._segment((whole_wh[1] * down, whole_wh[0] * across), components)
-        raise ValueError(f"its restart intervals of {units} units are not supported")
+        across, down = self._unit_wh_px(scanned)
+        usual = self.units_wh(scanned)[0]
+        for length in (usual, *(math.ceil(units / rows) for rows in range(1, _MOST_ROWS))):
+            side_px = max(length * across, 2 * (units // length) * down)
+            if units % length == 0 and side_px <= _LONGEST_SIDE_PX:
+                return length, units // length
+        raise ValueError(f"restart intervals of {units} units are not supported")
 
-    def _segment(self, size_hw: tuple[int, int], components: tuple[Component, ...]) -> bytes:
+    def small(self, scanned: tuple[Component, ...], grid_wh: tuple[int, int]) -> bytes:
+        """The segment of a frame that holds just these units of a scan."""
+        across, down = self._unit_wh_px(scanned)
+        size_hw = grid_wh[1] * down, grid_wh[0] * across
+        components = self._needed(scanned)
         fields = b"".join(
             bytes([each.number, each.across << 4 | each.down, each.table]) for each in components
         )
-        length = 8 + len(fields)
-        return (
-            struct.pack(">BBHBHHB", 0xFF, self.marker, length, 8, *size_hw, len(components)) + fields
-        )
+        head = 0xFF, self.marker, 8 + len(fields), 8, *size_hw, len(components)
+        return struct.pack(">BBHBHHB", *head) + fields
+
+    def _unit_wh_px(self, scanned: tuple[Component, ...]) -> tuple[int, int]:
+        components = self._needed(scanned)
+        across = max(each.across for each in components) * _BLOCK_PX
+        return across, max(each.down for each in components) * _BLOCK_PX
+
+    def _needed(self, scanned: tuple[Component, ...]) -> tuple[Component, ...]:
+        """The components that a frame needs for a scan: a unit of one is one block."""
+        return self.components if len(scanned) > 1 else (scanned[0]._replace(across=1, down=1),)
 
 
 @dataclass(frozen=True)
@@ -167,47 +180,23 @@ class Jpeg:
     data: bytes
     frame: Frame
     scans: tuple[Scan, ...]
-    ends_with_scan: bool
-    """The end of the image follows the last scan at once."""
 
     def tidied(self, spare_bytes: Mapping[Interval, int]) -> bytes:
         """The same picture without what no pixel depends on, and without those bytes at the ends.
 
-        A sequential scan gets the range that it must have, Adobe's marker a transform that is
-        known, and JFIF its first revision.
+        Adobe's marker gets a transform that is known, and JFIF its first revision.
         """
         view = memoryview(self.data)
         parts: list[bytes | memoryview] = [_START]
         for scan in self.scans:
             parts += (self._harmless(marker, segment) for marker, segment in scan.before)
-            parts.append(self._header(scan))
+            parts.append(self.header(scan))
             for index, interval in enumerate(scan.intervals):
                 start, end = interval
                 parts.append(view[start : end - spare_bytes.get(interval, 0)])
                 if index < len(scan.restarts):
                     parts.append(bytes([0xFF, scan.restarts[index]]))
         return b"".join([*parts, _END])
-
-    def start_of_part(
-        self, scan: Scan, index: int, units: int, spare_bytes: Mapping[Interval, int]
-    ) -> bytes:
-        """The start of a JPEG of one restart interval, up to where the interval itself belongs.
-
-        Of earlier scans it has those that say how to read this one, without their spare bytes, and
-        a flat one in the place of the first.
-        """
-        parts: list[bytes] = [_START, self.frame.small(scan.components, units)]
-        if not self.frame.is_sequential and (scan.holds_details or scan.bits_before):
-            parts += [self.scans[0].tables, self._flat_scan(scan, units)]
-        for each in self.scans:
-            parts.append(each.tables)
-            if each is scan:
-                break
-            if scan.refines_details and each.holds_details and each.components == scan.components:
-                start, end = each.intervals[index]
-                end -= spare_bytes.get(each.intervals[index], 0)
-                parts += [each.header, self.data[start:end]]
-        return b"".join([*parts, self._header(scan)])
 
     def units(self, scan: Scan) -> list[int]:
         """The units in each restart interval of a scan.
@@ -226,19 +215,8 @@ class Jpeg:
             raise ValueError(f"a scan has {found} restart intervals where {needed} belong")
         return [each] * (needed - 1) + [total - each * (needed - 1)]
 
-    def _flat_scan(self, scan: Scan, units: int) -> bytes:
-        """A first scan of a progressive JPEG that says that all blocks are equally bright."""
-        is_alone = len(scan.components) == 1
-        blocks = 1 if is_alone else sum(each.across * each.down for each in scan.components)
-        bits_later = 0 if scan.holds_details else scan.bits_before
-        selectors = b"".join(bytes([each.number, 0]) for each in scan.components)
-        header = struct.pack(">HHB", 0xFFDA, 6 + len(selectors), len(scan.components)) + selectors
-        # Each block is the one code of its table, a 0; arithmetic decoders take bytes that are
-        # missing for 0.
-        coded = bytes(0 if self.frame.is_arithmetic else math.ceil(blocks * units / 8))
-        return _TABLE_OF_ONE_CODE + header + bytes([0, 0, bits_later]) + coded
-
-    def _header(self, scan: Scan) -> bytes:
+    def header(self, scan: Scan) -> bytes:
+        """The segment of a scan; a sequential one gets the range that it must have."""
         return scan.header[:-3] + _ALL_COEFFICIENTS if self.frame.is_sequential else scan.header
 
     def _harmless(self, marker: int, segment: bytes) -> bytes:
@@ -262,45 +240,62 @@ def walk(data: bytes) -> Jpeg:
     """The structure of a JPEG.
 
     Raises:
-        ValueError, struct.error: it has no end, or no frame, or more segments or scans than may be.
+        ValueError: it has no end, or no pixels, or more segments or scans than may be, or a
+            segment is broken.
 
     """
-    frame: Frame | None = None
-    scans: list[Scan] = []
-    before: list[tuple[int, bytes]] = []
-    units_in_interval = segments = after_scan = 0
-    position = len(_START)
-    while found := _MARKER.search(data, position):
-        marker, start = found[0][1], found.end()
+    reader = _Reader(data)
+    while found := _MARKER.search(data, reader.position):
+        marker = found[0][1]
         if marker == _END_OF_IMAGE:
-            if frame is None or not scans:
-                raise ValueError("it has no pixels")
-            is_next = not data[after_scan : found.start()].strip(b"\xff")
-            return Jpeg(data, frame, tuple(scans), is_next)
+            return reader.jpeg()
         if marker in _WITHOUT_LENGTH:
-            position = start
-            continue
-        segments += 1
-        if segments > MAX_JPEG_SEGMENTS:
+            reader.position = found.end()
+        else:
+            reader.read(marker, found.start())
+    raise ValueError(_NO_END)
+
+
+@dataclass
+class _Reader:
+    data: bytes
+    position: int = len(_START)
+    segments: int = 0
+    frame: Frame | None = None
+    units_in_interval: int = 0
+    before: list[tuple[int, bytes]] = field(default_factory=list)
+    scans: list[Scan] = field(default_factory=list)
+
+    def read(self, marker: int, start: int) -> None:
+        """Take in the segment of a marker, and the scan behind its own."""
+        self.segments += 1
+        if self.segments > MAX_JPEG_SEGMENTS:
             raise ValueError(f"it has more than {MAX_JPEG_SEGMENTS} segments")
-        position = start + int.from_bytes(data[start : start + 2], "big")
-        segment = data[found.start() : position]
-        if marker in _FRAMES and frame is None:
-            frame = Frame.of(marker, segment[4:])
+        self.position = start + 2 + int.from_bytes(self.data[start + 2 : start + 4], "big")
+        segment = self.data[start : self.position]
+        if marker == _START_OF_SCAN:
+            self._read_scan(segment)
+        elif _is_needed(marker, segment):
+            self.before.append((marker, segment))
+        if marker in _FRAMES and self.frame is None:
+            self.frame = Frame.of(marker, segment[4:])
         elif marker == _RESTART_INTERVAL:
-            (units_in_interval,) = struct.unpack_from(">H", segment, 4)
-        if _is_needed(marker, segment):
-            before.append((marker, segment))
-        elif marker == _START_OF_SCAN:
-            if frame is None or len(scans) == MAX_JPEG_SCANS:
-                raise ValueError(f"it has no frame, or more than {MAX_JPEG_SCANS} scans")
-            components = _scanned(frame, segment)
-            intervals, restarts, position = _intervals(data, position)
-            scans.append(
-                Scan(tuple(before), segment, components, units_in_interval, intervals, restarts)
-            )
-            before, after_scan = [], position
-    raise ValueError("it has no end: the file is truncated")
+            self.units_in_interval = int.from_bytes(segment[4:6], "big")
+
+    def _read_scan(self, segment: bytes) -> None:
+        if self.frame is None or len(self.scans) == MAX_JPEG_SCANS:
+            raise ValueError(f"it has no frame, or more than {MAX_JPEG_SCANS} scans")
+        components = _scanned(self.frame, segment)
+        intervals, restarts, self.position = _intervals(self.data, self.position)
+        before, self.before = tuple(self.before), []
+        self.scans.append(
+            Scan(before, segment, components, self.units_in_interval, intervals, restarts)
+        )
+
+    def jpeg(self) -> Jpeg:
+        if self.frame is None or not self.scans:
+            raise ValueError("it has no pixels")
+        return Jpeg(self.data, self.frame, tuple(self.scans))
 
 
 def _is_needed(marker: int, segment: bytes) -> bool:
@@ -322,7 +317,8 @@ def _scanned(frame: Frame, segment: bytes) -> tuple[Component, ...]:
 
 def _intervals(data: bytes, start: int) -> tuple[tuple[Interval, ...], tuple[int, ...], int]:
     """The intervals of a scan, the markers between them, and where its last interval ends."""
-    intervals, restarts = [], []
+    intervals: list[Interval] = []
+    restarts: list[int] = []
     for found in _MARKER.finditer(data, start):
         end = found.start()
         while end > start and data[end - 1] == 0xFF:
@@ -333,4 +329,4 @@ def _intervals(data: bytes, start: int) -> tuple[tuple[Interval, ...], tuple[int
             return tuple(intervals), tuple(restarts), end
         restarts.append(marker)
         start = found.end()
-    raise ValueError("it has no end: the file is truncated")
+    raise ValueError(_NO_END)
