@@ -1,6 +1,6 @@
 import pytest
 
-from distilpose.model.pictures.scans import Frame, has_odd_scan, walk
+from distilpose.model.pictures.scans import has_odd_scan, walk
 from odd_images import encode, without_segment
 from odd_jpegs import JPEGS, SIZE_WH, interval_ends, scans, scene, segment, with_scan_numbers
 
@@ -63,7 +63,7 @@ def test_only_odd_sequential_scans_are_odd() -> None:
 
 
 def test_units_that_fit_into_no_frame_are_refused() -> None:
-    frame = Frame.of(0xC0, JPEGS["grey"][JPEGS["grey"].index(b"\xff\xc0") + 4 :])
+    frame = walk(JPEGS["grey"]).frame
     assert frame.grid_wh(frame.components, 7 * 5) == (7, 5)
     assert frame.grid_wh(frame.components, 8000) == (8000, 1)
     assert frame.grid_wh(frame.components, 65_534) == (4681, 14)

@@ -32,6 +32,7 @@ _SEQUENTIAL: Final = frozenset({0xC0, 0xC1, 0xC9})
 _ARITHMETIC: Final = frozenset({0xC9, 0xCA})
 _FRAMES: Final = _SEQUENTIAL | {0xC2, 0xCA}
 _TABLES: Final = frozenset({0xC4, 0xCC, 0xDB})
+_APPS: Final = frozenset(bytes([marker]) for marker in range(0xE0, 0xF0))
 _NO_END: Final = "it has no end of image: the file is truncated"
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ALL_COEFFICIENTS: Final = b"\x00\x3f\x00"
@@ -229,7 +230,18 @@ class Jpeg:
 
 
 def has_odd_scan(data: bytes) -> bool:
-    """Return True if the first scan is sequential and has another range than it must have."""
+    """Return True if the first scan is sequential and has another range than it must have.
+
+    At first glance, so that the look costs ordinary pictures next to nothing: a scan that merely
+    seems to be the first is taken for it if nothing about it is odd.
+    """
+    position = len(_START)
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] in _APPS:
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    start = data.find(b"\xff\xda", position)
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    if start < 0 or data[end - 3 : end] == _ALL_COEFFICIENTS:
+        return False
     segments = list(jpeg_segments(data))
     frame = next((kind[0] for kind, _, _ in segments if kind[0] in _FRAMES), None)
     _, _, end = segments[-1]
