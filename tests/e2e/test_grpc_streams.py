@@ -85,7 +85,7 @@ async def test_odd_jpegs_are_frames_like_others_and_damaged_ones_are_not(server:
     found, failure = await answers(
         server,
         opening(boxes=NOBODY),
-        *(frame(number, data) for number, data in enumerate((jpeg, spare, damaged, odd))),
+        *(frame(number, data) for number, data in enumerate((jpeg, spare, damaged, odd), 1)),
     )
     assert failure is None
     kinds = [answer.error.type for answer in found]

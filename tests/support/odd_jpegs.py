@@ -115,7 +115,7 @@ def segment(marker: int, payload: bytes) -> bytes:
 
 
 def scans(jpeg: bytes) -> list[tuple[int, int]]:
-    """Where the header of each scan begins, and where its coded pixels do."""
+    """The position of the header of each scan, and of its coded pixels."""
     found, position = [], 2
     while (marker := _MARKER.search(jpeg, position)) and marker[0][1] != _END_OF_IMAGE:
         position = marker.end()
@@ -128,7 +128,7 @@ def scans(jpeg: bytes) -> list[tuple[int, int]]:
 
 
 def interval_ends(jpeg: bytes) -> list[int]:
-    """Where the coded pixels of each restart interval end: at a restart marker or another one."""
+    """The end of the coded pixels of each restart interval: a restart marker or another one."""
     ends = []
     for _, position in scans(jpeg):
         for marker in _MARKER.finditer(jpeg, position):

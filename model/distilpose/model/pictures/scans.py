@@ -21,7 +21,7 @@ from distilpose.model.pictures.containers import (
 )
 
 Interval: TypeAlias = tuple[int, int]
-"""Where the coded pixels of a restart interval begin and end in the file, without fill bytes."""
+"""The start and end of a restart interval's coded pixels in the file, without fill bytes."""
 
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 _START, _END = b"\xff\xd8", b"\xff\xd9"

@@ -53,7 +53,7 @@ def without_spare_bytes(jpeg: Jpeg, warning: str) -> bytes:
 
 
 class _Part(NamedTuple):
-    """A JPEG of one restart interval: what stands before its pixels, and what behind them."""
+    """A JPEG of one restart interval: the bytes before its pixels, and those behind them."""
 
     before: list[bytes | memoryview]
     behind: bytes
@@ -131,7 +131,7 @@ class _Search:
         return count
 
     def _part(self, scan: Scan, index: int, units: int) -> _Part:
-        """What belongs around the pixels of an interval of a scan, which has so many units.
+        """The bytes around the pixels of an interval, which has so many units of a scan.
 
         One more interval begins behind it, for then the decoder counts what it has read ahead.
         Where that is not possible, the image ends, and up to seven spare bytes are not counted;
