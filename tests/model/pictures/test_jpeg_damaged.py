@@ -11,7 +11,7 @@ from odd_images import read
 from odd_jpegs import ARITHMETIC, JPEGS, interval_ends, with_bytes
 
 NAMES = st.sampled_from(sorted(JPEGS))
-CI_CASES, SLOW_CASES = 200, 20_000
+CI_CASES, SLOW_CASES = 200, 5000
 
 
 @st.composite
