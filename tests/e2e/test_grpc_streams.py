@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+import odd_jpegs
 from distilpose.v1 import pose_pb2
 from grpc_callers import LAST_FRAME_ID, Refusal, frame, opening, raw, refusal, stream_stub
 from odd_images import encode, read
@@ -73,6 +74,24 @@ async def test_frames_are_answered_in_their_order_with_errors_in_their_place(
     assert "9x8 RGB8 with 27 bytes a row: expected 216 bytes, got 192" in short.error.detail
     assert empty.error.detail == "the image is empty"
     assert (nobody.width, len(nobody.poses)) == (8, 0)
+
+
+async def test_odd_jpegs_are_frames_like_others_and_damaged_ones_are_not(server: Server) -> None:
+    jpeg = odd_jpegs.JPEGS["rows"]
+    first, *_, last = odd_jpegs.interval_ends(jpeg)
+    spare = odd_jpegs.with_bytes(jpeg, [first, last], lambda _: bytes(9))
+    damaged = odd_jpegs.with_bytes(jpeg, [first], lambda _: b"twelve bytes")
+    odd = odd_jpegs.with_scan_numbers(spare, b"\0\0\0")
+    found, failure = await answers(
+        server,
+        opening(boxes=NOBODY),
+        *(frame(number, data) for number, data in enumerate((jpeg, spare, damaged, odd), 1)),
+    )
+    assert failure is None
+    kinds = [answer.error.type for answer in found]
+    assert kinds == ["", "", "undecodable-image", ""]
+    assert "12 bytes too many before a restart or end marker" in found[2].error.detail
+    assert [(answer.width, answer.height) for answer in found][3] == odd_jpegs.SIZE_WH
 
 
 async def test_a_stream_without_a_frame_is_fine(server: Server) -> None:

@@ -23,6 +23,7 @@ from PIL import Image, ImageFile
 
 import heif_files
 import odd_images
+import odd_jpegs
 from distilpose.model import pictures
 from distilpose.model.errors import PictureError
 from distilpose.model.formats import MAX_PIXELS
@@ -164,6 +165,16 @@ def _progressive_noise(size_wh: tuple[int, int]) -> bytes:
         )
 
 
+def _spare(maker: Callable[[tuple[int, int]], bytes]) -> Callable[[tuple[int, int]], bytes]:
+    """The JPEG with nine zeros behind each restart interval."""
+
+    def spare(size_wh: tuple[int, int]) -> bytes:
+        jpeg = maker(size_wh)
+        return odd_jpegs.with_bytes(jpeg, odd_jpegs.interval_ends(jpeg), lambda _: bytes(9))
+
+    return spare
+
+
 def _raw(format_name: str) -> Callable[[tuple[int, int]], pictures.Source]:
     """Frames of odd sizes, whose chroma needs the most copies."""
 
@@ -244,6 +255,24 @@ MAKERS: Final[dict[str, Callable[[tuple[int, int]], bytes]]] = {
     ),
     "jpeg cmyk progressive": _file("jpeg", _image("CMYK"), quality=90, progressive=True),
     "jpeg cmyk flat": _file("jpeg", _flat_cmyk, progressive=True, exif=odd_images.exif(6)),
+    "jpeg odd": lambda size_wh: odd_jpegs.with_scan_numbers(
+        MAKERS["jpeg noise"](size_wh), b"\0\0\0"
+    ),
+    "jpeg spare": _spare(_file("jpeg", scene, quality=90)),
+    "jpeg spare noise": _spare(_jpeg_noise("444")),
+    "jpeg spare rows": _spare(_file("jpeg", scene, quality=90, restart_marker_rows=1)),
+    "jpeg spare units": _spare(
+        _file("jpeg", scene, quality=30, subsampling=2, restart_marker_blocks=4)
+    ),
+    "jpeg spare progressive": _spare(_file("jpeg", scene, quality=90, progressive=True)),
+    "jpeg spare progressive rows": _spare(
+        _file("jpeg", scene, quality=90, progressive=True, restart_marker_rows=1)
+    ),
+    "jpeg spare progressive noise": _spare(_progressive_noise),
+    "jpeg spare cmyk": _spare(_file("jpeg", _image("CMYK"), quality=90)),
+    "jpeg spare cmyk progressive": _spare(
+        _file("jpeg", _image("CMYK"), quality=90, progressive=True)
+    ),
     "png": _file("png", scene, compress_level=1),
     "png noise": _file("png", _noise, compress_level=1),
     "png flat": _file("png", _flat),

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from distilpose.model.pictures.boxes import BoxReader
-from distilpose.model.pictures.items import Items
-from distilpose.model.pictures.tracks import tracks_of
+from distilpose.model.pictures.isobmff.boxes import BoxReader
+from distilpose.model.pictures.isobmff.items import Items
+from distilpose.model.pictures.isobmff.tracks import tracks_of
 
 Pixels = npt.NDArray[np.uint8]
 AVIF: Final = b"avif"

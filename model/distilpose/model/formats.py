@@ -46,7 +46,7 @@ MEDIA_TYPES: Final = tuple(kind for each in ACCEPTED.values() for kind in each.m
 SUFFIXES: Final = frozenset(suffix for each in ACCEPTED.values() for suffix in each.suffixes)
 
 SIGNATURES: Final = (
-    (b"\xff\xd8\xff", "jpeg"),
+    (b"\xff\xd8", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"BM", "bmp"),
     (b"II*\0", "tiff"),

@@ -74,6 +74,11 @@ def test_a_wrong_checksum_of_pixels_is_refused() -> None:
         pixels_only_png(bytes(png))
 
 
+def test_nothing_about_the_end_of_a_png_counts_but_that_it_is_there() -> None:
+    png = odd_images.png((1, 1), 8, 0, [b"\0"])
+    assert pixels_only_png(png[:-12] + b"\0\0\0\2IENDxx\1\2\3\4after") == png
+
+
 def test_a_reduced_avif_differs_only_in_the_name_of_its_exif_item() -> None:
     avif = b"\0\0\0\x15infe\x02\0\0\x01\0\x02\0\0Exif\0mdatExif"
     assert pixels_only_avif(avif) == b"\0\0\0\x15infe\x02\0\0\x01\0\x02\0\0skip\0mdatExif"

@@ -55,6 +55,16 @@ def test_no_kind_of_picture_needs_more_memory_than_is_charged() -> None:
         assert each["peak_bytes"] < each["charged_bytes"] + ALLOWANCE_BYTES, each
 
 
+def test_no_jpeg_with_spare_bytes_needs_more_memory_than_is_charged() -> None:
+    names = [name for name in coded_pictures.NAMES if name.startswith(("jpeg odd", "jpeg spare"))]
+    measured = coded_pictures.measured_in_a_child(
+        f"((name, coded_pictures.source(name, (1024, 1024))) for name in {names})"
+    )
+    assert len(measured) == len(names) > 5
+    for each in measured:
+        assert each["peak_bytes"] < each["charged_bytes"] + ALLOWANCE_BYTES, each
+
+
 def test_no_odd_picture_needs_more_memory_than_is_charged() -> None:
     measured = coded_pictures.measured_in_a_child(
         "((str(number), pictures.EncodedImage(data))"

@@ -170,3 +170,78 @@ def test_a_run_length_bmp_is_refused_by_name() -> None:
     struct.pack_into("<I", data, 30, 1)
     with pytest.raises(NotAccepted, match="run-length BMP"):
         read(bytes(data))
+
+
+# What no pixel depends on.
+
+NOISE = odd_images.noise(24, 40)
+
+
+def odd_png(added: bytes) -> bytes:
+    png = odd_images.encode(NOISE, "png")
+    return png[:33] + added + png[33:]
+
+
+def with_wrong_checksum(chunk: bytes) -> bytes:
+    return chunk[:-1] + bytes([chunk[-1] ^ 1])
+
+
+def odd_bmp(at: int, value: bytes) -> bytes:
+    bmp = odd_images.encode(NOISE, "bmp")
+    return bmp[:at] + value + bmp[at + len(value) :]
+
+
+def odd_webp(flags: int, **options: bytes) -> bytes:
+    webp = odd_images.encode(NOISE, "webp", lossless=True, exact=True, **options)
+    assert webp[12:16] == b"VP8X"
+    return webp[:20] + bytes([webp[20] ^ flags]) + webp[21:]
+
+
+COUNTS_FOR_NOTHING = {
+    "PNG text with a wrong checksum": lambda: odd_png(
+        with_wrong_checksum(odd_images.png_chunk(b"tEXt", b"a\0b"))
+    ),
+    "PNG profile with a wrong checksum": lambda: odd_png(
+        with_wrong_checksum(odd_images.png_chunk(b"iCCP", b"a\0\0junk"))
+    ),
+    "PNG profile that is none": lambda: odd_png(odd_images.png_chunk(b"iCCP", b"a\0\0junk")),
+    "PNG with two profiles": lambda: odd_png(odd_images.png_chunk(b"sRGB", b"\0") * 2),
+    "PNG gamma of 0": lambda: odd_png(odd_images.png_chunk(b"gAMA", bytes(4))),
+    "PNG chunk of a maker": lambda: odd_png(odd_images.png_chunk(b"abCd", b"junk")),
+    "PNG end with a wrong checksum": lambda: odd_images.encode(NOISE, "png")[:-1] + b"\0",
+    "WebP profile that is none": lambda: odd_webp(0, icc_profile=b"junk"),
+    "WebP with unannounced EXIF": lambda: odd_webp(0x08, exif=b"Exif\0\0junk"),
+    "WebP with announced parts that are missing": lambda: odd_webp(0x24, exif=b"Exif\0\0junk"),
+    "BMP of no size": lambda: odd_bmp(2, bytes(4)),
+    "BMP of a wrong size": lambda: odd_bmp(2, b"\xff" * 4),
+    "BMP of a maker": lambda: odd_bmp(6, b"abcd"),
+    "BMP of no planes": lambda: odd_bmp(26, bytes(2)),
+    "BMP of endless resolution": lambda: odd_bmp(38, b"\xff" * 8),
+}
+
+
+@pytest.mark.parametrize("what", COUNTS_FOR_NOTHING)
+def test_what_no_pixel_depends_on_does_not_count(what: str) -> None:
+    np.testing.assert_array_equal(read(COUNTS_FOR_NOTHING[what]()), NOISE)
+
+
+@pytest.mark.parametrize("name", odd_images.FORMATS)
+def test_bytes_behind_a_picture_do_not_count(name: str) -> None:
+    data = odd_images.encode(NOISE, name)
+    np.testing.assert_array_equal(read(data + b"junk" * 9), read(data))
+
+
+@pytest.mark.parametrize(
+    "tags", [{65000: 5}, {274: 99}, {282: 0, 283: 0, 296: 77}, {700: 1, 34675: 3}]
+)
+def test_odd_tags_of_a_tiff_do_not_count(tags: dict[int, int]) -> None:
+    usual = {256: 2, 257: 1, 258: 8, 259: 1, 262: 1, 277: 1}
+    assert read(odd_images.tiff(usual | tags, b"\x10\x20"))[..., 0].tolist() == [[0x10, 0x20]]
+
+
+def test_the_numbers_of_a_scan_in_a_tiff_do_not_count() -> None:
+    tiff = odd_images.encode(NOISE, "tiff", compression="jpeg")
+    start = tiff.index(b"\xff\xda")
+    end = start + 2 + int.from_bytes(tiff[start + 2 : start + 4], "big")
+    assert tiff[end - 3 : end] == b"\0\x3f\0"
+    np.testing.assert_array_equal(read(tiff[: end - 3] + b"\0\0\0" + tiff[end:]), read(tiff))

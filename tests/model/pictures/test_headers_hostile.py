@@ -11,7 +11,8 @@ import heif_files
 import odd_images
 from distilpose.model import pictures
 from distilpose.model.errors import Undecodable
-from distilpose.model.pictures import av1, boxes, containers, heif, items, tracks
+from distilpose.model.pictures import containers
+from distilpose.model.pictures.isobmff import av1, boxes, heif, items, tracks
 from heif_files import box
 
 LARGEST_BYTES = 32 * 2**20
@@ -197,7 +198,7 @@ def test_a_header_takes_five_milliseconds_at_most(name: str) -> None:
     [
         ("PNG of tiny chunks", f"{containers.MAX_PNG_CHUNKS} chunks"),
         ("JPEG of tiny segments", f"{containers.MAX_JPEG_SEGMENTS} segments"),
-        ("JPEG of fill bytes", f"{containers.MAX_JPEG_FILL_BYTES} bytes between segments"),
+        ("JPEG of fill bytes", f"{containers.MAX_JPEG_SPARE_BYTES} bytes between segments"),
         ("WebP of tiny chunks", f"{containers.MAX_WEBP_CHUNKS} chunks"),
         ("TIFF of many entries", f"65535 entries, the limit is {containers.MAX_TIFF_ENTRIES}"),
         ("AVIF of tiny boxes", f"{boxes.MAX_BOXES} boxes"),

@@ -43,13 +43,16 @@ _TIFF_LIST_TAGS: Final = frozenset(
 _PNG_PIXEL_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _AVIF_EXIF_ITEM: Final = re.compile(rb"(infe(?:\x02.{3}.{4}|\x03.{3}.{6}))Exif", re.DOTALL)
 _LARGEST_SPARE_TILE: Final = 2048 * 2048
+_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_ANY_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
+_JPEG_MARKERS_WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 # Far above real files, and low enough that hostile ones are walked in 5 ms.
 MAX_JPEG_SEGMENTS: Final = 3000
-MAX_JPEG_FILL_BYTES: Final = 10_000
+MAX_JPEG_SPARE_BYTES: Final = 10_000
 MAX_JPEG_SCANS: Final = 100
 MAX_PNG_CHUNKS: Final = 20_000
 MAX_WEBP_CHUNKS: Final = 5000
@@ -67,30 +70,40 @@ def jpeg_segments(data: bytes) -> Iterator[Part]:
     """Each segment up to and including the first scan's header; ends silently when markers end.
 
     Raises:
-        ValueError: more than `MAX_JPEG_SEGMENTS`, or `MAX_JPEG_FILL_BYTES`.
+        ValueError: more than `MAX_JPEG_SEGMENTS`, or `MAX_JPEG_SPARE_BYTES`, or bytes in the place
+            of the next marker.
 
     *Source:* ITU-T T.81, annex B.
 
     """
-    position, fill_bytes, segments = 2, 0, 0
-    while position + 4 <= len(data) and data[position] == 0xFF:
+    position, most_spare_bytes, segments = 2, MAX_JPEG_SPARE_BYTES, 0
+    while position + 4 <= len(data):
+        if data[position] != 0xFF or data[position + 1] in {0x00, 0xFF}:
+            spare_bytes = _bytes_before_marker(data, position, most_spare_bytes)
+            most_spare_bytes -= spare_bytes
+            position += spare_bytes
         marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            fill_bytes += 1
-            if fill_bytes > MAX_JPEG_FILL_BYTES:
-                raise ValueError(f"it has more than {MAX_JPEG_FILL_BYTES} bytes between segments")
-            continue
         if marker == _END_OF_IMAGE:
             return
         segments += 1
         if segments > MAX_JPEG_SEGMENTS:
             raise ValueError(f"it has more than {MAX_JPEG_SEGMENTS} segments before its pixels")
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        yield data[position + 1 : position + 2], position + 4, end
+        start = position + 2
+        position = start
+        if marker not in _JPEG_MARKERS_WITHOUT_LENGTH:
+            position += int.from_bytes(data[start : start + 2], "big")
+            yield data[start - 1 : start], start + 2, position
         if marker == _START_OF_SCAN:
             return
-        position = end
+
+
+def _bytes_before_marker(data: bytes, position: int, most_bytes: int) -> int:
+    found = _ANY_JPEG_MARKER.search(data, position, position + most_bytes + 2)
+    if found:
+        return found.start() - position
+    if position + most_bytes + 2 < len(data):
+        raise ValueError(f"it has more than {MAX_JPEG_SPARE_BYTES} bytes between segments")
+    raise ValueError("it has no pixels: the file is truncated")
 
 
 def check_jpeg_scans(data: bytes) -> None:
@@ -239,6 +252,9 @@ def pixels_only_png(data: bytes) -> bytes:
     """
     kept = []
     for kind, start, end in png_chunks(data, _PNG_PIXEL_CHUNKS):
+        if kind == b"IEND":
+            kept.append(_PNG_END)
+            break
         chunk = data[start - 8 : end + 4]
         if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise ValueError(f"the checksum of its {kind.decode()} chunk is wrong")

@@ -4,24 +4,16 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import Image
 
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.pictures import heic
-from distilpose.model.pictures.containers import check_jpeg_scans, jpeg_segments
 from distilpose.model.pictures.costs import cost_of
-from distilpose.model.pictures.headers import (
-    BROKEN_JPEG,
-    ImageHeader,
-    as_undecodable,
-    opened,
-    reduced_size_wh,
-)
-from distilpose.model.pictures.heif import without_other_items
+from distilpose.model.pictures.headers import ImageHeader, as_undecodable, check_size, opened
+from distilpose.model.pictures.isobmff.heif import without_other_items
+from distilpose.model.pictures.jpeg import decode_jpeg
 from distilpose.model.pictures.source import EncodedImage
 
-_ADOBE: Final = b"\xee"
 _RGB_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"})
 _OTHER_MODES: Final = {"F": "floating-point", "I": "signed or 32-bit", "LAB": "CIELab"}
 
@@ -38,7 +30,7 @@ def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
 
     Raises:
         Undecodable: truncated, corrupt, with samples that do not fit RGB, or inconsistent with
-            `header`. The missing pixels of a JPEG are never filled in.
+            `header`.
         MemoryError: there was too little memory.
 
     """
@@ -46,7 +38,7 @@ def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
     with as_undecodable(header.format, pixels=width * height):
         match header.format:
             case "jpeg":
-                stored = _decode_jpeg(data, header, factor)
+                stored = decode_jpeg(data, header, factor=factor)
             case "heif":
                 stored = _decode_heif(data, header)
             case _:
@@ -54,42 +46,9 @@ def decode(data: bytes, header: ImageHeader, *, factor: int = 1) -> ImageHWC:
     return _upright(stored, header)
 
 
-def _check_size(size_wh: tuple[int, int], header: ImageHeader) -> None:
-    """Check that the decoder will produce as many pixels as were checked against the limit."""
-    if size_wh != header.size_wh:
-        raise ValueError(f"it announces {header.size_wh} pixels and holds {size_wh}")
-
-
-def _decode_jpeg(data: bytes, header: ImageHeader, factor: int) -> npt.NDArray[np.uint8]:
-    # Strict (the default): libjpeg's warnings mean missing pixels, which it would fill with grey.
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except (ValueError, KeyError) as err:
-        raise ValueError(BROKEN_JPEG) from err
-    if header.coding not in {"jpeg", "jpeg-cmyk"}:
-        check_jpeg_scans(data)
-    _check_size((width, height), header)
-    colorspace = "CMYK" if colours in {"CMYK", "YCCK"} else "RGB"
-    min_width, min_height = reduced_size_wh(header.size_wh, factor)
-    pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
-        data, colorspace=colorspace, min_width=min_width, min_height=min_height
-    )
-    return pixels if colorspace == "RGB" else _ink_to_rgb(pixels, data)
-
-
-def _ink_to_rgb(cmyk: npt.NDArray[np.uint8], data: bytes) -> npt.NDArray[np.uint8]:
-    is_adobe = any(
-        kind == _ADOBE and data.startswith(b"Adobe", start)
-        for kind, start, _ in jpeg_segments(data)
-    )
-    light = cmyk if is_adobe else 255 - cmyk
-    rgb = (light[..., :3].astype(np.uint16) * light[..., 3:] + 127) // 255
-    return rgb.astype(np.uint8)
-
-
 def _decode_other(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     image = opened(data, header.format)
-    _check_size(image.size, header)
+    check_size(image.size, header)
     return _to_rgb(image)
 
 
@@ -97,7 +56,7 @@ def _decode_heif(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     # libheif ends the process where it gets no memory, so that there must be enough beforehand.
     np.empty(cost_of(EncodedImage(data), header).peak_bytes, np.uint8)
     return _to_rgb(
-        heic.decoded(without_other_items(data), lambda size_wh: _check_size(size_wh, header))
+        heic.decoded(without_other_items(data), lambda size_wh: check_size(size_wh, header))
     )
 
 

@@ -22,7 +22,6 @@ from PIL.WebPImagePlugin import WebPImageFile
 from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
 from distilpose.model.formats import ACCEPTED
 from distilpose.model.pictures import heic
-from distilpose.model.pictures.av1 import MAX_FRAMES
 from distilpose.model.pictures.containers import (
     exif_orientation,
     first_directory,
@@ -33,7 +32,8 @@ from distilpose.model.pictures.containers import (
     png_chunks,
     webp_chunks,
 )
-from distilpose.model.pictures.heif import first_picture, upright_picture
+from distilpose.model.pictures.isobmff.av1 import MAX_FRAMES
+from distilpose.model.pictures.isobmff.heif import first_picture, upright_picture
 from distilpose.model.pictures.sniffing import not_accepted, sniff
 
 _Read: TypeAlias = tuple[tuple[int, int], int, str] | tuple[tuple[int, int], int, str, int]
@@ -143,6 +143,17 @@ def check_pixels(size_wh: tuple[int, int], *, max_pixels: int) -> None:
         )
 
 
+def check_size(size_wh: tuple[int, int], header: ImageHeader) -> None:
+    """Check that the decoder will produce as many pixels as were checked against the limit.
+
+    Raises:
+        ValueError: naming both.
+
+    """
+    if size_wh != header.size_wh:
+        raise ValueError(f"it announces {header.size_wh} pixels and holds {size_wh}")
+
+
 @contextmanager
 def as_undecodable(name: str, *, pixels: int) -> Iterator[None]:
     """Convert whatever a decoder raises to `Undecodable`, except a lack of memory.
@@ -180,7 +191,9 @@ def _read_jpeg_header(data: bytes) -> _Read:
     if len(frame) < 7 or not first_scan:
         raise ValueError(BROKEN_JPEG)
     marker, _, height, width, components = struct.unpack_from(">BBHHB", frame)
-    if not (0 < height <= _LONGEST_JPEG_SIDE and 0 < width <= _LONGEST_JPEG_SIDE):
+    if height == 0:
+        raise ValueError("its height is 0, or comes after its pixels (DNL), which is not supported")
+    if not (height <= _LONGEST_JPEG_SIDE and 0 < width <= _LONGEST_JPEG_SIDE):
         raise ValueError(BROKEN_JPEG)
     coding = _jpeg_coding(marker, components, first_scan[0])
     return (width, height), exif_orientation(exif), coding

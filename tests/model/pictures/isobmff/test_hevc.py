@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import heif_files
-from distilpose.model.pictures import hevc
-from distilpose.model.pictures.hevc import FrameReader
-from distilpose.model.pictures.pieces import Pieces
+from distilpose.model.pictures.isobmff import hevc
+from distilpose.model.pictures.isobmff.hevc import FrameReader
+from distilpose.model.pictures.isobmff.pieces import Pieces
 
 CODED = heif_files.hevc_picture(48, 80)
 CONFIGURATION = CODED.settings[0][8:]

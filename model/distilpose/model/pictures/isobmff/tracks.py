@@ -11,9 +11,9 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from distilpose.model.pictures.boxes import Box, BoxReader
-from distilpose.model.pictures.items import Items
-from distilpose.model.pictures.pieces import Pieces
+from distilpose.model.pictures.isobmff.boxes import Box, BoxReader
+from distilpose.model.pictures.isobmff.items import Items
+from distilpose.model.pictures.isobmff.pieces import Pieces
 
 MAX_SAMPLES: Final = 50_000
 """Pictures, and chunks of them, in a sequence."""

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from distilpose.model.pictures.boxes import MAX_BOXES, Box, BoxReader
+from distilpose.model.pictures.isobmff.boxes import MAX_BOXES, Box, BoxReader
 from heif_files import box
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 import heif_files
-from distilpose.model.pictures.items import MAX_ITEMS, MAX_LINKS, Items, Reference
+from distilpose.model.pictures.isobmff.items import MAX_ITEMS, MAX_LINKS, Items, Reference
 from heif_files import Item, box, items_of
 
 SIZE = heif_files.size_property(40, 30)

@@ -10,11 +10,11 @@ import struct
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from distilpose.model.pictures import av1, hevc
-from distilpose.model.pictures.boxes import Box, BoxReader
-from distilpose.model.pictures.items import Items
-from distilpose.model.pictures.pieces import Pieces
-from distilpose.model.pictures.tracks import Track, tracks_of
+from distilpose.model.pictures.isobmff import av1, hevc
+from distilpose.model.pictures.isobmff.boxes import Box, BoxReader
+from distilpose.model.pictures.isobmff.items import Items
+from distilpose.model.pictures.isobmff.pieces import Pieces
+from distilpose.model.pictures.isobmff.tracks import Track, tracks_of
 
 BLOCK_PX: Final = 128
 """Decoders round a side up to whole blocks of so many pixels, and some encoders write it so."""

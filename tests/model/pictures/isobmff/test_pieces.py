@@ -1,6 +1,6 @@
 import pytest
 
-from distilpose.model.pictures.pieces import Pieces
+from distilpose.model.pictures.isobmff.pieces import Pieces
 
 DATA = b"..abc.defg..h."
 WHOLE = b"abcdefgh"

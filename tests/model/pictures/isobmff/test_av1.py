@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import heif_files
-from distilpose.model.pictures import av1
-from distilpose.model.pictures.av1 import FrameReader, frame_size_wh, sequence_header
-from distilpose.model.pictures.pieces import Pieces
+from distilpose.model.pictures.isobmff import av1
+from distilpose.model.pictures.isobmff.av1 import FrameReader, frame_size_wh, sequence_header
+from distilpose.model.pictures.isobmff.pieces import Pieces
 from heif_files import unit, units_of
 
 CODED = heif_files.av1_picture(48, 80)

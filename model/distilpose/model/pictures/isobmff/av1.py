@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
-from distilpose.model.pictures.bits import Bits
-from distilpose.model.pictures.pieces import Pieces
+from distilpose.model.pictures.isobmff.bits import Bits
+from distilpose.model.pictures.isobmff.pieces import Pieces
 
 MAX_FRAMES: Final = 4
 """A picture has one frame for each of its layers, of which there are at most four."""

@@ -1,6 +1,6 @@
 import pytest
 
-from distilpose.model.pictures.bits import Bits
+from distilpose.model.pictures.isobmff.bits import Bits
 
 
 def test_numbers_follow_each_other_across_bytes() -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
 
-from distilpose.model.pictures.bits import Bits
-from distilpose.model.pictures.pieces import Pieces
+from distilpose.model.pictures.isobmff.bits import Bits
+from distilpose.model.pictures.isobmff.pieces import Pieces
 
 MAX_FRAMES: Final = 4
 """An item is one picture; what more it holds, decoders may decode before they notice."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from distilpose.model.pictures.boxes import Box, BoxReader
-from distilpose.model.pictures.pieces import Extent, Pieces
+from distilpose.model.pictures.isobmff.boxes import Box, BoxReader
+from distilpose.model.pictures.isobmff.pieces import Extent, Pieces
 
 MAX_ITEMS: Final = 1000
 """Real files have some hundreds: one for each tile of a large photo."""

@@ -3,8 +3,8 @@ import struct
 import pytest
 
 import heif_files
-from distilpose.model.pictures.boxes import BoxReader
-from distilpose.model.pictures.tracks import MAX_CHUNK_RUNS, MAX_SAMPLES, Track, tracks_of
+from distilpose.model.pictures.isobmff.boxes import BoxReader
+from distilpose.model.pictures.isobmff.tracks import MAX_CHUNK_RUNS, MAX_SAMPLES, Track, tracks_of
 from heif_files import Coded, box
 
 PICTURE = Coded(b"a picture", (40, 30))

@@ -8,8 +8,8 @@ import heif_files
 import odd_images
 from distilpose.model import pictures
 from distilpose.model.errors import PictureError, TooManyPixels, Undecodable
-from distilpose.model.pictures.av1 import MAX_FRAMES
-from distilpose.model.pictures.heif import first_picture
+from distilpose.model.pictures.isobmff.av1 import MAX_FRAMES
+from distilpose.model.pictures.isobmff.heif import first_picture
 from heif_files import Item, box, file_of, ftyp, grid, of_one, size_property
 
 CODED = heif_files.av1_picture(30, 40)
