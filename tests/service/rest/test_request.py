@@ -80,6 +80,13 @@ async def test_images_and_options_come_in_any_order(size: int) -> None:
         assert options.flip_test
 
 
+@pytest.mark.parametrize("size", [1, 16_384])
+async def test_a_data_url_in_lines_is_an_image(size: int) -> None:
+    content = json.dumps(f"data:image/jpeg;base64,{base64.encodebytes(bytes(300)).decode()}")
+    [image], _ = await read(f'{{"images": [{{"content": {content}}}]}}', size=size)
+    assert image.content == bytes(300)
+
+
 async def test_slashes_of_base64_may_be_escaped() -> None:
     sent = bytes([255] * 300)
     content = base64.b64encode(sent).decode().replace("/", "\\/").replace("+", "\\u002b")
@@ -98,7 +105,12 @@ async def test_slashes_of_base64_may_be_escaped() -> None:
         ('{"images": [1]}', InvalidRequest, "images.0: expected an object"),
         ('{"images": [{}]}', InvalidRequest, "images.0.content: Field required"),
         ('{"images": [{"content": null}]}', InvalidRequest, "images.0.content: expected a string"),
-        ('{"images": [{"content": "!"}]}', InvalidRequest, "images.0.content: not base64"),
+        (
+            '{"images": [{"content": "!"}]}',
+            InvalidRequest,
+            "images.0.content: not base64: '!' at character 0",
+        ),
+        (f'{{"images": [{IMAGE}, {{"content": "AA AA"}}]}}', InvalidRequest, "images.1.content: "),
         ('{"images": [{"url": 1}]}', InvalidRequest, "images.0.url: Extra inputs"),
         ('{"images": [{"content": "", "id": true, "id": 1}]}', InvalidRequest, "id: given twice"),
         ('{"images": [{"content": "", "content": ""}]}', InvalidRequest, "content: given twice"),

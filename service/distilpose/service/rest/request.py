@@ -16,6 +16,7 @@ from distilpose.service.intake import (
     options_from_json,
 )
 from distilpose.service.printable import excerpt
+from distilpose.service.rest.base64_text import NotBase64
 from distilpose.service.rest.json_text import JsonText, TooMuchText
 
 ImageId = str | int | None
@@ -130,8 +131,8 @@ async def _read_image(text: JsonText, place: str) -> EncodedImage:
 async def _read_content(text: JsonText, place: str) -> bytes:
     try:
         content = await text.base64()
-    except ValueError as err:
-        raise InvalidRequest(f"{place}: not base64") from err
+    except NotBase64 as err:
+        raise InvalidRequest(f"{place}: not base64: {err}") from err
     if content is None:
         raise InvalidRequest(f"{place}: expected a string")
     return content
