@@ -3,6 +3,7 @@
 import base64
 import textwrap
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ def decoded(text: str, cuts: list[int] = []) -> bytes:  # noqa: B006 - read only
     data = text.encode()
     bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     decoder = Base64Text()
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in pairwise(bounds):
         decoder.add(data[start:end])
     return decoder.decoded()
 
@@ -95,17 +96,17 @@ def test_a_wrong_character_is_named_by_its_index_wherever_the_text_is_cut(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("A", "one at character 1"),
-        ("AAAAA", "only one at character 5"),
+        ("A", "a last group of only one character at character 1"),
+        ("AAAAA", "only one character at character 5"),
         ("=", "padding of 1 where 0 belong at character 1"),
         ("AAAA=", "padding of 1 where 0 belong at character 5"),
         ("AA=", "padding of 1 where 2 belong at character 3"),
         ("AAA==", "padding of 2 where 1 belong at character 5"),
         ("AA==AAAA", "more after the padding at character 4"),
         ("AA==\nAAAA", "more after the padding at character 5"),
-        ("AA AA", "a blank within a line (a plus sign of a form?) at character 2"),
-        ("AAAA\n \nAA\t  AA", "a blank within a line (a plus sign of a form?) at character 9"),
-        ("AA%20AA", "a blank within a line (a plus sign of a form?) at character 2"),
+        ("AA AA", "a blank within a line (perhaps a decoded plus sign) at character 2"),
+        ("AAAA\n \nAA\t  AA", "a blank within a line (perhaps a decoded plus sign) at character 9"),
+        ("AA%20AA", "a blank within a line (perhaps a decoded plus sign) at character 2"),
         ("AAAA%2", "an escape that is cut at character 4"),
         ("AAAA%zz", "'%' at character 4"),
         ("AAAA%21", "'%21' at character 4"),

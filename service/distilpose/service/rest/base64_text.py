@@ -84,7 +84,7 @@ class Base64Text:
             self._refuse("an escape that is cut", self._at - len(self._cut))
         letters, padding = len(self._group), -len(self._group) % 4
         if letters == 1:
-            self._refuse("the end, where a group of four characters has only one", self._at)
+            self._refuse("a last group of only one character", self._at)
         if self._padding not in (0, padding):
             self._refuse(f"padding of {self._padding} where {padding} belong", self._at)
         self._decoded.write(pybase64.b64decode(self._group + b"=" * padding, validate=True))
@@ -125,7 +125,7 @@ class Base64Text:
         self._decode_tokens(piece)
 
     def _decode_tokens(self, piece: bytes) -> None:
-        """Decode what is more than letters of the first alphabet; some ten times slower."""
+        """Decode a piece with more in it than letters of the first alphabet."""
         text, start = self._cut + piece, self._at - len(self._cut)
         self._cut = b""
         self._is_plain = False
@@ -152,7 +152,7 @@ class Base64Text:
     def _letters(self, kind: str | None, token: bytes, at: int) -> bytes:
         """The letters of the first alphabet that a token stands for; padding is only counted."""
         if self._blank_at is not None:
-            self._refuse("a blank within a line (a plus sign of a form?)", self._blank_at)
+            self._refuse("a blank within a line (perhaps a decoded plus sign)", self._blank_at)
         self._is_at_edge = False
         if kind == "padding":
             self._padding += 1
