@@ -1,5 +1,6 @@
 """Drawings of `distilpose predict`: their paths, and the files that they never replace."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,16 @@ def test_a_drawing_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     done = predict(photo_path("bus.jpg"), "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert done.stderr == f"Error: {tmp_path}/out/bus.jpg: Is a directory\n"
+
+
+def test_as_many_people_are_kept_as_asked_for() -> None:
+    done = predict(photo_path("bus.jpg"), "--max-people", 1)
+    assert done.exit_code == 0, done.output
+    line = json.loads(done.stdout)
+    assert (len(line["poses"]), line["people_found"]) == (1, 4)
+
+
+def test_nobody_cannot_be_asked_for(tmp_path: Path) -> None:
+    done = predict(photos(tmp_path, "x.jpg"), "--max-people", 0)
+    assert done.exit_code == 2
+    assert "'--max-people': 0 is not in the range x>=1" in done.stderr

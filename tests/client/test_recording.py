@@ -102,3 +102,10 @@ def test_a_line_says_which_frames_were_dropped_before_it() -> None:
     }
     after = FrameAnswer(frame_id=3, timestamp_ms=120.0, dropped_frame_ids=(1, 2))
     assert line_of(after)["dropped_frame_ids"] == (1, 2)
+
+
+def test_a_line_counts_the_people_where_the_detector_ran() -> None:
+    crowd = FrameAnswer(frame_id=0, timestamp_ms=0.0, width=8, height=6, people_found=61)
+    assert line_of(crowd)["people_found"] == 61
+    followed = FrameAnswer(frame_id=1, timestamp_ms=40.0, width=8, height=6)
+    assert "people_found" not in line_of(followed)

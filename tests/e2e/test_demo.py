@@ -155,6 +155,21 @@ def test_the_sliders_ask_again_only_for_what_is_not_there(pages: Pages) -> None:
     assert page.locator("#people > li").count() > 4
 
 
+def test_people_beyond_the_limit_are_counted(pages: Pages) -> None:
+    page = pages.open()
+
+    def with_a_limit(route: Route) -> None:
+        route.continue_(url=f"{route.request.url}&max_people=2")
+
+    page.route("**/v1/pose*", with_a_limit)
+    choose(page, BUS, ZIDANE)
+    expect_status(page, "2 of 4 people shown.")
+    expect(page.get_by_role("button", name="bus.jpg, 2 of 4 found")).to_be_visible()
+    expect(page.get_by_role("button", name="zidane.jpg, 2 found")).to_be_visible()
+    slide(page, "Minimum box score", 1)
+    expect_status(page, "No people above this box score.")
+
+
 def test_several_photos_each_get_their_answer(pages: Pages, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photo("bus.jpg")[:20_000])

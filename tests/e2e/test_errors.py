@@ -1,7 +1,10 @@
 """Errors as a caller sees them."""
 
 import base64
+import gzip
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -122,14 +125,37 @@ def test_a_malformed_multipart_body_is_refused(
     assert_problem(response, 400, "invalid-request", *words)
 
 
-def test_another_content_type_is_415_and_the_accepted_ones_are_named(client: httpx.Client) -> None:
-    response = client.post("/v1/pose", content=BUS, headers={"content-type": "text/plain"})
-    assert_problem(response, 415, "unsupported-media-type", "text/plain", "image/jpeg")
+def test_a_compressed_body_is_415_and_says_what_is_accepted(client: httpx.Client) -> None:
+    headers = {"content-encoding": "gzip", **JPEG}
+    response = client.post("/v1/pose", content=gzip.compress(TINY), headers=headers)
+    assert_problem(response, 415, "unsupported-media-type", "content-encoding 'gzip'")
+    assert response.headers["accept-encoding"] == "identity"
 
 
-def test_the_bytes_decide_the_format(client: httpx.Client) -> None:
-    response = client.post("/v1/pose", content=TINY, headers=JPEG)
+@pytest.mark.parametrize("content_type", ["image/jpeg", "text/plain", None])
+def test_the_bytes_decide_the_format(client: httpx.Client, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    response = client.post("/v1/pose", content=TINY, headers=headers)
     assert response.status_code == 200
+
+
+def test_what_curl_sends_without_a_content_type_is_an_image(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "tiny.png").write_bytes(TINY)
+    url = f"{server.url}/v1/pose?id=7"
+    line = ["curl", "-s", url, "--data-binary", f"@{tmp_path / 'tiny.png'}"]
+    done = subprocess.run(line, capture_output=True, check=True)
+    [image] = json.loads(done.stdout)["images"]
+    assert (image["id"], image["width"], image["people_found"]) == ("7", 8, 0)
+
+
+def test_json_under_another_content_type_is_named(client: httpx.Client) -> None:
+    response = client.post("/v1/pose", content=b'{"images": []}', headers=JPEG)
+    assert_problem(response, 422, "undecodable-image", "is it application/json?")
+
+
+def test_an_image_id_out_of_range_is_refused_before_the_work(client: httpx.Client) -> None:
+    response = client.post(f"/v1/pose?format=coco&id={2**63}", content=TINY, headers=JPEG)
+    assert_problem(response, 422, "invalid-request", f"'{2**63}'", f"0 to {2**63 - 1}")
 
 
 def test_a_gif_is_415(client: httpx.Client) -> None:

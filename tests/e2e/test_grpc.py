@@ -90,6 +90,12 @@ def test_rest_and_grpc_answer_the_same_numbers(client: httpx.Client, stub: PoseS
     assert answer.images[0].poses[0].keypoints[9].name == "left_wrist"
 
 
+def test_a_message_may_be_compressed_as_the_library_does(stub: PoseServiceStub) -> None:
+    answer = stub.EstimatePose(request(BUS, max_people=1), compression=grpc.Compression.Gzip)
+    [image] = answer.images
+    assert (len(image.poses), image.people_found) == (1, 4)
+
+
 def test_red_and_blue_matter(stub: PoseServiceStub) -> None:
     swapped = raw(read(BUS)[..., ::-1], pose_pb2.PIXEL_FORMAT_RGB8)
     right, wrong = stub.EstimatePose(request(BUS, pose_pb2.Image(raw=swapped))).images

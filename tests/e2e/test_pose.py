@@ -224,6 +224,19 @@ def test_coco_results_load_in_coco_tools(client: httpx.Client) -> None:
     assert (entry["image_id"], entry["category_id"], len(entry["keypoints"])) == (42, 1, 51)
 
 
+def test_coco_image_ids_are_the_numbers_of_queries_and_file_names(client: httpx.Client) -> None:
+    files: Any = [
+        ("images", ("000000000139.jpg", ZIDANE, "image/jpg")),
+        ("images", ("zidane.jpg", ZIDANE, "text/plain")),
+        ("options", (None, json.dumps({"format": "coco", "max_people": 1}))),
+    ]
+    in_form = client.post("/v1/pose", files=files).json()["images"]
+    in_query = post_jpeg(client, format="coco", id="42", max_people=1).json()["images"]
+    images = [*in_form, *in_query]
+    assert [image["results"][0]["image_id"] for image in images] == [139, 1, 42]
+    assert [image["people_found"] for image in images] == [2, 2, 4]
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
 def test_the_answer_can_be_a_drawn_picture(client: httpx.Client, kind: str) -> None:
     headers = {**JPEG, "accept": f"image/{kind}"}

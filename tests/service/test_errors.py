@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from distilpose.service.errors import InvalidOptions, InvalidRequest, ServiceError, TooLarge
 from distilpose.service.intake import OptionsLimits, options_from_json
 from distilpose.service.rest.errors import problem
-from distilpose.service.rest.request import parse_options_query, read_json
+from distilpose.service.rest.request import parse_query, read_json
 from distilpose.service.rpc.errors import status
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -43,9 +43,9 @@ def refusal_of(name: str, *, way: str) -> ServiceError:
     try:
         match way:
             case "query":
-                parse_options_query([(name, "1")], LIMITS)
+                parse_query([(name, "1")], LIMITS)
             case "twice":
-                parse_options_query([("flip_test", "1"), ("flip_test", "1")], LIMITS)
+                parse_query([("flip_test", "1"), ("flip_test", "1")], LIMITS)
             case "options":
                 options_from_json(json.dumps({name: 1}).encode(), LIMITS)
             case "image":

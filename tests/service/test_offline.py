@@ -1,6 +1,8 @@
 """Photos in files, answered without a server."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,7 +11,16 @@ from distilpose.model.load import load_models
 from distilpose.model.predict import Predictor
 from distilpose.service.domain import Options
 from distilpose.service.errors import InvalidOptions
-from distilpose.service.offline import Photo, answer_line, answer_lines, loss_by_drawing, photos_in
+from distilpose.service.intake import OptionsBody
+from distilpose.service.offline import (
+    Photo,
+    answer_line,
+    answer_lines,
+    loss_by_drawing,
+    options_of,
+    photos_in,
+)
+from distilpose.service.settings import Settings
 from photos import BUS_SIZE_WH, photo, photo_path
 
 MAX_PIXELS = 50_000_000
@@ -72,6 +83,14 @@ def test_a_photo_is_answered_as_by_rest_and_drawn(predictor: Predictor, tmp_path
         assert (drawn.format, drawn.size) == ("JPEG", BUS_SIZE_WH)
 
 
+def test_the_best_people_are_kept_and_all_are_counted(predictor: Predictor) -> None:
+    path = photo_path("bus.jpg")
+    every = answer_line(predictor, path, OPTIONS, max_pixels=MAX_PIXELS)
+    few = answer_line(predictor, path, replace(OPTIONS, max_people=2), max_pixels=MAX_PIXELS)
+    assert few["poses"] == every["poses"][:2]
+    assert few["people_found"] == every["people_found"] == len(every["poses"])
+
+
 def test_a_photo_that_cannot_be_read_has_an_error_and_no_drawing(
     predictor: Predictor, tmp_path: Path
 ) -> None:
@@ -124,3 +143,13 @@ def test_an_option_out_of_range_is_refused_before_a_model_is_loaded(tmp_path: Pa
                 out=None,
             )
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [({}, 50), ({"max_people": None}, 50), ({"max_people": 300}, 300)]
+)
+def test_as_many_people_are_kept_as_by_the_service_or_as_asked_for(
+    given: dict[str, Any], kept: int
+) -> None:
+    assert options_of(given, Settings()).max_people == kept
+    assert OptionsBody().resolve(Settings(), images=1).max_people == 50

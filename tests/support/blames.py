@@ -9,6 +9,7 @@ BLAMES: Final[dict[type[errors.ServiceError], str]] = {
     errors.InvalidOptions: "caller",
     errors.UndecodableImage: "caller",
     errors.UnsupportedMediaType: "caller",
+    errors.UnsupportedEncoding: "caller",
     errors.TooLarge: "caller",
     errors.Unauthenticated: "caller",
     errors.Overloaded: "refused",

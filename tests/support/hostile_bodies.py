@@ -120,7 +120,7 @@ BODIES: dict[str, Callable[[], Body]] = {
     ),
     "no boundary": lambda: Body(400, bytes(MANY), MULTIPART),
     "text after the form": lambda: Body(400, _fill(f"--{BOUNDARY}--\r\n", "--x\r\n"), MULTIPART),
-    "a long content type": lambda: Body(415, b"", "text/" + "x" * 30_000),
+    "a long content type": lambda: Body(422, b"{", "text/" + "x" * 30_000),
     "a long type of a form": lambda: Body(400, b"", MULTIPART + ";a=b" * 8_000),
 }
 """Bodies that are refused, and some that no decoder accepts."""

@@ -388,6 +388,7 @@ class ImageResult(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     POSES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PEOPLE_FOUND_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Position in the request, from 0."""
     id: _builtins.str
@@ -396,6 +397,8 @@ class ImageResult(_message.Message):
     """Width of the oriented image, in pixels."""
     height: _builtins.int
     """Height of the oriented image, in pixels."""
+    people_found: _builtins.int
+    """Number of people before the cut to max_people, at most 300. Absent if the detector did not run."""
     @_builtins.property
     def poses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pose]:
         """Empty if nobody was found."""
@@ -413,12 +416,15 @@ class ImageResult(_message.Message):
         height: _builtins.int = ...,
         poses: _abc.Iterable[Global___Pose] | None = ...,
         error: Global___ImageError | None = ...,
+        people_found: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_people_found", b"_people_found", "error", b"error", "people_found", b"people_found"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "height", b"height", "id", b"id", "index", b"index", "poses", b"poses", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_people_found", b"_people_found", "error", b"error", "height", b"height", "id", b"id", "index", b"index", "people_found", b"people_found", "poses", b"poses", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__people_found: _TypeAlias = _typing.Literal["people_found"]  # noqa: Y015
+    _WhichOneofArgType__people_found: _TypeAlias = _typing.Literal["_people_found", b"_people_found"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__people_found) -> _WhichOneofReturnType__people_found | None: ...
 
 Global___ImageResult: _TypeAlias = ImageResult  # noqa: Y015
 
@@ -739,6 +745,7 @@ class StreamPoseResponse(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     DROPPED_FRAME_IDS_FIELD_NUMBER: _builtins.int
+    PEOPLE_FOUND_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """The frame's number."""
     timestamp_ms: _builtins.float
@@ -747,6 +754,10 @@ class StreamPoseResponse(_message.Message):
     """Width of the oriented picture, in pixels."""
     height: _builtins.int
     """Height of the oriented picture, in pixels."""
+    people_found: _builtins.int
+    """Number of people before the cut to max_people, at most 300. Absent if the detector did not run
+    on this frame.
+    """
     @_builtins.property
     def poses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pose]:
         """Empty if nobody was found."""
@@ -774,12 +785,15 @@ class StreamPoseResponse(_message.Message):
         error: Global___ImageError | None = ...,
         timing: Global___Timing | None = ...,
         dropped_frame_ids: _abc.Iterable[_builtins.int] | None = ...,
+        people_found: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_people_found", b"_people_found", "error", b"error", "people_found", b"people_found", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_frame_ids", b"dropped_frame_ids", "error", b"error", "frame_id", b"frame_id", "height", b"height", "poses", b"poses", "timestamp_ms", b"timestamp_ms", "timing", b"timing", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_people_found", b"_people_found", "dropped_frame_ids", b"dropped_frame_ids", "error", b"error", "frame_id", b"frame_id", "height", b"height", "people_found", b"people_found", "poses", b"poses", "timestamp_ms", b"timestamp_ms", "timing", b"timing", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__people_found: _TypeAlias = _typing.Literal["people_found"]  # noqa: Y015
+    _WhichOneofArgType__people_found: _TypeAlias = _typing.Literal["_people_found", b"_people_found"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__people_found) -> _WhichOneofReturnType__people_found | None: ...
 
 Global___StreamPoseResponse: _TypeAlias = StreamPoseResponse  # noqa: Y015
 

@@ -40,6 +40,12 @@ from distilpose.cli.outputs import OUT_FOLDER
     help="Keypoints below are not visible, and not drawn. Default: limits.min_keypoint_score of "
     "`distilpose config`.",
 )
+@click.option(
+    "--max-people",
+    type=click.IntRange(1),
+    help="Keep the people with the best box scores, at most so many; `people_found` counts all, up "
+    "to 300. Default: limits.max_people of `distilpose config`, 50 unless changed.",
+)
 @model_options
 def command(
     photos: Sequence[Path],
@@ -47,6 +53,7 @@ def command(
     sigma: bool,
     min_box_score: float | None,
     min_keypoint_score: float | None,
+    max_people: int | None,
     **models: Any,
 ) -> None:
     """Print one JSON line for each photo of PHOTOS (files or folders).
@@ -62,6 +69,7 @@ def command(
     given = {
         "min_box_score": min_box_score,
         "min_keypoint_score": min_keypoint_score,
+        "max_people": max_people,
         "draw_sigma": sigma,
     }
     failed = 0

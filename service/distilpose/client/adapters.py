@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distilpose.client.results import ImageAnswer, Pose
+from distilpose.model.poses.coco import coco_result
 from distilpose.model.skeleton import (
     AREA_SHARE,
     KEYPOINT_COUNT,
@@ -50,18 +51,11 @@ def to_supervision(answer: ImageAnswer) -> "supervision.KeyPoints":
 
 
 def coco_results(answers: Iterable[tuple[int, ImageAnswer]]) -> list[dict[str, Any]]:
-    """The entries of a COCO keypoint results file, from image ids and their answers."""
-    return [
-        {
-            "image_id": image_id,
-            "category_id": PERSON_CATEGORY_ID,
-            "keypoints": _triples(pose, pose.keypoint_score),
-            "score": round(pose.score, 4),
-            "bbox": _bbox_xywh_px(pose),
-        }
-        for image_id, answer in answers
-        for pose in answer.poses
-    ]
+    """The entries of a COCO keypoint results file, from image ids and their answers.
+
+    Without people there are none, which `loadRes` of pycocotools 2.0.11 cannot load.
+    """
+    return [coco_result(pose, image_id) for image_id, answer in answers for pose in answer.poses]
 
 
 def coco_annotations(
@@ -140,11 +134,6 @@ def mmpose_instances(answer: ImageAnswer) -> list[dict[str, Any]]:
         }
         for pose in answer.poses
     ]
-
-
-def _triples(pose: Pose, third: Any) -> list[float]:
-    rows = np.column_stack([pose.keypoints_xy_px, third])
-    return [round(value, 4) for value in rows.ravel().tolist()]
 
 
 def _bbox_xywh_px(pose: Pose) -> list[float]:

@@ -59,6 +59,9 @@ class ImageAnswer:
     height: int = 0
     poses: tuple[Pose, ...] = ()
     """The people; empty if none was found."""
+    people_found: int | None = None
+    """Number of people that the detector found, at most 300, of whom `max_people` were answered;
+    None if it did not run."""
     error: PoseError | None = None
     timing: Timing = Timing()
 
@@ -97,8 +100,9 @@ def to_fields(answer: ImageAnswer) -> dict[str, Any]:
     """An answer as values that JSON can hold, with the names of the service's REST answers."""
     if answer.error:
         return {"error": {"type": answer.error.type, "detail": answer.error.detail}}
+    found = {} if answer.people_found is None else {"people_found": answer.people_found}
     poses = [_pose_fields(pose) for pose in answer.poses]
-    return {"width": answer.width, "height": answer.height, "poses": poses}
+    return {"width": answer.width, "height": answer.height, **found, "poses": poses}
 
 
 def _pose_fields(pose: Pose) -> dict[str, Any]:

@@ -72,6 +72,9 @@ class ImageAnswer:
     poses: Sequence[Pose] = ()
     error: ServiceError | None = None
     image: ImageHWC | None = None
+    people_found: int | None = None
+    """Number of people that the detector found, of whom `max_people` are answered; None where it
+    did not run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ these classes to its own codes.
     ├── InvalidRequest        malformed body, unknown option, no image
     ├── UndecodableImage      truncated, corrupt, not an image
     ├── UnsupportedMediaType  the format is known but not accepted
+    │   └── UnsupportedEncoding  the body is compressed, or encoded in another way
     ├── TooLarge              bytes, pixels or items over a limit
     ├── Unauthenticated       keys are configured and none matches
     ├── Overloaded            a queue is full; carries a time to retry
@@ -68,6 +69,10 @@ class UnsupportedMediaType(ServiceError):
     type = "unsupported-media-type"
     title = "Unsupported media type"
     blame = Blame.CALLER
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body, or a part of it, is compressed or encoded as a whole."""
 
 
 class TooLarge(ServiceError):

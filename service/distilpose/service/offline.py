@@ -1,6 +1,7 @@
 """Finds the people in photo files without a server: one line of JSON for each photo."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +17,7 @@ from distilpose.model.runtime.devices import use_threads
 from distilpose.service.domain import ImageAnswer, Options
 from distilpose.service.intake import checked_options
 from distilpose.service.rest.answer import images_out
-from distilpose.service.settings import load_settings
+from distilpose.service.settings import Settings, load_settings
 
 _JPEG_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
 
@@ -82,7 +83,7 @@ def answer_lines(
 ) -> Iterator[dict[str, Any]]:
     """Yield the line of each photo, and draw its poses below `out` if that is a folder.
 
-    `given` are options as a request has them; the others are those of the settings. Without
+    `given` are options as `options_of` takes them. Without
     `weights` or a `detector`, the packaged ones are used. `on_progress` receives the number of
     photos done and the total after each photo.
 
@@ -93,7 +94,7 @@ def answer_lines(
         OSError: a drawing cannot be written.
     """
     settings = load_settings()
-    options = checked_options(given).resolve(settings, images=1)
+    options = options_of(given, settings)
     use_threads()
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -107,6 +108,19 @@ def answer_lines(
             drawing=out / drawing if out else None,
         )
         on_progress(done, len(photos))
+
+
+def options_of(given: Mapping[str, Any], settings: Settings) -> Options:
+    """The options of a request, by their names; those not given are the settings'.
+
+    `max_people` may exceed its setting, which protects a server.
+
+    Raises:
+        InvalidOptions: an option is unknown or out of range.
+    """
+    body = checked_options(given)
+    options = body.model_copy(update={"max_people": None}).resolve(settings, images=1)
+    return options if body.max_people is None else replace(options, max_people=body.max_people)
 
 
 def answer_line(
@@ -131,12 +145,14 @@ def answer_line(
         detail = err.strerror if isinstance(err, OSError) else str(err)
         return {"file": str(path), "error": detail}
     [found] = predictor.detect([image], min_box_score=options.min_box_score)
-    poses = predictor.poses(image, *found, flip_test=options.flip_test)
+    answered = [column[: options.max_people] for column in found]
+    poses = predictor.poses(image, *answered, flip_test=options.flip_test)
     if drawing:
         visible = [options.visible(pose) for pose in poses]
         drawn = draw_poses(image, poses, visible=visible, draw_sigma=options.draw_sigma)
         drawing.parent.mkdir(parents=True, exist_ok=True)
         drawing.write_bytes(encode(drawn, "jpeg"))
     size_wh = (image.shape[1], image.shape[0])
-    [entry] = images_out([ImageAnswer(str(path), size_wh, poses)], options, statuses={})
+    answer = ImageAnswer(str(path), size_wh, poses, people_found=len(found.scores))
+    [entry] = images_out([answer], options, statuses={})
     return {"file": str(path), **entry.model_dump(exclude_unset=True, exclude={"index", "id"})}

@@ -37,7 +37,7 @@ KEYPOINTS = [
     {"name": name, "x": i, "y": 2 * i, "score": 0.5, "visible": i > 2, "sigma_x": 1, "sigma_y": 2}
     for i, name in enumerate(KEYPOINT_NAMES)
 ]
-FOUND = {
+FOUND: dict[str, Any] = {
     "request_id": "r",
     "model": {"name": "m", "version": "1"},
     "images": [
@@ -112,6 +112,14 @@ def test_an_answer_has_the_same_typed_poses_as_by_grpc(asked: Asked) -> None:
     assert pose.sigma_px.shape == (17, 2)
     assert pose.box_xyxy_px.dtype == np.float32
     assert pose.track_id is None
+    assert answer.people_found is None
+
+
+def test_the_number_of_people_is_known_where_it_was_answered(asked: Asked) -> None:
+    crowd = {**FOUND, "images": [{**FOUND["images"][0], "people_found": 61}]}
+    asked.answers.append((200, {}, crowd))
+    with Client(asked.url) as client:
+        assert client.estimate(b"a file").people_found == 61
 
 
 def test_a_file_is_posted_as_it_is_with_options_and_key(asked: Asked) -> None:

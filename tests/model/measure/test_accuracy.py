@@ -141,3 +141,36 @@ def test_a_missing_evaluator_is_named_with_what_installs_it(
 
     with pytest.raises(DataError, match=r"pip install 'distilpose\[train\]'"):
         accuracy.coco_figures(truth_of(labelled_person()), [found()])
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("key", ["keypoints", "bbox", "score"])
+def test_a_result_that_is_not_finite_is_refused(key: str, wrong: float) -> None:
+    right = found(image_id=1) | {"bbox": [0.0, 0.0, 160.0, 80.0]}
+    broken = right | {key: wrong if key == "score" else [*right[key][:-1], wrong]}
+
+    with pytest.raises(DataError, match=r"result 1, of picture 1: has a point, box or score"):
+        accuracy.coco_figures(truth_of(labelled_person()), [right, broken])
+
+
+@pytest.mark.parametrize(
+    ("bbox", "is_large"), [(None, False), ([0, 0, 160, 80], True), ([0, 0, 90, 90], False)]
+)
+def test_a_result_that_matches_nobody_has_the_size_of_its_box(
+    bbox: list[float] | None, is_large: bool
+) -> None:
+    # The extent of its keypoints has 160 x 80 pixels: it is scaled to be medium without a box.
+    truth = truth_of(
+        labelled_person(area=5000.0), labelled_person(image_id=2, number=2, area=96.0**2 + 1)
+    )
+    truth["images"].append({"id": 3})
+    stray = found(image_id=3, score=0.95)
+    stray["keypoints"] = [value * 0.5 for value in stray["keypoints"]]
+    results = [stray, found(), found(image_id=2)]
+    if bbox:
+        results = [result | {"bbox": bbox} for result in results]
+
+    figures = accuracy.coco_figures(truth, results)
+
+    assert (figures.ap_large == pytest.approx(1)) == (not is_large)
+    assert (figures.ap_medium == pytest.approx(1)) == is_large

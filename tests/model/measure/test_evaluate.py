@@ -13,9 +13,12 @@ from distilpose.model import weights
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.load import load_models, packaged_student
+from distilpose.model.measure import accuracy
 from distilpose.model.measure.evaluate import evaluate
 from distilpose.model.networks import build
 from distilpose.model.predict import Predictor, TeacherPredictor
+from distilpose.service.domain import ImageAnswer, Options
+from distilpose.service.rest.answer import images_out
 from knowing import (
     LEFT,
     LEFT_XYXY,
@@ -271,3 +274,38 @@ def test_a_teacher_on_the_trunk_is_measured_from_its_file(tmp_path: Path) -> Non
     assert isinstance(models.predictor, TeacherPredictor)
     assert models.card.architecture == "tokenpose-n"
     assert [result.pose is None for result in report.results] == [False] * 6
+
+
+def test_the_served_figures_are_those_of_the_service_s_coco_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[dict[str, Any]]] = []
+
+    def figures(truth: dict[str, Any], results: list[dict[str, Any]]) -> accuracy.CocoFigures:
+        asked.append(results)
+        return coco_figures(truth, results)
+
+    coco_figures = accuracy.coco_figures
+    monkeypatch.setattr(accuracy, "coco_figures", figures)
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.9)])
+    evaluate(predictor, write_folder(tmp_path, [person(LEFT)]), boxes="detector")
+
+    box = np.array([LEFT_XYXY], np.float32)
+    [pose] = predictor.poses(np.zeros((9, 9, 3), np.uint8), box, np.array([0.9], np.float32))
+    options = Options(0.25, 50, 0.3, format="coco")
+    [answer] = images_out([ImageAnswer(1, (200, 160), [pose])], options, statuses={})
+    published, served = asked
+    assert answer.results is not None
+    assert served == [entry.model_dump() for entry in answer.results]
+    assert "bbox" not in published[0]
+
+
+def test_nobody_found_anywhere_has_figures_of_zero(tmp_path: Path) -> None:
+    report = evaluate(Knowing(), write_folder(tmp_path, [person(LEFT)]), boxes="detector")
+
+    assert (report.published.ap, report.served.ap, report.mean_oks) == (0, 0, 0)
+
+
+def test_a_pose_that_is_not_finite_is_not_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not finite"):
+        evaluate(Knowing(shift_px=float("nan")), write_folder(tmp_path, [person(LEFT)]))

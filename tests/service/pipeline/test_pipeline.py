@@ -206,6 +206,20 @@ async def test_the_best_people_are_kept(bench: Bench) -> None:
         )
     ).images
     assert [pose.box_score for pose in image.poses] == [pytest.approx(0.9)]
+    assert image.people_found == 2
+
+
+async def test_people_are_counted_where_the_detector_found_them(bench: Bench) -> None:
+    nobody = Options(min_box_score=0.95, max_people=50, min_keypoint_score=0.3)
+    whole = Options(min_box_score=0.25, max_people=50, min_keypoint_score=0.3, whole_image=True)
+    answers = [
+        await bench.ask(RED),
+        await bench.ask(RED, options=nobody),
+        await bench.ask(RED, options=boxes_option([0, 0, 75, 100])),
+        await bench.ask(RED, options=boxes_option()),
+        await bench.ask(RED, options=whole),
+    ]
+    assert [answer.images[0].people_found for answer in answers] == [2, 0, None, None, None]
 
 
 async def test_images_keep_their_order_and_fail_alone(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """Domain answers as JSON for REST callers."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import httpx
 import numpy as np
@@ -68,6 +68,30 @@ def test_a_failed_image_has_its_error_and_nothing_else() -> None:
         "id": "x",
         "error": {"type": "undecodable-image", "status": 422, "detail": "truncated"},
     }
+
+
+def test_people_beyond_the_limit_are_counted_in_either_format() -> None:
+    coco = replace(OPTIONS, format="coco")
+    for options, key in ((OPTIONS, "poses"), (coco, "results")):
+        crowd = ImageAnswer(None, (64, 48), [pose()], people_found=61)
+        out = one(crowd, options).model_dump(exclude_unset=True)
+        assert (out["people_found"], len(out[key])) == (61, 1)
+        nobody = one(ImageAnswer(None, (64, 48), people_found=0), options)
+        assert nobody.model_dump(exclude_unset=True)["people_found"] == 0
+        given = one(ImageAnswer(None, (64, 48), [pose()]), options)
+        assert "people_found" not in given.model_dump(exclude_unset=True)
+
+
+def test_coco_entries_take_the_number_of_a_file_name() -> None:
+    out = one(ImageAnswer("000000000139.jpg", (64, 48), [pose()]), replace(OPTIONS, format="coco"))
+    assert out.id == "000000000139.jpg"
+    assert out.results is not None
+    assert out.results[0].image_id == 139
+
+
+def test_nobody_has_no_coco_entry() -> None:
+    out = one(ImageAnswer("a", (64, 48)), replace(OPTIONS, format="coco"))
+    assert out.model_dump(exclude_unset=True)["results"] == []
 
 
 def test_coco_entries_carry_the_callers_integer_id_or_the_index() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilpose.service.errors import InvalidRequest
+from distilpose.service.rest.base64_text import NotBase64
 from distilpose.service.rest.json_text import MOST_NAME_BYTES, JsonText, TooMuchText
 
 BLANK = st.text(" \t\r\n", max_size=3)
@@ -73,14 +74,21 @@ async def test_base64_is_decoded_whatever_is_escaped(sent: bytes, escaped: str, 
     await text.end()
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["A", "AA", "AAA", "=", "AA==AAAA", "AAA=AAA=", "AAAA====", "AA AA", "AA\u00e9A", "A-_A"],
-)
+@given(st.binary(max_size=200), st.sampled_from(["\n", "\r\n"]), st.booleans(), SIZES)
+async def test_line_breaks_of_base64_may_be_escaped_or_not(
+    sent: bytes, end: str, is_escaped: bool, size: int
+) -> None:
+    content = base64.encodebytes(sent).decode().replace("\n", end)
+    written = json.dumps(content) if is_escaped else f'"{content}"'
+    text = JsonText(cut(written.replace("/", "\\/").encode(), size))
+    assert await text.base64() == sent
+    await text.end()
+
+
 @pytest.mark.parametrize("size", [1, 4, 100])
-async def test_what_is_not_base64_is_refused(content: str, size: int) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        await JsonText(cut(f'"{content}"'.encode(), size)).base64()
+async def test_what_is_not_base64_is_refused_by_its_index_in_the_string(size: int) -> None:
+    with pytest.raises(NotBase64, match="'!' at character 7"):
+        await JsonText(cut(rb'"AA\/A\u000a\nA!AA"', size)).base64()
 
 
 @pytest.mark.parametrize("text", [b"1", b"null", b"[]", b"{}", b"true"])

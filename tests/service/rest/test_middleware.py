@@ -199,7 +199,7 @@ async def half_a_body() -> AsyncIterator[bytes]:
         ({"method": "DELETE"}, State.READY, ("estimate_pose", "405", "caller")),
         ({"content": b""}, State.READY, ("estimate_pose", "400", "caller")),
         (
-            {"headers": {"content-type": "text/html"}},
+            {"headers": {"content-encoding": "gzip"}},
             State.READY,
             ("estimate_pose", "415", "caller"),
         ),

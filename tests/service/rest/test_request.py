@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from distilpose.service.errors import InvalidOptions, InvalidRequest, TooLarge
 from distilpose.service.intake import MOST_ID_CHARACTERS, OptionsBody, OptionsLimits
-from distilpose.service.rest.request import Parsed, PoseBody, parse_options_query, read_json
+from distilpose.service.rest.request import Parsed, PoseBody, parse_query, read_json
 from distilpose.service.settings import Settings
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def with_options(options: str) -> str:
 
 
 def test_options_come_from_a_query() -> None:
-    body = parse_options_query(
+    _, body = parse_query(
         [("flip_test", "true"), ("min_box_score", "0.5"), ("boxes", "[[[1, 2, 3, 4]]]")], LIMITS
     )
     options = body.resolve(Settings(), images=1)
@@ -50,15 +50,20 @@ def test_options_come_from_a_query() -> None:
 
 @pytest.mark.parametrize("text", ["0", "0.5"])
 async def test_a_threshold_is_read_from_every_kind_of_body(text: str) -> None:
-    in_query = parse_options_query([("min_keypoint_score", text)], LIMITS)
+    _, in_query = parse_query([("min_keypoint_score", text)], LIMITS)
     _, in_body = await read(with_options(f'{{"min_keypoint_score": {text}}}'))
     for body in (in_query, in_body):
         assert body.min_keypoint_score == float(text)
 
 
 def test_ellipses_are_asked_for_in_a_query() -> None:
-    assert parse_options_query([("draw_sigma", "true")], LIMITS).draw_sigma
-    assert not parse_options_query([], LIMITS).draw_sigma
+    assert parse_query([("draw_sigma", "true")], LIMITS)[1].draw_sigma
+    assert not parse_query([], LIMITS)[1].draw_sigma
+
+
+def test_a_query_may_have_the_image_s_id() -> None:
+    assert parse_query([("id", "139"), ("flip_test", "1")], LIMITS)[0] == "139"
+    assert parse_query([("flip_test", "1")], LIMITS)[0] is None
 
 
 @pytest.mark.parametrize("size", [1, 10, 16_384])
@@ -80,6 +85,13 @@ async def test_images_and_options_come_in_any_order(size: int) -> None:
         assert options.flip_test
 
 
+@pytest.mark.parametrize("size", [1, 16_384])
+async def test_a_data_url_in_lines_is_an_image(size: int) -> None:
+    content = json.dumps(f"data:image/jpeg;base64,{base64.encodebytes(bytes(300)).decode()}")
+    [image], _ = await read(f'{{"images": [{{"content": {content}}}]}}', size=size)
+    assert image.content == bytes(300)
+
+
 async def test_slashes_of_base64_may_be_escaped() -> None:
     sent = bytes([255] * 300)
     content = base64.b64encode(sent).decode().replace("/", "\\/").replace("+", "\\u002b")
@@ -98,7 +110,12 @@ async def test_slashes_of_base64_may_be_escaped() -> None:
         ('{"images": [1]}', InvalidRequest, "images.0: expected an object"),
         ('{"images": [{}]}', InvalidRequest, "images.0.content: Field required"),
         ('{"images": [{"content": null}]}', InvalidRequest, "images.0.content: expected a string"),
-        ('{"images": [{"content": "!"}]}', InvalidRequest, "images.0.content: not base64"),
+        (
+            '{"images": [{"content": "!"}]}',
+            InvalidRequest,
+            "images.0.content: not base64: '!' at character 0",
+        ),
+        (f'{{"images": [{IMAGE}, {{"content": "AA AA"}}]}}', InvalidRequest, "images.1.content: "),
         ('{"images": [{"url": 1}]}', InvalidRequest, "images.0.url: Extra inputs"),
         ('{"images": [{"content": "", "id": true, "id": 1}]}', InvalidRequest, "id: given twice"),
         ('{"images": [{"content": "", "content": ""}]}', InvalidRequest, "content: given twice"),
@@ -204,6 +221,7 @@ async def test_an_unknown_option_is_repeated_cut() -> None:
     [
         ([("x" * 5000, "1")], InvalidOptions, "x…: Extra inputs are not permitted"),
         ([("flip_test", "1")] * 2, InvalidOptions, "flip_test: given twice"),
+        ([("id", "1")] * 2, InvalidOptions, "id: given twice"),
         ([("boxes", "[[1,2]]")], InvalidOptions, "boxes.0.0"),
         ([("boxes", '[[]], "flip_test": 1, "x": 1')], InvalidOptions, "x: Extra"),
         ([("boxes", "[" * 10_000)], TooLarge, "options: more text than"),
@@ -214,7 +232,7 @@ def test_a_wrong_query_is_refused(
     items: list[tuple[str, str]], kind: type[Exception], words: str
 ) -> None:
     with pytest.raises(kind) as refusal:
-        parse_options_query(items, LIMITS)
+        parse_query(items, LIMITS)
     assert words in str(refusal.value)
     assert len(str(refusal.value)) < 500
 

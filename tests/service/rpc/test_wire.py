@@ -221,3 +221,13 @@ def test_every_field_of_the_model_s_description_crosses() -> None:
     crossed["keypoints"] = tuple(crossed["keypoints"])
     assert {**crossed, "input_size_hw": size_hw} == asdict(MODEL)
     assert asdict(client_wire.from_model(message)) == asdict(MODEL)
+
+
+@pytest.mark.parametrize("people_found", [None, 0, 61])
+def test_the_number_of_people_reaches_the_client(people_found: int | None) -> None:
+    image = ImageAnswer(None, (9, 9), [POSE], people_found=people_found)
+    answer = PoseAnswer([image])
+    message = wire.from_answer(answer, OPTIONS, request_id="r", model=MODEL, codes=CODES)
+    assert client_wire.from_image(message.images[0], message.timing).people_found == people_found
+    frame = wire.from_frame(FrameAnswer(FRAME, image), OPTIONS, codes=CODES)
+    assert client_wire.from_frame(frame, []).people_found == people_found

@@ -53,7 +53,9 @@ class Scene:
         if self.error:
             return PoseAnswer([ImageAnswer(None, error=self.error)])
         if boxes is None:
-            return PoseAnswer([ImageAnswer(None, self.size_wh, list(self.people))])
+            found = list(self.people)
+            answer = ImageAnswer(None, self.size_wh, found, people_found=len(found))
+            return PoseAnswer([answer])
         if boxes.size and (boxes[:, :2] >= self.size_wh).any():
             error = InvalidOptions("boxes[0][0] does not touch the image")
             return PoseAnswer([ImageAnswer(None, error=error)])
@@ -106,6 +108,12 @@ async def test_boxes_follow_between_every_fifth_frame() -> None:
             np.testing.assert_allclose(found.box_xyxy_px, truth.box_xyxy_px, atol=12)
             assert found.box_score == pytest.approx(0.7)
     assert scene.detected == "D2222D2222D2"
+
+
+async def test_people_are_counted_in_the_frames_that_were_detected() -> None:
+    scene = Scene(track=True, smooth=True, detect_every=2)
+    counts = [(await scene.frame(person(0), person(300)))[0].people_found for _ in range(4)]
+    assert (scene.detected, counts) == ("D2D2", [2, None, 2, None])
 
 
 async def test_boxes_grow_with_who_comes_nearer() -> None:

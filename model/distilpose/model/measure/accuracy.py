@@ -6,6 +6,8 @@ Knows arrays and COCO's dictionaries, and neither networks nor files.
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from distilpose.model.arrays import FloatArray
 from distilpose.model.errors import DataError
 
@@ -38,12 +40,14 @@ class CocoFigures:
 def coco_figures(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> CocoFigures:
     """Figures of a COCO results list against a COCO keypoints document; changes neither.
 
-    Annotation ids start at 1. A result without `bbox` has the size of its keypoints' extent.
+    Annotation ids start at 1. A result has the size of its `bbox`, or else of its keypoints'
+    extent; that counts where it matches nobody. No results at all have an AP and AR of 0.
 
     Raises:
-        DataError: if faster-coco-eval is not installed.
+        DataError: if a result is not finite, or faster-coco-eval is not installed.
 
     """
+    _refuse_not_finite(results)
     try:
         from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415 - an extra's package
     except ImportError as err:
@@ -57,3 +61,14 @@ def coco_figures(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
         float(figure) if figure >= 0 else None for figure in evaluation.stats[:6]
     )
     return CocoFigures(ap, ap50, ap75, ap_medium, ap_large, ar)
+
+
+def _refuse_not_finite(results: list[dict[str, Any]]) -> None:
+    """Refuse NaN and infinity, which evaluators take for a match: an AP of 1."""
+    for number, result in enumerate(results):
+        values = [result["score"], *result["keypoints"], *result.get("bbox", ())]
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"result {number}, of picture {result['image_id']}: has a point, box or score "
+                "that is not finite"
+            )

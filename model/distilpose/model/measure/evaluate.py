@@ -20,6 +20,7 @@ from distilpose.model.geometry import crop_regions
 from distilpose.model.measure import accuracy, box_recall
 from distilpose.model.measure.accuracy import CocoFigures
 from distilpose.model.measure.box_recall import BoxRecall
+from distilpose.model.poses.coco import coco_result
 from distilpose.model.poses.pose import Pose
 from distilpose.model.predict import Predictor
 from distilpose.model.skeleton import KEYPOINT_COUNT, PERSON_CATEGORY_ID
@@ -28,6 +29,10 @@ BoxesFrom: TypeAlias = Literal["ground-truth", "detector"]
 
 MIN_BOX_SCORE: Final = 0.01
 """Detector boxes below are not evaluated, by default: AP wants the unlikely people too."""
+_SIZES: Final = (
+    "a pose that matches nobody has the size of its keypoints' extent in the published ranking, of "
+    "its box in the served one"
+)
 _READER_THREADS: Final = 2
 _PICTURES_AHEAD: Final = 8
 
@@ -96,7 +101,8 @@ class Report:
             *recall,
             f"Flip test: {'on' if self.flip_test else 'off'}.",
             f"Ranking published: {published}.",
-            "Ranking served: poses and scores as the service answers them.",
+            "Ranking served: the entries that the service answers with format=coco.",
+            f"AP-M and AP-L: {_SIZES}.",
             f"PCK@{similarity.PCK_FRACTION}: {pck}.",
             "PCK and mean OKS count people who were not found as wrong.",
         ]
@@ -163,8 +169,8 @@ def evaluate(
         on_progress(len(poses_by_picture), len(pictures))
     ground_truth = coco_document(pictures)
     published, served = (
-        accuracy.coco_figures(ground_truth, _entries(pictures, poses_by_picture, rank))
-        for rank in (_rank_published, _rank_served)
+        accuracy.coco_figures(ground_truth, entries(pictures, poses_by_picture))
+        for entries in (_published_entries, _served_entries)
     )
     return Report(
         boxes=boxes,
@@ -244,11 +250,8 @@ def _have_box(people: Sequence[Person], poses: Sequence[Pose]) -> list[bool]:
     return box_recall.have_box(theirs, found)
 
 
-_Ranking: TypeAlias = Callable[[Sequence[Pose]], list[tuple[Pose, float]]]
-"""Poses of one picture -> those that count, each with the score it is ranked by."""
-
-
 def _rank_published(poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
+    """Those of a picture's poses that count, each with the score it is ranked by."""
     if not poses:
         return []
     scores = [accuracy.published_score(each.raw_score, box_score=each.box_score) for each in poses]
@@ -261,13 +264,21 @@ def _rank_published(poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
     return [(poses[index], scores[index]) for index in kept]
 
 
-def _rank_served(poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
-    return [(pose, pose.score) for pose in poses]
-
-
-def _entries(
-    pictures: Sequence[Picture], poses_by_picture: Sequence[Sequence[Pose]], rank: _Ranking
+def _served_entries(
+    pictures: Sequence[Picture], poses_by_picture: Sequence[Sequence[Pose]]
 ) -> list[dict[str, Any]]:
+    """The entries that the service gives with `format=coco`."""
+    return [
+        coco_result(pose, picture.id)
+        for picture, poses in zip(pictures, poses_by_picture, strict=True)
+        for pose in poses
+    ]
+
+
+def _published_entries(
+    pictures: Sequence[Picture], poses_by_picture: Sequence[Sequence[Pose]]
+) -> list[dict[str, Any]]:
+    """Without `bbox`, as the DistilPose authors' code writes them."""
     return [
         {
             "image_id": picture.id,
@@ -276,7 +287,7 @@ def _entries(
             "score": score,
         }
         for picture, poses in zip(pictures, poses_by_picture, strict=True)
-        for pose, score in rank(poses)
+        for pose, score in _rank_published(poses)
     ]
 
 

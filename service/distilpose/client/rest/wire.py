@@ -63,6 +63,7 @@ def from_answer(response: httpx.Response) -> ImageAnswer:
             width=image["width"],
             height=image["height"],
             poses=tuple(_pose(pose) for pose in image["poses"]),
+            people_found=image.get("people_found"),
             timing=Timing(**{f"{stage}_ms": ms for stage, ms in timing.items()}),
         )
     except (KeyError, TypeError, ValueError) as err:

@@ -111,7 +111,8 @@ def _found(image: pose_pb2.ImageResult | pose_pb2.StreamPoseResponse) -> dict[st
     if image.HasField("error"):
         return {"error": errors.named(image.error.type, image.error.detail)}
     poses = tuple(_pose(pose) for pose in image.poses)
-    return {"width": image.width, "height": image.height, "poses": poses}
+    count = image.people_found if image.HasField("people_found") else None
+    return {"width": image.width, "height": image.height, "poses": poses, "people_found": count}
 
 
 def _pose(pose: pose_pb2.Pose) -> Pose:

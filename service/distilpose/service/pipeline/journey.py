@@ -22,6 +22,7 @@ from distilpose.model.letterbox import Letterbox, letterbox
 from distilpose.model.pictures import scaled
 from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import Source
+from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections, to_image, to_whole
 from distilpose.model.runtime.engine import PoseArrays
 from distilpose.service.batching.admission import Admission
@@ -97,10 +98,19 @@ class _Decoded(NamedTuple):
     decoded_at: float
 
 
+class _Detected(NamedTuple):
+    """The people to answer, in pixels of the whole image."""
+
+    people: Detections
+    people_found: int | None
+    """Number of people before the cut to `max_people`; None where the caller gave the boxes."""
+
+
 class _People(NamedTuple):
     """The people of one image, cut out of it."""
 
     found: Detections
+    people_found: int | None
     regions: geometry.CropRegions
     crops_BHWC: CropsBHWC
     whole_HWC: ImageHWC | None
@@ -150,16 +160,21 @@ class Journey:
         means = self._means
         way.to(Stage.POSE if self._request.options.skips_detector else Stage.DETECT)
         people = await self._people(source, header, index, way, needs)
-        size_wh = header.upright_size_wh
-        if not len(people.crops_BHWC):
-            return ImageAnswer(source.id, size_wh, [], image=people.whole_HWC)
-        with await self._room_for(len(people.crops_BHWC)) as places:
-            way.to(None)
-            arrays = await self._run_student(people.crops_BHWC, places)
-        poses = predict.assemble(
-            arrays, people.regions, *people.found, calibration=means.calibration
+        poses: list[Pose] = []
+        if len(people.crops_BHWC):
+            with await self._room_for(len(people.crops_BHWC)) as places:
+                way.to(None)
+                arrays = await self._run_student(people.crops_BHWC, places)
+            poses = predict.assemble(
+                arrays, people.regions, *people.found, calibration=means.calibration
+            )
+        return ImageAnswer(
+            source.id,
+            header.upright_size_wh,
+            poses,
+            image=people.whole_HWC,
+            people_found=people.people_found,
         )
-        return ImageAnswer(source.id, size_wh, poses, image=people.whole_HWC)
 
     async def _people(
         self, source: Source, header: ImageHeader, index: int, way: Way, needs: Needs
@@ -169,7 +184,9 @@ class Journey:
         factor = self._factor(header, given)
         decoded = await self._decode(source, header, factor, needs, sees=given is None)
         self._means.metrics.decoded("full" if factor == 1 else "scaled")
-        found = given or await self._detect(decoded, header, way)
+        found, people_found = (
+            _Detected(given, None) if given else await self._detect(decoded, header, way)
+        )
         view = decoded.view
         del decoded
         regions = geometry.crop_regions(found.boxes_xyxy_px)
@@ -179,7 +196,7 @@ class Journey:
             self._means.metrics.decoded("again")
         crops_BHWC = await self._cut(view, regions)
         whole_HWC = view.image_HWC if self._request.keep_pixels else None
-        return _People(found, regions, crops_BHWC, whole_HWC)
+        return _People(found, people_found, regions, crops_BHWC, whole_HWC)
 
     def _factor(self, header: ImageHeader, given: Detections | None) -> int:
         if not self._means.scaled_decode or self._request.keep_pixels:
@@ -218,8 +235,7 @@ class Journey:
             self._spans.add_outcomes(Stage.DETECT, [replace(outcome, queued_at=at, started_at=at)])
         return decoded
 
-    async def _detect(self, decoded: _Decoded, header: ImageHeader, way: Way) -> Detections:
-        """The people to answer, in pixels of the whole image."""
+    async def _detect(self, decoded: _Decoded, header: ImageHeader, way: Way) -> _Detected:
         assert decoded.square is not None  # noqa: S101 - it was made for the detector
         assert decoded.placed is not None  # noqa: S101 - the same
         way.to(None)  # in a queue it waits for the device itself, so no batch is held for it
@@ -231,7 +247,8 @@ class Journey:
         self._spans.add_outcomes(Stage.DETECT, [outcome])
         seen = to_image(outcome.unwrap(), decoded.placed)
         found = to_whole(seen, decoded.view.reduction, header.upright_size_wh)
-        return Detections(*(column[: self._request.options.max_people] for column in found))
+        answered = Detections(*(column[: self._request.options.max_people] for column in found))
+        return _Detected(answered, len(found.scores))
 
     async def _room_for(self, crops: int) -> Places:
         """The crops' places in the pose queue: reserved at admission, or waited for now."""

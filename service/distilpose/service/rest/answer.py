@@ -5,10 +5,12 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, Field
 
+from distilpose.model.poses.coco import coco_result
 from distilpose.model.poses.pose import Pose
-from distilpose.model.skeleton import KEYPOINT_NAMES, PERSON_CATEGORY_ID
+from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.domain import ImageAnswer, ModelDescription, Options, PoseAnswer
 from distilpose.service.errors import ServiceError
+from distilpose.service.rest.coco import image_ids
 
 ImageId = str | int | None
 
@@ -37,7 +39,10 @@ class PoseOut(BaseModel):
 class CocoOut(BaseModel):
     """One entry of a COCO keypoint results file."""
 
-    image_id: int
+    image_id: int = Field(
+        description="The number in the image's id: `id` itself, or a file name of digits without "
+        "its suffix; else the image's position in the request."
+    )
     category_id: int
     keypoints: list[float] = Field(description="51 numbers: x, y and score of each keypoint.")
     score: float
@@ -59,6 +64,11 @@ class ImageOut(BaseModel):
     id: ImageId = None
     width: int | None = None
     height: int | None = None
+    people_found: int | None = Field(
+        None,
+        description="Number of people before the cut to `max_people`, at most 300. Only where the "
+        "detector found them.",
+    )
     poses: list[PoseOut] | None = None
     results: list[CocoOut] | None = None
     error: ErrorOut | None = None
@@ -128,12 +138,25 @@ def answer_out(
 def images_out(
     images: Sequence[ImageAnswer], options: Options, *, statuses: Mapping[type[ServiceError], int]
 ) -> list[ImageOut]:
-    """Each image's poses, COCO entries or error."""
-    return [_image_out(index, image, options, statuses) for index, image in enumerate(images)]
+    """Each image's poses, COCO entries or error.
+
+    Raises:
+        InvalidOptions: an id cannot be the image id of COCO entries.
+    """
+    of_coco = image_ids([image.id for image in images]) if options.format == "coco" else None
+    return [
+        _image_out(index, image, options, statuses, image_id=of_coco[index] if of_coco else None)
+        for index, image in enumerate(images)
+    ]
 
 
 def _image_out(
-    index: int, image: ImageAnswer, options: Options, statuses: Mapping[type[ServiceError], int]
+    index: int,
+    image: ImageAnswer,
+    options: Options,
+    statuses: Mapping[type[ServiceError], int],
+    *,
+    image_id: int | None,
 ) -> ImageOut:
     if image.error:
         status = statuses[type(image.error)]
@@ -141,10 +164,14 @@ def _image_out(
         return ImageOut(index=index, id=image.id, error=error)
     width, height = image.size_wh or (None, None)
     out = ImageOut(index=index, id=image.id, width=width, height=height)
-    if options.format == "coco":
-        image_id = image.id if isinstance(image.id, int) else index
-        return out.model_copy(update={"results": [_coco_out(p, image_id) for p in image.poses]})
-    return out.model_copy(update={"poses": [_pose_out(pose, options) for pose in image.poses]})
+    update: dict[str, object] = {}
+    if image.people_found is not None:
+        update["people_found"] = image.people_found
+    if image_id is None:
+        update["poses"] = [_pose_out(pose, options) for pose in image.poses]
+    else:
+        update["results"] = [CocoOut(**coco_result(pose, image_id)) for pose in image.poses]
+    return out.model_copy(update=update)
 
 
 def _pose_out(pose: Pose, options: Options) -> PoseOut:
@@ -170,18 +197,6 @@ def _pose_out(pose: Pose, options: Options) -> PoseOut:
         box_score=_score(pose.box_score),
         score=_score(pose.score),
         keypoints=keypoints,
-    )
-
-
-def _coco_out(pose: Pose, image_id: int) -> CocoOut:
-    x1, y1, x2, y2 = pose.box_xyxy_px.tolist()
-    rows = zip(pose.keypoints_xy_px.tolist(), pose.keypoint_score.tolist(), strict=True)
-    return CocoOut(
-        image_id=image_id,
-        category_id=PERSON_CATEGORY_ID,
-        keypoints=[v for (x, y), score in rows for v in (_px(x), _px(y), _score(score))],
-        score=_score(pose.score),
-        bbox=[_px(x1), _px(y1), _px(x2 - x1), _px(y2 - y1)],
     )
 
 

@@ -19,7 +19,7 @@ from distilpose.service.errors import (
 )
 from distilpose.service.intake import OptionsLimits
 from distilpose.service.pipeline.memory import Memory
-from distilpose.service.rest import drawing, openapi
+from distilpose.service.rest import coco, drawing, openapi
 from distilpose.service.rest.answer import (
     ModelCardOut,
     ModelOut,
@@ -144,6 +144,8 @@ def _pose_routes(service: Service) -> APIRouter:
                 check_room=partial(service.refuse_if_full, caller),
             )
             options = body_options.resolve(settings, images=len(sources))
+            if options.format == "coco":
+                coco.image_ids([source.id for source in sources])  # refused before the work
             picture_format = drawing.picture_format(accept, images=len(sources))
             if options.draw_sigma and picture_format is None:
                 raise InvalidOptions(

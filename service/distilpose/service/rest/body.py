@@ -13,10 +13,12 @@ from starlette.requests import Request
 from distilpose.model.formats import MEDIA_TYPES
 from distilpose.model.pictures.source import EncodedImage
 from distilpose.service.errors import (
+    InvalidOptions,
     InvalidRequest,
     NotSent,
     TooLarge,
-    UnsupportedMediaType,
+    UndecodableImage,
+    UnsupportedEncoding,
 )
 from distilpose.service.intake import (
     OptionsBody,
@@ -26,10 +28,12 @@ from distilpose.service.intake import (
 )
 from distilpose.service.pipeline.memory import Holding
 from distilpose.service.printable import excerpt
+from distilpose.service.rest.coco import MOST_IMAGE_ID, number_of
 from distilpose.service.rest.multipart import Form
-from distilpose.service.rest.request import Parsed, parse_options_query, read_json
+from distilpose.service.rest.request import Parsed, parse_query, read_json
 
-IMAGE_MEDIA_TYPES: Final = (*MEDIA_TYPES, "application/octet-stream")
+IMAGE_MEDIA_TYPES: Final = (*MEDIA_TYPES, "application/octet-stream", "*/*")
+"""Types of a body that is an image. Any other type says so too, as does none: the bytes decide."""
 
 _JSON_PIECE_BYTES: Final = 8 * 1024
 _FORM_PIECE_BYTES: Final = 64 * 1024
@@ -41,6 +45,12 @@ _WATCHED_SECONDS: Final = 1.0
 arrive together few fit, and most of their bytes need not be kept. One that takes longer has paid
 enough to be looked at."""
 _SHOWN_NAMES: Final = 5
+_NO_IMAGES: Final = {
+    b"{": "application/json",
+    b"[": "application/json",
+    b"--": "multipart/form-data with a boundary",
+}
+"""Beginnings of bodies that are no image, and the content types that they probably have."""
 
 
 async def read_body(
@@ -54,17 +64,21 @@ async def read_body(
 ) -> Parsed:
     """Read the images and options of a request, according to its content type.
 
+    Anything but JSON and a form is one image: many tools send a photo under a wrong type, or none.
+
     A fault is told as soon as it has arrived. The bytes are held as they arrive, those of a large
     body when its first part has; in the first second `check_room` may still refuse them.
 
     Raises:
-        UnsupportedMediaType: the content type is not accepted.
+        UnsupportedEncoding: the body, or a part of it, is compressed or encoded as a whole.
         TooLarge: more bytes, images or text in the options than allowed.
         InvalidRequest: malformed, or without an image.
         InvalidOptions: an option unknown or out of range.
+        UndecodableImage: JSON or a form was sent under another content type.
         NotSent: the caller did not send all of it in time.
         Overloaded: there was no memory for the body, or no room for its images.
     """
+    _refuse_encoded(request)
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             async with aclosing(_limited_stream(request, max_bytes, holding, check_room)) as chunks:
@@ -85,13 +99,41 @@ async def _read(request: Request, chunks: AsyncIterator[bytes], limits: OptionsL
         _refuse_query(request)
         async with aclosing(_pieces(chunks, _JSON_PIECE_BYTES)) as pieces:
             return await read_json(pieces, limits)
-    if media_type in IMAGE_MEDIA_TYPES:
-        of_one = replace(limits, max_images=1)
-        options = parse_options_query(request.query_params.multi_items(), of_one)
-        return [await _read_image(chunks)], options
-    accepted = ", ".join(("multipart/form-data", "application/json", *IMAGE_MEDIA_TYPES))
-    given = excerpt(media_type) or "missing"
-    raise UnsupportedMediaType(f"content type '{given}'; accepted: {accepted}")
+    of_one = replace(limits, max_images=1)
+    identity, options = parse_query(request.query_params.multi_items(), of_one)
+    _check_query_id(identity, options)
+    content = await _read_image(chunks)
+    _refuse_misnamed(content, media_type)
+    return [EncodedImage(content, identity)], options
+
+
+def _refuse_encoded(request: Request) -> None:
+    given = ",".join(request.headers.getlist("content-encoding")).lower()
+    for coding in map(str.strip, given.split(",")):
+        if coding not in ("", "identity"):
+            raise UnsupportedEncoding(
+                f"content-encoding '{excerpt(coding)}': send the body as it is (identity)"
+            )
+
+
+def _check_query_id(identity: str | None, options: OptionsBody) -> None:
+    if options.format == "coco" and identity is not None and number_of(identity) is None:
+        raise InvalidOptions(
+            f"id '{excerpt(identity)}': with format coco it becomes the image_id, a whole number "
+            f"from 0 to {MOST_IMAGE_ID}, or a file name of digits such as 000000000139.jpg"
+        )
+
+
+def _refuse_misnamed(content: bytes, media_type: str) -> None:
+    """Refuse what begins as no image does, but as JSON or a form."""
+    start = content[:64].lstrip()
+    for beginning, right_type in _NO_IMAGES.items():
+        if start.startswith(beginning):
+            given = f"content type '{excerpt(media_type)}'" if media_type else "no content type"
+            raise UndecodableImage(
+                f"the body has {given} and is taken for an image, which it is not; "
+                f"is it {right_type}?"
+            )
 
 
 async def _limited_stream(
@@ -126,12 +168,12 @@ async def _pieces(chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncGenerat
                 turn_ends = time.perf_counter() + _LONGEST_TURN_SECONDS
 
 
-async def _read_image(chunks: AsyncIterator[bytes]) -> EncodedImage:
+async def _read_image(chunks: AsyncIterator[bytes]) -> bytes:
     # BytesIO grows in place and gives its bytes away: nothing is copied twice.
     content = io.BytesIO()
     async for chunk in chunks:
         content.write(chunk)
-    return EncodedImage(content.getvalue())
+    return content.getvalue()
 
 
 def _refuse_query(request: Request) -> None:

@@ -23,6 +23,7 @@ STATUSES: Final[dict[type[errors.ServiceError], int]] = {
     errors.InvalidOptions: 422,
     errors.UndecodableImage: 422,
     errors.UnsupportedMediaType: 415,
+    errors.UnsupportedEncoding: 415,
     errors.TooLarge: 413,
     errors.Unauthenticated: 401,
     errors.Overloaded: 429,
@@ -61,6 +62,8 @@ def problem(error: errors.ServiceError, images: Sequence[ImageOut] | None = None
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
     if status == 401:
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, errors.UnsupportedEncoding):
+        headers["accept-encoding"] = "identity"
     level = logging.ERROR if status >= 500 and isinstance(error, errors.Internal) else logging.INFO
     logger.log(
         level,

@@ -3,19 +3,16 @@
 Only what lies between values is understood here. A value is handed out as its text, for a library
 to parse once it is known to be small, or decoded from base64 in pieces.
 
-*Source:* RFC 8259 (JSON), RFC 4648 (base64).
+*Source:* RFC 8259 (JSON).
 """
 
-import binascii
-import io
 import json
 import re
 from collections.abc import AsyncIterator
 from typing import Final, Literal
 
-import pybase64
-
 from distilpose.service.errors import InvalidRequest
+from distilpose.service.rest.base64_text import Base64Text
 
 MOST_NAME_BYTES: Final = 1200
 """200 characters, each of them escaped."""
@@ -130,19 +127,23 @@ class JsonText:
     async def base64(self) -> bytes | None:
         """The bytes that the next value, a string, stands for; None if it is something else.
 
+        Line breaks need no escape in it: a shell pastes them in as they are.
+
         Raises:
-            ValueError: it is not base64.
+            NotBase64: it is not base64.
         """
         if await self._peek() != _QUOTE:
             return None
         self._at += 1
-        decoder = _Base64()
+        decoder = Base64Text()
         while True:
             quote = self._data.find(b'"', self._at)
             end = quote if quote >= 0 else len(self._data)
             if self._data.find(b"\\", self._at, end) >= 0:
                 end = self._end_of_whole_characters()
-                plain = self._parsed_string(b'"%b"' % self._data[self._at : end]).encode()
+                plain = self._parsed_string(
+                    b'"%b"' % self._data[self._at : end], strict=False
+                ).encode()
             else:
                 plain = self._data[self._at : end]
             decoder.add(plain)
@@ -203,9 +204,10 @@ class JsonText:
         self._data = self._data[self._at :] + piece
         self._at = 0
 
-    def _parsed_string(self, text: bytes) -> str:
+    def _parsed_string(self, text: bytes, *, strict: bool = True) -> str:
+        """The string of that text in quotes; if not `strict`, control characters may be in it."""
         try:
-            string: str = json.loads(text)
+            string: str = json.loads(text, strict=strict)
             string.encode()  # half a surrogate pair cannot be
         except ValueError as err:
             raise self._wrong("not a string") from err
@@ -213,32 +215,3 @@ class JsonText:
 
     def _wrong(self, reason: str) -> InvalidRequest:
         return InvalidRequest(f"not JSON: {reason} at byte {self._bytes_before + self._at}")
-
-
-class _Base64:
-    """Decodes base64 that comes in pieces of any length."""
-
-    def __init__(self) -> None:
-        self._decoded = io.BytesIO()
-        self._rest = b""
-        self._is_padded = False
-
-    def add(self, piece: bytes) -> None:
-        """Decode the next piece, apart from a last group that is not whole."""
-        text = self._rest + piece
-        whole = len(text) - len(text) % 4
-        self._rest = text[whole:]
-        self._decode(text[:whole])
-
-    def decoded(self) -> bytes:
-        """All bytes; no piece may follow."""
-        self._decode(self._rest)
-        return self._decoded.getvalue()
-
-    def _decode(self, text: bytes) -> None:
-        if not text:
-            return
-        if self._is_padded:
-            raise binascii.Error("text after the padding")
-        self._decoded.write(pybase64.b64decode(text, validate=True))
-        self._is_padded = text.endswith(b"=")

@@ -9,12 +9,17 @@ from typing import Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from distilpose.service.errors import InvalidRequest, TooLarge
+from distilpose.service.errors import InvalidRequest, TooLarge, UnsupportedEncoding
 from distilpose.service.intake import OptionsLimits
 from distilpose.service.printable import excerpt
 
 _MOST_FIELDS: Final = 2
 _LONGEST_CONTENT_TYPE_CHARACTERS: Final = 1024
+_CODINGS: Final = {
+    b"content-encoding": {b"identity"},
+    b"content-transfer-encoding": {b"binary", b"8bit", b"7bit"},
+}
+"""Headers of a part, with those of their values that leave its bytes as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Form:
             InvalidRequest: malformed, or more fields than have a use.
             TooLarge: more files than the allowed images plus one for the options, or a field with
                 more text than options may have.
+            UnsupportedEncoding: a part is compressed or encoded as a whole.
         """
         if not self._collector.has_ended:
             with _as_malformed():
@@ -109,8 +115,11 @@ class _Collector:
         self._header_value += data[start:end]
 
     def end_header(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
+        name = bytes(self._header_name.lower())
+        if name == b"content-disposition":
             _, self._parameters = parse_options_header(bytes(self._header_value))
+        elif name in _CODINGS:
+            _refuse_encoded(name, bytes(self._header_value))
         self._header_name.clear()
         self._header_value.clear()
 
@@ -147,6 +156,15 @@ class _Collector:
     @property
     def _name(self) -> str:
         return self._parameters[b"name"].decode(errors="replace")
+
+
+def _refuse_encoded(name: bytes, value: bytes) -> None:
+    coding = value.strip().lower()
+    if coding and coding not in _CODINGS[name]:
+        shown = excerpt(coding.decode(errors="replace"))
+        raise UnsupportedEncoding(
+            f"{name.decode()} '{shown}' of a part: send its bytes as they are"
+        )
 
 
 def _malformed(reason: str) -> InvalidRequest:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from distilpose.service.intake import OptionsBody
+from distilpose.service.intake import MOST_ID_CHARACTERS, OptionsBody
 from distilpose.service.rest.answer import AnswerOut, ProblemOut
 from distilpose.service.rest.body import IMAGE_MEDIA_TYPES
 from distilpose.service.rest.caller import TIMEOUT_HEADER
@@ -23,7 +23,7 @@ _ERRORS: Final = {
     400: "The body is malformed or has no image.",
     401: "Keys are configured and none matches.",
     413: "Too many bytes, pixels or images.",
-    415: "The media type or image format is not accepted.",
+    415: "The image format is not accepted, or the body has a `Content-Encoding`.",
     422: "An option is unknown, out of range or not for this answer, or no image was decodable.",
     429: "A queue is full; retry after `Retry-After` seconds.",
     500: "A bug or a device fault.",
@@ -43,8 +43,17 @@ def _problem_response(text: str) -> dict[str, Any]:
 
 
 def _query_parameters() -> list[dict[str, Any]]:
-    """Options as query parameters, for bodies that consist of a single image."""
-    parameters = []
+    """The id and the options as query parameters, for bodies that consist of a single image."""
+    parameters = [
+        {
+            "name": "id",
+            "in": "query",
+            "description": "Your own id for the image; returned in the answer. With format coco it "
+            "is the image_id: a whole number, or a file name of digits. Only with an image as the "
+            "body.",
+            "schema": {"type": "string", "maxLength": MOST_ID_CHARACTERS},
+        }
+    ]
     for name, field in OptionsBody.model_json_schema()["properties"].items():
         schema = {key: value for key, value in field.items() if key not in ("description", "title")}
         if name == "boxes":

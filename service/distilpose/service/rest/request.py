@@ -16,6 +16,7 @@ from distilpose.service.intake import (
     options_from_json,
 )
 from distilpose.service.printable import excerpt
+from distilpose.service.rest.base64_text import NotBase64
 from distilpose.service.rest.json_text import JsonText, TooMuchText
 
 ImageId = str | int | None
@@ -34,11 +35,15 @@ class _Strict(BaseModel):
 class ImageBody(_Strict):
     """One image of a JSON body."""
 
-    content: str = Field(description="The image file, encoded as base64.")
+    content: str = Field(
+        description="The image file, encoded as base64: in either alphabet, with or without "
+        "padding, line breaks, and `data:<type>;base64,` in front."
+    )
     id: ImageId = Field(
         None,
         description=f"Your own id for the image, of at most {MOST_ID_CHARACTERS} characters; "
-        "returned in the answer.",
+        "returned in the answer. With format coco its number, or that of a file name of digits, "
+        "is the image_id.",
     )
 
 
@@ -130,8 +135,8 @@ async def _read_image(text: JsonText, place: str) -> EncodedImage:
 async def _read_content(text: JsonText, place: str) -> bytes:
     try:
         content = await text.base64()
-    except ValueError as err:
-        raise InvalidRequest(f"{place}: not base64") from err
+    except NotBase64 as err:
+        raise InvalidRequest(f"{place}: not base64: {err}") from err
     if content is None:
         raise InvalidRequest(f"{place}: expected a string")
     return content
@@ -157,8 +162,10 @@ async def _read_options(text: JsonText, limits: OptionsLimits) -> OptionsBody:
     return options_from_json(options, limits, place="options", malformed=InvalidRequest)
 
 
-def parse_options_query(items: Sequence[tuple[str, str]], limits: OptionsLimits) -> OptionsBody:
-    """Options from a query string; `boxes` is JSON.
+def parse_query(
+    items: Sequence[tuple[str, str]], limits: OptionsLimits
+) -> tuple[str | None, OptionsBody]:
+    """The image's id and the options from a query string; `boxes` is JSON.
 
     Raises:
         TooLarge: the boxes have more text than the limits.
@@ -166,7 +173,7 @@ def parse_options_query(items: Sequence[tuple[str, str]], limits: OptionsLimits)
     """
     values: dict[str, Any] = {}
     for name, text in items:
-        if name not in OptionsBody.model_fields:
+        if name != "id" and name not in OptionsBody.model_fields:
             raise InvalidOptions(f"{excerpt(name)}: Extra inputs are not permitted")
         if name in values:
             raise InvalidOptions(f"{excerpt(name)}: given twice")
@@ -174,4 +181,5 @@ def parse_options_query(items: Sequence[tuple[str, str]], limits: OptionsLimits)
     if "boxes" in values:
         only_boxes = f'{{"boxes": {values["boxes"]}}}'.encode(errors="replace")
         values["boxes"] = options_from_json(only_boxes, limits).boxes
-    return checked_options(values)
+    identity = values.pop("id", None)
+    return identity, checked_options(values)

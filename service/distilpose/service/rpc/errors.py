@@ -24,6 +24,7 @@ CODES: Final[dict[type[errors.ServiceError], grpc.StatusCode]] = {
     errors.InvalidOptions: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UndecodableImage: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnsupportedMediaType: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.UnsupportedEncoding: grpc.StatusCode.INVALID_ARGUMENT,
     errors.TooLarge: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -168,7 +168,9 @@ def _found(image: ImageAnswer, options: Options, codes: Codes) -> dict[str, Any]
         return {"error": pose_pb2.ImageError(type=error.type, code=code, detail=error.detail)}
     width, height = image.size_wh or (0, 0)
     poses = [_pose(pose, options) for pose in image.poses]
-    return {"width": width, "height": height, "poses": poses}
+    # None leaves an optional field absent.
+    found = {"people_found": image.people_found}
+    return {"width": width, "height": height, "poses": poses, **found}
 
 
 def _pose(pose: Pose, options: Options) -> pose_pb2.Pose:

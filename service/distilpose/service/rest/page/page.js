@@ -143,7 +143,13 @@ function status(count) {
   }
   if (!count) return shown.image.poses.length ? "No people above this box score." : "No people found.";
   const blind = picture ? "" : " This browser cannot display this image format.";
-  return `${count} ${count === 1 ? "person" : "people"} found.${blind}`;
+  return `${counted(count, shown.image)}${blind}`;
+}
+
+/** The service answers only the best boxes of a crowd; with fewer shown, those below are hidden. */
+function counted(count, { poses, people_found: found }) {
+  if (count === poses.length && found > count) return `${count} of ${found} people shown.`;
+  return `${count} ${count === 1 ? "person" : "people"} found.`;
 }
 
 // ---- photos

@@ -6,7 +6,7 @@ const MOST_PAUSE_SECONDS = 10;
 
 /** One picture with its state and the service's answer. */
 export class Photo {
-  image = null; // the answer: width, height, poses, timing, roundTrip
+  image = null; // the answer: width, height, people_found, poses, timing, roundTrip
   asked = null; // the minimum box score of the request
   failure = null;
   state = "waiting"; // then "asking" or "pausing", then "done" or "failed"

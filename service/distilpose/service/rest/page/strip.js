@@ -38,7 +38,8 @@ export class Strip {
     if (!button) return;
     const count = photo.image?.poses.length;
     const signs = { done: count, failed: "!" };
-    const words = { done: `${count} found`, failed: "failed" };
+    const all = photo.image?.people_found;
+    const words = { done: all > count ? `${count} of ${all} found` : `${count} found`, failed: "failed" };
     button.dataset.state = photo.state;
     button.lastChild.textContent = signs[photo.state] ?? "…";
     button.ariaLabel = `${photo.name}, ${words[photo.state] ?? "waiting"}`;
