@@ -251,7 +251,7 @@ def test_labels_that_are_there_are_kept(photos: Path, teacher: Path) -> None:
     out.write_bytes(b"by hand")
     done = data("label", photos, "--teacher", teacher, "--out", out)
     assert done.exit_code == 2
-    assert "labels are not replaced" in done.stderr
+    assert f"--out {out}: would replace what is read" in done.stderr
     assert out.read_bytes() == b"by hand"
 
 

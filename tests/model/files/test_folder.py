@@ -46,9 +46,14 @@ def test_what_else_is_written_there_may_be_there(tmp_path: Path) -> None:
 
 def test_after_an_error_the_files_of_the_earlier_run_are_there(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
-    with pytest.raises(OSError, match="full"), folder_at(tmp_path).writing() as unfinished:
-        (unfinished / "b.png").write_text("half")
-        raise OSError("full")
+
+    def fail() -> None:
+        with folder_at(tmp_path).writing() as unfinished:
+            (unfinished / "b.png").write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert names_in(tmp_path) == {NAME, "a.png"}
 
 

@@ -39,7 +39,9 @@ def names_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("spelling", ["mine.mp4", "./x/../mine.mp4", "link", "hard", "x/up/mine.mp4"])
+@pytest.mark.parametrize(
+    "spelling", ["mine.mp4", "./x/../mine.mp4", "link", "hard", "x/up/mine.mp4"]
+)
 def test_what_is_read_is_never_replaced_by_whatever_name(
     tmp_path: Path, mine: Path, spelling: str, overwrite: bool
 ) -> None:
@@ -95,7 +97,7 @@ def test_another_commands_file_is_somebody_elses(tmp_path: Path) -> None:
 @pytest.mark.parametrize("second", ["x.json", "./x.json", "X.JSON"])
 def test_two_outputs_are_two_files_on_every_file_system(tmp_path: Path, second: str) -> None:
     planned = [Output(tmp_path / "x.json", "--a", "a"), Output(tmp_path / second, "--b", "b")]
-    with pytest.raises(OutputRefused, match="--b .*: is the file of --a too"):
+    with pytest.raises(OutputRefused, match=r"--b .*: is the file of --a too"):
         Outputs(planned)
 
 
@@ -130,7 +132,9 @@ def fail(error: BaseException, path: Path, *, keeps_part: bool = False, text: st
         raise error
 
 
-@pytest.mark.parametrize("error", [DataError("x"), OSError(28, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [DataError("x"), OSError(28, "No space left"), KeyboardInterrupt()]
+)
 def test_after_an_error_the_earlier_file_is_as_it_was(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "x.json"
     write(path, "whole")
@@ -198,7 +202,10 @@ def test_errors_name_the_file_that_the_user_knows(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught, outputs(path).writing(path) as unfinished:
         raise DataError(f"{unfinished}: cannot be written")
     assert str(caught.value) == f"{path}: cannot be written"
-    with pytest.raises(OSError, match="x.mp4") as failed, outputs(path).writing(path) as unfinished:
+    with (
+        pytest.raises(OSError, match=r"x\.mp4") as failed,
+        outputs(path).writing(path) as unfinished,
+    ):
         raise OSError(28, "No space left", str(unfinished))
     assert failed.value.filename == str(path)
 
