@@ -11,7 +11,19 @@ from PIL import Image
 
 from distilpose.cli import main
 from distilpose.model.files.manifest import NAME as MANIFEST
+from distilpose.model.load import Models, load_models
 from photos import photo, photo_path
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return load_models(device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tests of this process have the same networks, which take seconds to load."""
+    monkeypatch.setattr("distilpose.service.offline.load_models", lambda **_: models)
 
 
 def predict(*arguments: object) -> Result:
@@ -161,6 +173,7 @@ _ON_A_FULL_DISK = """
 import resource, sys
 from distilpose.cli import main
 from distilpose.model.files.manifest import NAME as MANIFEST
+from distilpose.model.load import Models, load_models
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 main(sys.argv[2:])
 """

@@ -17,10 +17,6 @@ MAX_PIXELS = 50_000_000
 OPTIONS = Options(min_box_score=0.5, max_people=30, min_keypoint_score=0.3)
 
 
-def save(path: Path, jpeg: bytes) -> None:
-    path.write_bytes(jpeg)
-
-
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return load_models(device="cpu").predictor
@@ -29,9 +25,7 @@ def predictor() -> Predictor:
 def test_a_photo_is_answered_as_by_rest_and_drawn(predictor: Predictor, tmp_path: Path) -> None:
     drawing = tmp_path / "bus.jpg"
     path = photo_path("bus.jpg")
-    line = answer_line(
-        predictor, path, OPTIONS, max_pixels=MAX_PIXELS, draw=lambda jpeg: save(drawing, jpeg)
-    )
+    line = answer_line(predictor, path, OPTIONS, max_pixels=MAX_PIXELS, draw=drawing.write_bytes)
     assert (line["file"], line["width"], line["height"]) == (str(path), *BUS_SIZE_WH)
     assert len(line["poses"]) >= 3
     assert line["poses"][0]["keypoints"][0]["name"] == "nose"

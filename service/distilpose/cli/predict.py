@@ -61,7 +61,6 @@ def command(
 
     A photo that cannot be read gives a line with its error, and exit code 1 at the end.
     """
-    from distilpose.service.offline import answer_lines
     from distilpose.service.photos import photos_in
 
     refuse_sigma_without(out, sigma=sigma)
@@ -88,6 +87,8 @@ def command(
         ) as outputs,
         progress("photos", hidden=len(found) < 2) as on_progress,
     ):
+        from distilpose.service.offline import answer_lines
+
         draw = partial(_draw, outputs) if out else None
         for line in answer_lines(found, given, draw=draw, on_progress=on_progress, **models):
             click.echo(json.dumps(line))

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -95,10 +94,7 @@ def _upright(frame: Any) -> ImageHWC:
 
 
 class VideoWriter:
-    """Writes an mp4 whose pictures keep their times; the file is created with the first one.
-
-    A file that cannot be finished is removed.
-    """
+    """Writes an mp4 whose pictures keep their times; the file is created with the first one."""
 
     def __init__(self, path: Path, frames_a_second: Fraction) -> None:
         self._path = path
@@ -125,41 +121,25 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(self._fitting(image), format="rgb24")
         frame.pts = round((timestamp_ms - self._first_ms) * _TICKS_A_SECOND / 1000)
         frame.time_base = Fraction(1, _TICKS_A_SECOND)
-        with self._reported():
-            self._container.mux(self._stream.encode(frame))
+        self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the file.
-
-        Raises:
-            DataError: the file cannot be written.
-        """
+        """Finish the file."""
         if self._container is not None:
-            container, self._container = self._container, None
-            with self._reported():
-                container.mux(self._stream.encode(None))
-                container.close()
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except (av.FFmpegError, OSError) as err:
-            self._container = None
-            if self._path.is_file():
-                self._path.unlink(missing_ok=True)
-            reason = f"cannot be written: {err.strerror or err}"
-            raise DataError(f"{self._path}: {reason}") from err
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
 
     def _open(self, image: ImageHWC) -> None:
         codec = next(name for name in _CODECS if name in av.codecs_available)
-        with self._reported():
+        try:
             container = av.open(str(self._path), "w", format="mp4")
             stream: Any = container.add_stream(codec, rate=self._rate)
             stream.codec_context.time_base = Fraction(1, _TICKS_A_SECOND)
             stream.height, stream.width = (side + side % 2 for side in image.shape[:2])
             stream.pix_fmt = "yuv420p"
             container.start_encoding()
+        except (av.FFmpegError, OSError) as err:
+            raise DataError(f"{self._path}: cannot be written: {err.strerror}") from err
         self._container, self._stream = container, stream
 
     def _fitting(self, image: ImageHWC) -> ImageHWC:

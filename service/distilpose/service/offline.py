@@ -64,7 +64,7 @@ def answer_line(
     options: Options,
     *,
     max_pixels: int,
-    draw: Callable[[bytes], None] | None = None,
+    draw: Callable[[bytes], object] | None = None,
 ) -> dict[str, Any]:
     """The people in a photo as JSON can hold them: `file`, and as in an answer by REST.
 

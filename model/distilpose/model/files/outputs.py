@@ -96,7 +96,8 @@ class Outputs:
         """A path to write to, from which the file is moved to `path`, an output, at the end.
 
         Nothing is moved if nothing was written, or after an error. With `keeps_part`, what was
-        written before an interruption or an error elsewhere is moved too; it must be whole then.
+        written before an interruption or another's error is moved too; `OSError` and `ModelError`
+        say that it could not be written.
 
         Raises:
             OutputRefused: somebody has put a file there meanwhile; ours lies beside it.
@@ -112,7 +113,8 @@ class Outputs:
             try:
                 yield unfinished
             except BaseException as err:
-                if keeps_part and not isinstance(err, OSError) and _has_content(unfinished):
+                is_whole = keeps_part and not isinstance(err, (OSError, ModelError))
+                if is_whole and _has_content(unfinished):
                     self._move(unfinished, target, output)
                 _rename_in(err, unfinished, path)
                 raise
