@@ -12,6 +12,7 @@ from PIL import Image
 from distilpose.cli import main
 from distilpose.model.files.manifest import NAME as MANIFEST
 from distilpose.model.load import Models, load_models
+from full_disks import full_disk
 from photos import photo, photo_path
 
 
@@ -169,30 +170,14 @@ def test_lines_are_not_appended_to_a_photo(tmp_path: Path) -> None:
     assert (tmp_path / "x.jpg").read_bytes() == before
 
 
-_ON_A_FULL_DISK = """
-import resource, sys
-from distilpose.cli import main
-from distilpose.model.files.manifest import NAME as MANIFEST
-from distilpose.model.load import Models, load_models
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-main(sys.argv[2:])
-"""
-
-
 def test_a_full_disk_is_one_line_and_costs_no_older_drawing(tmp_path: Path) -> None:
     source, drawing = tmp_path / "bus.jpg", tmp_path / "out" / "bus.jpg"
     put_photo(source)
     assert predict(source, "--out", tmp_path / "out").exit_code == 0
     older = drawing.read_bytes()
     source.write_bytes(photo("bus.jpg"))
-    arguments = ("20000", "predict", str(source), "--out", str(tmp_path / "out"))
-    done = subprocess.run(
-        [sys.executable, "-c", _ON_A_FULL_DISK, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert (done.returncode, done.stderr) == (1, f"Error: {drawing}: File too large\n")
+    with full_disk(20_000):
+        done = predict(source, "--out", tmp_path / "out")
+    assert (done.exit_code, done.stderr) == (1, f"Error: {drawing}: File too large\n")
     assert drawing.read_bytes() == older
     assert sorted(path.name for path in drawing.parent.iterdir()) == [MANIFEST, "bus.jpg"]

@@ -15,7 +15,13 @@ from distilpose.cli.options import (
     picture_progress,
     reported_errors,
 )
-from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, overwrite_option, writing
+from distilpose.cli.outputs import (
+    OUT_FILE,
+    OUT_FOLDER,
+    overwrite_option,
+    refuse_among_labels,
+    writing,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,6 +61,7 @@ def check_(
     """
     files = {"--json": json_path, "--sheet": sheet_path}
     with reported_errors(), writing(files, [folder, against], overwrite=overwrite) as outputs:
+        refuse_among_labels("--json", json_path, [folder, against])
         from distilpose.model.data.check import check
         from distilpose.model.data.people import PeopleFolder
         from distilpose.model.data.sheet import write_sheet

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distilpose.cli.options import SHARE, model_options, picture_progress, reported_errors
-from distilpose.cli.outputs import OUT_FOLDER, overwrite_option, writing
+from distilpose.cli.outputs import OUT_FOLDER, overwrite_option, refuse_among_labels, writing
 from distilpose.cli.tables import reliability_table
 from distilpose.model.files import followed, trouble_of_file
 from distilpose.model.files.folder import OutputFolder
@@ -84,6 +84,7 @@ def command(
         reported_errors(),
         writing({"--json": json_path}, [folder], overwrite=overwrite) as outputs,
     ):
+        refuse_among_labels("--json", json_path, [folder])
         from distilpose.model.data.people import PeopleFolder
         from distilpose.model.load import load_models
         from distilpose.model.measure import gallery

@@ -16,6 +16,7 @@ import click
 
 from distilpose.model.files import (
     descriptor,
+    followed,
     identity,
     is_straight,
     trouble_of_file,
@@ -105,6 +106,23 @@ def writing_planned(
         raise click.UsageError(str(err)) from err
     with ended_by_signals():
         yield checked
+
+
+def refuse_among_labels(called: str, path: Path | None, folders: Iterable[Path | None]) -> None:
+    """Return if no later command would take a report for labels of one of the folders.
+
+    Raises:
+        click.UsageError: one would, since it lies there and ends as labels do.
+    """
+    if path is None or not path.name.endswith((".json", ".json.gz")):
+        return
+    around = {identity(parent) for parent in followed(path).parents}
+    for folder in folders:
+        if folder and identity(folder) in around:
+            raise click.UsageError(
+                f"{called} {path}: would be read as labels of {folder} the next time; write it "
+                "elsewhere"
+            )
 
 
 def command_name() -> str:

@@ -169,3 +169,14 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1\.png: the image is not of a known format"):
         write_detector_data(people, tmp_path / "data")
     assert not (tmp_path / "data" / "data.yaml").exists()
+
+
+def test_a_data_set_that_nobody_of_ours_wrote_is_left_alone(tmp_path: Path) -> None:
+    people = only_picture(tmp_path / "people", person(1, bbox=BOX_XYWH))
+    theirs = tmp_path / "data" / "images" / "train" / "mine.jpg"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"mine")
+    (tmp_path / "data" / "data.yaml").write_text("train: images/train\n")
+    with pytest.raises(DataError, match=r"data: data\.yaml is there already, and no earlier run"):
+        write_detector_data(people, tmp_path / "data")
+    assert theirs.read_bytes() == b"mine"
