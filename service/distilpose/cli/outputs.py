@@ -72,7 +72,7 @@ def writing(
     *,
     overwrite: bool = False,
 ) -> Iterator[Outputs]:
-    """What a command writes, by option or argument; files are finished if a signal ends it.
+    """The files that a command writes, by option or argument, finished if a signal ends it.
 
     `reads` are the files and folders that it reads; None is not written or read.
 

@@ -37,9 +37,14 @@ def test_somebodys_weights_are_replaced_only_if_that_was_asked_for(tmp_path: Pat
         pass
 
 
-def test_a_run_that_has_begun_is_its_own(tmp_path: Path) -> None:
-    (tmp_path / "distilpose-n.safetensors").write_bytes(b"weights")
-    (tmp_path / "checkpoint.pt").write_bytes(b"checkpoint")
+@pytest.mark.parametrize(
+    ("name", "content"), [("checkpoint.pt", "x"), ("log.jsonl", '{"kind": "note", "text": "x"}\n')]
+)
+def test_a_run_that_has_begun_is_its_own(tmp_path: Path, name: str, content: str) -> None:
+    weights = tmp_path / "distilpose-n.safetensors"
+    weights.write_bytes(b"weights")
+    (tmp_path / name).write_text(content)
+    assert "would replace what is read" in refused(tmp_path, [weights])
     with writing_runs({tmp_path: "distilpose-n"}, [], command="student", overwrite=False):
         pass
 

@@ -55,7 +55,9 @@ def followed(path: Path) -> Path:
 
 def is_straight(path: Path) -> bool:
     """Return True for a pipe, a device or an open descriptor, which is written to as it is."""
-    return descriptor(path) is not None or (path.exists() and not path.is_file())
+    if descriptor(path) is not None:
+        return True
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def descriptor(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""What earlier runs wrote into a folder, so that the next may replace that and nothing else.
+"""The list of what earlier runs wrote into a folder: the next may replace that and nothing else.
 
 A line of JSON for each file, appended in one write: runs at the same time lose no line of each
 other, and what a crash left of the last line is passed over.
@@ -21,7 +21,7 @@ _OLD_LINES: Final = 200
 
 
 class Mark(NamedTuple):
-    """How a file was when it was written. One that differs was changed by somebody since."""
+    """The look of a file when it was written. One that differs was changed by somebody since."""
 
     by: str
     """The command and the option that wrote it."""
@@ -137,7 +137,7 @@ def _line_break(opened: int) -> str:
 
 
 def without_outputs(paths: Iterable[Path]) -> tuple[list[Path], int]:
-    """The paths of a folder without what we wrote there, and the number that were left out.
+    """The paths of a folder without those that we wrote, and the number that were left out.
 
     The folders' manifests have to be among the paths. Unfinished files are left out uncounted.
     """

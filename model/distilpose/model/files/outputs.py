@@ -1,4 +1,4 @@
-"""What a command writes: refused before the work where somebody's file would be lost.
+"""The files that a command writes: refused before the work where somebody's would be lost.
 
 Each file is written beside its place and moved there at the end. A file that is there already is
 replaced only if an earlier run of the same command wrote it, which the folder's manifest says, or

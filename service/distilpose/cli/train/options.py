@@ -1,5 +1,6 @@
 """Options that say which run to do, of all commands that do one."""
 
+import json
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import click
 
 from distilpose.cli.options import IN_FILE, seconds, together
 from distilpose.cli.outputs import OUT_FOLDER, overwrite_option, writing_planned
-from distilpose.model.files.outputs import Output, Outputs
+from distilpose.model.files.outputs import Output
 
 _LENGTHS: Final = ("run.steps", "run.epochs", "run.crops", "run.budget_seconds")
 
@@ -33,8 +34,8 @@ teacher_option = click.option(
 )
 
 
-_RECORDS: Final = ("log.jsonl", "curves.png", "predictions.png")
-"""Files of a run beside its weights and its checkpoint."""
+_PICTURES: Final = ("curves.png", "predictions.png")
+"""Files of a run that are replaced as it goes, beside its weights; its log is appended to."""
 
 
 @contextmanager
@@ -45,27 +46,49 @@ def writing_runs(
     command: str,
     overwrite: bool,
     page: Path | None = None,
-) -> Iterator[Outputs]:
+) -> Iterator[None]:
     """The files of runs by their folders, whose `networks` they train, and of a page about them.
 
-    A folder with a run's checkpoint or figures is that run's, and looked at by whoever goes on.
+    A folder in which a run has begun is that run's: nothing of it is somebody else's.
 
     Raises:
         click.UsageError: a file is read, or somebody else's.
     """
-    names = [
-        folder / name
-        for folder, network in networks.items()
-        if not any((folder / begun).exists() for begun in ("checkpoint.pt", "figures.json"))
-        for name in (f"{network}.safetensors", *_RECORDS)
-    ]
-    paths = [*names, page] if page else names
-    planned = [Output(path, "--out", f"train {command}") for path in paths]
-    with writing_planned(planned, reads, overwrite=overwrite) as outputs:
+
+    def outputs_in(folders: Iterable[Path]) -> list[Output]:
+        names = [
+            folder / name
+            for folder in folders
+            for name in (f"{networks[folder]}.safetensors", *_PICTURES)
+        ]
+        return [Output(path, "--out", f"train {command}") for path in names]
+
+    given = [path for path in reads if path is not None]
+    begun = [folder for folder in networks if _has_begun(folder)]
+    others = outputs_in(folder for folder in networks if folder not in begun)
+    others += [Output(page, "--out", f"train {command}")] if page else []
+    files = [path for path in given if path.is_file()]
+    with (
+        writing_planned(others, given, overwrite=overwrite) as new,
+        writing_planned(outputs_in(begun), files, overwrite=True) as own,
+    ):
         try:
-            yield outputs
+            yield
         finally:
-            outputs.note()
+            new.note()
+            own.note()
+
+
+def _has_begun(folder: Path) -> bool:
+    """Return True if a folder has a run's checkpoint, its figures or its log."""
+    if any((folder / name).exists() for name in ("checkpoint.pt", "figures.json")):
+        return True
+    try:
+        with (folder / "log.jsonl").open(encoding="utf-8") as lines:
+            first = json.loads(lines.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and "kind" in first
 
 
 class Stoppable(Protocol):
