@@ -203,7 +203,7 @@ def text(outputs: Outputs, path: Path, *, keeps_part: bool = False) -> Iterator[
             yield file
     else:
         with (
-            outputs.writing(path, keeps_part=keeps_part) as unfinished,
+            outputs.writing(path, keeps_part=keeps_part, alone=False) as unfinished,
             _opened(unfinished) as file,
         ):
             yield file

@@ -111,7 +111,7 @@ def command(
         reader = opened.enter_context(VideoReader(video))
         drawn = None
         if out:
-            unfinished = opened.enter_context(outputs.writing(out, keeps_part=True))
+            unfinished = opened.enter_context(outputs.writing(out, keeps_part=True, alone=False))
             drawn = opened.enter_context(VideoWriter(unfinished, reader.frames_a_second))
         key = api_key_file.read_text().strip() if api_key_file else None
         client = opened.enter_context(Client(server, api_key=key, tls=Tls(ca=ca)))

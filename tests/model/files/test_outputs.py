@@ -1,6 +1,8 @@
 """Files that a run writes: refused before the work, moved to their place at the end."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -196,6 +198,28 @@ def test_of_two_runs_at_once_the_last_to_end_stays(tmp_path: Path) -> None:
         two.write_text("two")
     assert path.read_text() == "one"
     assert names_in(tmp_path) == [NAME, "x.mp4"]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from distilpose.model.files.outputs import Output, Outputs
+path = Path(sys.argv[1])
+with Outputs([Output(path, "--out", "test --out")]).writing(path) as unfinished:
+    unfinished.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    subprocess.run([sys.executable, "-c", _KILLED, str(path)], check=False, timeout=60)
+    assert len(names_in(tmp_path)) == 1
+    living = outputs(tmp_path / "y.mp4")
+    with living.writing(tmp_path / "y.mp4") as unfinished:
+        write(path, "whole")
+        unfinished.write_text("whole too")
+    assert names_in(tmp_path) == [NAME, "x.mp4", "y.mp4"]
 
 
 def test_errors_name_the_file_that_the_user_knows(tmp_path: Path) -> None:

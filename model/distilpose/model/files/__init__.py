@@ -2,12 +2,13 @@
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
+
+from distilpose.model.files.scratch import owned_folder
 
 UNFINISHED: Final = ".distilpose-unfinished-"
 """The names of the folders in which files are written begin so."""
@@ -36,16 +37,18 @@ def replacing(path: Path) -> Iterator[Path]:
 def beside(path: Path) -> Iterator[Path]:
     """A path of the same name in a new folder beside `path`, which is removed at the end.
 
-    A folder of its own, so that processes do not meet, and a file keeps its name and suffix.
+    A folder of its own, so that processes do not meet, and a file keeps its name and suffix. Only
+    a killed process leaves it, until `Outputs` are written to the same place again.
+
+    Raises:
+        OSError: naming `path`, if there is no place for it.
     """
-    try:
-        folder = tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent)
-    except OSError as err:
-        raise OSError(err.errno, err.strerror, str(path)) from err
-    try:
-        yield Path(folder) / path.name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as opened:
+        try:
+            folder = opened.enter_context(owned_folder(path.parent, UNFINISHED))
+        except OSError as err:
+            raise OSError(err.errno, err.strerror, str(path)) from err
+        yield folder / path.name
 
 
 def followed(path: Path) -> Path:

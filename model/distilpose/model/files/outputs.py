@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from distilpose.model.errors import ModelError
-from distilpose.model.files import beside, followed, identity, is_straight
+from distilpose.model.files import UNFINISHED, beside, followed, identity, is_straight
 from distilpose.model.files.manifest import Manifest, Mark
+from distilpose.model.files.scratch import remove_abandoned
 
 _LONGEST_NAME_BYTES: Final = 255
 
@@ -70,6 +71,8 @@ class Outputs:
             if other != output.called:
                 raise OutputRefused(_text(output, f"is the file of {other} too"))
             self._check(output, sources, overwrite=overwrite)
+        for place in {target.parent for target in self._found}:
+            remove_abandoned(place, UNFINISHED)
 
     def _check(self, output: Output, sources: "_Sources", *, overwrite: bool) -> None:
         target = followed(output.path)
@@ -92,12 +95,15 @@ class Outputs:
             )
 
     @contextmanager
-    def writing(self, path: Path, *, keeps_part: bool = False) -> Iterator[Path]:
+    def writing(
+        self, path: Path, *, keeps_part: bool = False, alone: bool = True
+    ) -> Iterator[Path]:
         """A path to write to, from which the file is moved to `path`, an output, at the end.
 
         Nothing is moved if nothing was written, or after an error. With `keeps_part`, what was
         written before an interruption or another's error is moved too; `OSError` and `ModelError`
-        say that it could not be written.
+        say that it could not be written. `alone` says that nothing else is written within, so that
+        an `OSError` without a name is about this file.
 
         Raises:
             OutputRefused: somebody has put a file there meanwhile; ours lies beside it.
@@ -117,6 +123,8 @@ class Outputs:
                 if is_whole and _has_content(unfinished):
                     self._move(unfinished, target, output)
                 _rename_in(err, unfinished, path)
+                if alone and isinstance(err, OSError) and err.filename is None:
+                    err.filename = str(path)
                 raise
             if unfinished.exists():
                 self._move(unfinished, target, output)

@@ -14,12 +14,23 @@ _SCRATCH_PREFIX: Final = "distilpose-ultralytics-"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder that is removed at the end, or by the next user if the process is killed.
+    """A temporary folder that is removed at the end, or by the next user if its owner is killed."""
+    place = Path(tempfile.gettempdir())
+    remove_abandoned(place, _SCRATCH_PREFIX)
+    with owned_folder(place, _SCRATCH_PREFIX) as folder:
+        yield folder
+
+
+@contextmanager
+def owned_folder(place: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `place`, whose name begins with `prefix`, and which is removed at the end.
 
     The owner holds a lock on the folder, which the system releases when the process dies.
+
+    Raises:
+        OSError: it cannot be made.
     """
-    _remove_abandoned_folders()
-    folder, lock = _locked_folder()
+    folder, lock = _locked_folder(place, prefix)
     try:
         yield folder
     finally:
@@ -27,9 +38,9 @@ def scratch_folder() -> Iterator[Path]:
         os.close(lock)
 
 
-def _locked_folder() -> tuple[Path, int]:
+def _locked_folder(place: Path, prefix: str) -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
         with suppress(FileNotFoundError):  # another process took it for abandoned
             opened = os.open(folder, os.O_RDONLY)
             with suppress(OSError):  # without locks on this file system, nobody removes it either
@@ -39,8 +50,9 @@ def _locked_folder() -> tuple[Path, int]:
             os.close(opened)
 
 
-def _remove_abandoned_folders() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*"):
+def remove_abandoned(place: Path, prefix: str) -> None:
+    """Remove the folders in `place` whose owners were killed."""
+    for folder in place.glob(f"{prefix}*"):
         with suppress(OSError), _open_folder(folder) as opened:
             if os.fstat(opened).st_uid == os.geteuid():
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
