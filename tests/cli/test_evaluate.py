@@ -193,6 +193,16 @@ def test_a_report_that_cannot_be_written_or_is_an_input_is_refused_before_the_wo
     assert (data / "people.json").read_bytes() == before
 
 
+def test_a_report_does_not_replace_the_weights_that_are_measured(tmp_path: Path) -> None:
+    data, weights_file = coco_folder(tmp_path / "data"), tmp_path / "own.safetensors"
+    weights_file.write_bytes(b"mine")
+    options = ("--weights", weights_file, "--json", weights_file, "--overwrite")
+    done = evaluate(data, *options)
+    assert done.returncode == 2
+    assert "would replace what is read" in done.stderr
+    assert weights_file.read_bytes() == b"mine"
+
+
 def test_a_report_among_the_pictures_has_a_name_that_none_of_them_has(tmp_path: Path) -> None:
     pictures = ("--pictures", tmp_path / "new")
     for name in ("worst.csv", "random.png", ".gitignore"):

@@ -66,9 +66,10 @@ def command(
         tensors, old, _ = read_tensors(weights)
         measurement = CardMeasurement(models, folder, on_progress, on_protocol=_print)
         card = card_without_figures(words, old).model_copy(update=measurement.figures())
-        with outputs.writing(out) as unfinished, outputs.writing(page) as unfinished_page:
+        with outputs.writing(out) as unfinished:
             write_tensors(unfinished, tensors, card, calibration=models.predictor.calibration)
-            unfinished_page.write_text(card_markdown(read_card(unfinished)), "utf-8")
+        with outputs.writing(page) as unfinished:
+            unfinished.write_text(card_markdown(read_card(out)), "utf-8")
         click.echo(f"wrote {out} and {page.name}")
 
 

@@ -80,10 +80,8 @@ def command(
     if min_box_score is not None and boxes != "detector":
         raise click.UsageError("--min-box-score needs --boxes detector: other boxes have no score")
     gallery_folder = _gallery_folder(json_path, pictures)
-    with (
-        reported_errors(),
-        writing({"--json": json_path}, [folder], overwrite=overwrite) as outputs,
-    ):
+    reads = [folder, models["weights"], models["detector"]]
+    with reported_errors(), writing({"--json": json_path}, reads, overwrite=overwrite) as outputs:
         refuse_among_labels("--json", json_path, [folder])
         from distilpose.model.data.people import PeopleFolder
         from distilpose.model.load import load_models

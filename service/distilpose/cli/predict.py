@@ -81,7 +81,7 @@ def command(
         reported_errors(),
         writing_planned(
             _drawings(found) if out else [],
-            [photo.path for photo in found],
+            [*(photo.path for photo in found), models["weights"], models["detector"]],
             overwrite=overwrite,
             folder=out,
         ) as outputs,
