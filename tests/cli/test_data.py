@@ -251,7 +251,7 @@ def test_labels_that_are_there_are_kept(photos: Path, teacher: Path) -> None:
     out.write_bytes(b"by hand")
     done = data("label", photos, "--teacher", teacher, "--out", out)
     assert done.exit_code == 2
-    assert "labels are not replaced" in done.stderr
+    assert f"--out {out}: would replace what is read" in done.stderr
     assert out.read_bytes() == b"by hand"
 
 
@@ -275,6 +275,35 @@ def test_findings_that_cannot_be_written_are_refused_before_the_work(
     assert why in done.stderr
     assert not done.stdout
     assert (good / "coco.json").read_bytes() == before
+
+
+def test_findings_do_not_become_labels(good: Path) -> None:
+    done = data("check", good, "--json", good / "deep" / ".." / "findings.json")
+    assert done.exit_code == 2
+    assert f"would be read as labels of {good}" in done.stderr
+    assert data("check", good).exit_code == 0
+
+
+def test_labels_and_their_sheet_are_replaced_and_are_no_photos(empty: Path, teacher: Path) -> None:
+    out, sheet = empty / "labels.json.gz", empty / "sheet.png"
+    arguments = ("label", empty, "--teacher", teacher, "--out", out, "--sheet", sheet)
+    for _ in range(2):
+        done = data(*arguments)
+        assert done.exit_code == 0, done.stderr
+        assert "1 photos, 0 left out" in done.stdout
+    out.write_bytes(b"corrected by hand")
+    assert data(*arguments).exit_code == 2
+    assert out.read_bytes() == b"corrected by hand"
+
+
+def test_a_cache_removes_nobodys_files(good: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "cache" / "crops.npy"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    done = data("cache", good, mine.parent, "--workers", "1")
+    assert done.exit_code == 1
+    assert "crops.npy is there already, and no cache was built there" in done.stderr
+    assert mine.read_bytes() == b"mine"
 
 
 def test_a_sheet_of_labels_does_not_replace_a_photo(photos: Path, teacher: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_least_box_score_that_is_none_is_a_usage_error(tmp_path: Path) -> None
 def test_pictures_are_not_written_over_others(tmp_path: Path) -> None:
     data = coco_folder(tmp_path / "data")
     done = evaluate(data, "--pictures", data)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"{data}: is not empty" in done.stderr
 
 
@@ -193,11 +193,21 @@ def test_a_report_that_cannot_be_written_or_is_an_input_is_refused_before_the_wo
     assert (data / "people.json").read_bytes() == before
 
 
+def test_a_report_does_not_replace_the_weights_that_are_measured(tmp_path: Path) -> None:
+    data, weights_file = coco_folder(tmp_path / "data"), tmp_path / "own.safetensors"
+    weights_file.write_bytes(b"mine")
+    options = ("--weights", weights_file, "--json", weights_file, "--overwrite")
+    done = evaluate(data, *options)
+    assert done.returncode == 2
+    assert "would replace what is read" in done.stderr
+    assert weights_file.read_bytes() == b"mine"
+
+
 def test_a_report_among_the_pictures_has_a_name_that_none_of_them_has(tmp_path: Path) -> None:
     pictures = ("--pictures", tmp_path / "new")
     for name in ("worst.csv", "random.png", ".gitignore"):
         assert "end in .json" in refused_outputs(tmp_path, f"new/{name}", *pictures)
-    assert "new is a folder" in refused_outputs(tmp_path, "new", *pictures)
+    assert "new: is the folder of --pictures too" in refused_outputs(tmp_path, "new", *pictures)
 
 
 def test_help_has_the_figures_that_are_used() -> None:

@@ -19,7 +19,9 @@ from distilpose.client.adapters import coco_annotations
 from distilpose.client.results import ImageAnswer
 from distilpose.client.video import VideoReader, VideoWriter
 from distilpose.model.drawing.skeletons import LEFT_RGB, RIGHT_RGB
+from distilpose.model.files.manifest import NAME as MANIFEST
 from distilpose.v1 import pose_pb2
+from full_disks import full_disk
 from moving_people import Clip, timestamp_ms
 from ports import free_port
 from servers import start
@@ -204,24 +206,30 @@ def test_a_missing_extra_is_named_with_what_installs_it(
     assert "pip install 'distilpose[video]'" in result.stderr
 
 
-def test_ctrl_c_ends_a_stream_well(tmp_path: Path) -> None:
-    path, drawn = tmp_path / "long.mp4", tmp_path / "drawn.mp4"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_stream_well(tmp_path: Path, number: signal.Signals) -> None:
+    path, drawn, results = (tmp_path / name for name in ("long.mp4", "drawn.mp4", "results.json"))
     writer = VideoWriter(path, Fraction(25))
-    for number in range(1500):
-        writer.write(np.full((16, 16, 3), 128, np.uint8), 40 * number)
+    for index in range(1500):
+        writer.write(np.full((16, 16, 3), 128, np.uint8), 40 * index)
     writer.close()
     with StubGrpcService() as service:
         command = [sys.executable, "-m", "distilpose.cli", "stream", str(path)]
-        options = ["--server", service.address, "--mode", "latest", "--out", str(drawn)]
+        command += ["--server", service.address, "--mode", "latest"]
+        options = ["--out", str(drawn), "--coco", str(results)]
         with subprocess.Popen([*command, *options], stdout=subprocess.PIPE) as running:
             assert running.stdout is not None
             for _ in range(3):
                 running.stdout.readline()
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
+            running.send_signal(number)  # in vain: it is finishing
             running.stdout.read()
             assert running.wait(30) == 0
     with VideoReader(str(drawn)) as reader:
         assert len(list(reader.shots())) >= 2
+    assert len(json.loads(results.read_text())) >= 2
+    names = {MANIFEST, "drawn.mp4", "long.mp4", "results.json"}
+    assert {each.name for each in tmp_path.iterdir()} == names
 
 
 @pytest.mark.slow
@@ -275,14 +283,42 @@ def has_limbs(image: Any, box: list[float]) -> bool:
 
 @pytest.mark.parametrize("option", ["--out", "--lines", "--coco"])
 def test_a_stream_is_not_written_over_its_video_or_where_nothing_can_be(
-    clip: Path, tmp_path: Path, option: str
+    clip: Path, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(clip.parent)
+    (tmp_path / "link").symlink_to(clip)
     before = clip.read_bytes()
-    for place, why in ((clip, "would replace what is read"), ("/nope/x", "/nope is not a folder")):
-        result = stream(clip, option, place)
+    replaced = "would replace what is read"
+    for video, place, why in (
+        (clip, clip, replaced),
+        (clip, tmp_path / "link", replaced),
+        (f"file:{clip}", "./clip.mp4", replaced),
+        (f"concat:{clip.name}", clip, replaced),
+        (clip, "/nope/x", "/nope is not a folder"),
+    ):
+        result = stream(video, option, place, "--overwrite")
         assert result.exit_code == 2
         assert why in result.stderr
     assert clip.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--lines", "--coco"])
+def test_somebodys_file_is_not_replaced_and_what_a_stream_wrote_is(
+    clip: Path, tmp_path: Path, option: str
+) -> None:
+    place = tmp_path / "x.mp4"
+    place.write_text("mine")
+    with StubGrpcService() as service:
+        arguments = (clip, "--server", service.address, option, place)
+        refused = stream(*arguments)
+        assert refused.exit_code == 2
+        assert f"{option} {place}: is there already" in refused.stderr
+        assert place.read_text() == "mine"
+        assert not service.streams
+        assert stream(*arguments, "--overwrite").exit_code == 0
+        assert stream(*arguments).exit_code == 0
+    assert place.stat().st_size > 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "x.mp4"]
 
 
 def test_a_streams_lines_and_results_are_two_files(clip: Path, tmp_path: Path) -> None:
@@ -290,3 +326,45 @@ def test_a_streams_lines_and_results_are_two_files(clip: Path, tmp_path: Path) -
     assert result.exit_code == 2
     assert "--coco" in result.stderr
     assert "is the file of --lines too" in result.stderr
+
+
+def test_lines_to_standard_output_and_devices_are_written_straight(clip: Path) -> None:
+    with StubGrpcService() as service:
+        options = ("--server", service.address, "--lines")
+        assert len(lines(stream(clip, *options, "-"))) == FRAMES
+        nothing = stream(clip, *options, "/dev/null")
+        assert (nothing.exit_code, nothing.stdout) == (0, "")
+        command = [sys.executable, "-m", "distilpose.cli", "stream", str(clip), *options]
+        done = subprocess.run([*command, "/dev/stdout"], capture_output=True, check=True)
+    assert len(done.stdout.splitlines()) == FRAMES
+
+
+def test_after_a_lost_stream_the_frames_so_far_are_kept(clip: Path, tmp_path: Path) -> None:
+    drawn, answers = tmp_path / "drawn.mp4", tmp_path / "poses.jsonl"
+    with StubGrpcService() as service:
+        service.plans.append(Plan(8, Failure(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")))
+        result = stream(clip, "--server", service.address, "--out", drawn, "--lines", answers)
+    assert result.exit_code == 1
+    kept = [json.loads(line)["frame_id"] for line in answers.read_text().splitlines()]
+    assert kept == list(range(len(kept)))
+    assert kept
+    with VideoReader(str(drawn)) as reader:
+        assert len(list(reader.shots())) == len(kept)
+
+
+@pytest.mark.parametrize("option", ["--out", "--lines", "--coco"])
+def test_a_full_disk_is_one_line_and_costs_no_older_file(
+    clip: Path, tmp_path: Path, option: str
+) -> None:
+    place = tmp_path / "x.mp4"
+    with StubGrpcService() as service:
+        arguments = (clip, "--server", service.address, option, place)
+        assert stream(*arguments).exit_code == 0
+        older = place.read_bytes()
+        with full_disk(1000):
+            done = stream(*arguments)
+    assert done.exit_code == 1
+    assert "File too large" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert place.read_bytes() == older
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "x.mp4"]

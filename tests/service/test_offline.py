@@ -12,14 +12,8 @@ from distilpose.model.predict import Predictor
 from distilpose.service.domain import Options
 from distilpose.service.errors import InvalidOptions
 from distilpose.service.intake import OptionsBody
-from distilpose.service.offline import (
-    Photo,
-    answer_line,
-    answer_lines,
-    loss_by_drawing,
-    options_of,
-    photos_in,
-)
+from distilpose.service.offline import answer_line, answer_lines, options_of
+from distilpose.service.photos import photos_in
 from distilpose.service.settings import Settings
 from photos import BUS_SIZE_WH, photo, photo_path
 
@@ -27,55 +21,15 @@ MAX_PIXELS = 50_000_000
 OPTIONS = Options(min_box_score=0.5, max_people=30, min_keypoint_score=0.3)
 
 
-def write(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(name.encode())
-    return folder
-
-
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return load_models(device="cpu").predictor
 
 
-def test_the_photos_of_a_folder_are_found_at_any_depth_and_a_file_is_taken_as_it_is(
-    tmp_path: Path,
-) -> None:
-    folder = write(tmp_path / "in", "b/x.jpg", "a.JPEG", "b/y.png", "notes.txt")
-    odd = write(tmp_path, "odd") / "odd"
-    assert list(photos_in([folder, odd])) == [
-        Photo(folder / "a.JPEG", Path("a.JPEG")),
-        Photo(folder / "b/x.jpg", Path("b/x.jpg")),
-        Photo(folder / "b/y.png", Path("b/y.png.jpg")),
-        Photo(odd, Path("odd.jpg")),
-    ]
-
-
-def test_drawings_elsewhere_lose_nothing(tmp_path: Path) -> None:
-    photos = list(photos_in([write(tmp_path / "in", "x.jpg", "y.jpg")]))
-    assert loss_by_drawing(photos, tmp_path / "out") is None
-    assert loss_by_drawing([*photos, *photos], tmp_path / "out") is None
-
-
-def test_a_drawing_in_place_of_a_photo_is_a_loss(tmp_path: Path) -> None:
-    folder = write(tmp_path / "in", "x.jpg")
-    loss = loss_by_drawing(list(photos_in([folder])), folder)
-    assert loss is not None
-    assert f"would replace the photo {folder / 'x.jpg'}" in loss
-
-
-def test_two_photos_with_one_drawing_are_a_loss(tmp_path: Path) -> None:
-    folders = write(tmp_path / "a", "x.jpg"), write(tmp_path / "b", "x.jpg")
-    loss = loss_by_drawing(list(photos_in(folders)), tmp_path / "out")
-    assert loss is not None
-    assert f"would both be drawn as {tmp_path / 'out' / 'x.jpg'}" in loss
-
-
 def test_a_photo_is_answered_as_by_rest_and_drawn(predictor: Predictor, tmp_path: Path) -> None:
-    drawing = tmp_path / "deep" / "bus.jpg"
+    drawing = tmp_path / "bus.jpg"
     path = photo_path("bus.jpg")
-    line = answer_line(predictor, path, OPTIONS, max_pixels=MAX_PIXELS, drawing=drawing)
+    line = answer_line(predictor, path, OPTIONS, max_pixels=MAX_PIXELS, draw=drawing.write_bytes)
     assert (line["file"], line["width"], line["height"]) == (str(path), *BUS_SIZE_WH)
     assert len(line["poses"]) >= 3
     assert line["poses"][0]["keypoints"][0]["name"] == "nose"
@@ -98,7 +52,9 @@ def test_a_photo_that_cannot_be_read_has_an_error_and_no_drawing(
     broken.write_bytes(photo("bus.jpg")[:9000])
     reasons = {broken: "Premature end of JPEG file", tmp_path / "none.jpg": "No such file"}
     for path, reason in reasons.items():
-        line = answer_line(predictor, path, OPTIONS, max_pixels=MAX_PIXELS, drawing=drawing)
+        line = answer_line(
+            predictor, path, OPTIONS, max_pixels=MAX_PIXELS, draw=drawing.write_bytes
+        )
         assert line.keys() == {"file", "error"}
         assert reason in line["error"]
     assert not drawing.exists()
@@ -113,22 +69,24 @@ def test_each_photo_gets_a_line_in_turn_and_a_drawing(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     done: list[tuple[int, int]] = []
-    photos = list(photos_in([tmp_path]))
+    photos = photos_in([tmp_path]).photos
+    drawn: list[Path] = []
     lines = answer_lines(
         photos,
         {"min_box_score": 0.5},
-        out=tmp_path / "out",
+        draw=lambda path, _: drawn.append(path),
         on_progress=lambda count, total: done.append((count, total)),
         weights=None,
         detector=None,
         device="cpu",
     )
-    assert next(lines)["poses"] == []
+    line = next(lines)
+    assert (line["poses"], line["drawing"]) == ([], "black.jpg")
     assert done == []
     assert "error" in next(lines)
     assert list(lines) == []
     assert done == [(1, 2), (2, 2)]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["black.png.jpg"]
+    assert drawn == [Path("black.jpg")]
 
 
 def test_an_option_out_of_range_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
@@ -140,7 +98,7 @@ def test_an_option_out_of_range_is_refused_before_a_model_is_loaded(tmp_path: Pa
                 weights=tmp_path / "none.safetensors",
                 detector=None,
                 device="cpu",
-                out=None,
+                draw=None,
             )
         )
 

@@ -1,7 +1,7 @@
 """`distilpose calibrate`: scores that are probabilities, spreads that are the error's scale."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,12 +12,15 @@ from distilpose.cli.options import (
     picture_progress,
     reported_errors,
 )
-from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
+from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, overwrite_option, writing
 from distilpose.cli.tables import reliability_table
 
 if TYPE_CHECKING:
     from distilpose.model.card import Figure
     from distilpose.model.measure.calibrate import Comparison
+
+_REPORT: Final = ("json", "png")
+"""Suffixes of the report's files."""
 
 
 @click.command()
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     type=OUT_FOLDER,
     help="Write the figures and a picture of the curves into this folder; needs --eval.",
 )
+@overwrite_option
 @device_option
 def command(
     weights: Path,
@@ -39,6 +43,7 @@ def command(
     out: Path,
     eval_folder: Path | None,
     report: Path | None,
+    overwrite: bool,
     device: str,
 ) -> None:
     """Write WEIGHTS to OUT with a calibration that fits the held-out people of PEOPLE.
@@ -49,8 +54,14 @@ def command(
         raise click.UsageError(
             "--report needs --eval: a calibration proves nothing on its own data"
         )
-    refuse_replacing({"--out": out}, [weights, people, eval_folder])
-    with reported_errors(), picture_progress() as on_progress:
+    figures_file, curves = (report / f"reliability.{each}" if report else None for each in _REPORT)
+    files = {"--out": out, "--report": figures_file, "--report's picture": curves}
+    reads = [weights, people, eval_folder]
+    with (
+        reported_errors(),
+        writing(files, reads, overwrite=overwrite) as outputs,
+        picture_progress() as on_progress,
+    ):
         from distilpose.model.load import load_models
         from distilpose.model.measure.calibrate import compare, fit
         from distilpose.model.measure.figures import recalibrated_card
@@ -67,11 +78,12 @@ def command(
             comparison = compare(engine, fitted.calibration, eval_folder, on_progress=on_progress)
             figures = comparison.figures(eval_folder.name)
             _print(comparison)
-            if report:
-                comparison.write(report)
-        write_tensors(
-            out, tensors, recalibrated_card(card, figures), calibration=fitted.calibration
-        )
+            if figures_file and curves:
+                with outputs.writing(figures_file) as json_path, outputs.writing(curves) as png:
+                    comparison.write(json_path, png)
+        new_card = recalibrated_card(card, figures)
+        with outputs.writing(out) as unfinished:
+            write_tensors(unfinished, tensors, new_card, calibration=fitted.calibration)
         click.echo(f"wrote {out}: {card.architecture} {card.version}, calibrated")
 
 

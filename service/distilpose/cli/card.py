@@ -13,7 +13,7 @@ from distilpose.cli.options import (
     picture_progress,
     reported_errors,
 )
-from distilpose.cli.outputs import OUT_FILE, refuse_replacing
+from distilpose.cli.outputs import OUT_FILE, overwrite_option, writing
 from distilpose.model.files import trouble_of_file
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ _SUFFIX: Final = ".safetensors"
 @click.option("--text", required=True, type=IN_FILE, help="YAML file with the words of the card.")
 @click.option("--eval", "folder", required=True, type=IN_FOLDER, help="People to measure on.")
 @click.option("--out", required=True, type=OUT_FILE, help="NAME.safetensors")
+@overwrite_option
 @device_option
 def command(
     weights: Path,
     text: Path,
     folder: Path,
     out: Path,
+    overwrite: bool,
     device: str,
 ) -> None:
     """Write the tensors and the calibration of WEIGHTS to OUT with a new card, and OUT's .md.
@@ -46,8 +48,12 @@ def command(
         raise click.UsageError(f"--out {out}: must be NAME{_SUFFIX}")
     if trouble := trouble_of_file(page):
         raise click.UsageError(f"--out {out}: {trouble}")
-    refuse_replacing({"--out": out, "page": page}, [weights, text, folder])
-    with reported_errors(), picture_progress() as on_progress:
+    files, reads = {"--out": out, "--out's page": page}, [weights, text, folder]
+    with (
+        reported_errors(),
+        writing(files, reads, overwrite=overwrite) as outputs,
+        picture_progress() as on_progress,
+    ):
         from distilpose.model.card import card_markdown, read_text
         from distilpose.model.load import load_models
         from distilpose.model.measure.figures import CardMeasurement, card_without_figures
@@ -60,8 +66,10 @@ def command(
         tensors, old, _ = read_tensors(weights)
         measurement = CardMeasurement(models, folder, on_progress, on_protocol=_print)
         card = card_without_figures(words, old).model_copy(update=measurement.figures())
-        write_tensors(out, tensors, card, calibration=models.predictor.calibration)
-        page.write_text(card_markdown(read_card(out)), "utf-8")
+        with outputs.writing(out) as unfinished:
+            write_tensors(unfinished, tensors, card, calibration=models.predictor.calibration)
+        with outputs.writing(page) as unfinished:
+            unfinished.write_text(card_markdown(read_card(out)), "utf-8")
         click.echo(f"wrote {out} and {page.name}")
 
 

@@ -15,7 +15,13 @@ from distilpose.cli.options import (
     picture_progress,
     reported_errors,
 )
-from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
+from distilpose.cli.outputs import (
+    OUT_FILE,
+    OUT_FOLDER,
+    overwrite_option,
+    refuse_among_labels,
+    writing,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,32 +46,37 @@ def command() -> None:
 )
 @click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
 @click.option("--json", "json_path", type=OUT_FILE, help="Write everything that was found here.")
+@overwrite_option
 def check_(
     folder: Path,
     against: Path | None,
     decode: bool,
     sheet_path: Path | None,
     json_path: Path | None,
+    overwrite: bool,
 ) -> None:
     """Say what is wrong with FOLDER (COCO keypoints).
 
     Exit code 1 where more breaks a rule than the rule tolerates.
     """
-    refuse_replacing({"--json": json_path, "--sheet": sheet_path}, [folder, against])
-    from distilpose.model.data.check import check
-    from distilpose.model.data.people import PeopleFolder
-    from distilpose.model.data.sheet import write_sheet
+    files = {"--json": json_path, "--sheet": sheet_path}
+    with reported_errors(), writing(files, [folder, against], overwrite=overwrite) as outputs:
+        refuse_among_labels("--json", json_path, [folder, against])
+        from distilpose.model.data.check import check
+        from distilpose.model.data.people import PeopleFolder
+        from distilpose.model.data.sheet import write_sheet
 
-    with reported_errors():
         people = PeopleFolder(folder)
         other = PeopleFolder(against) if against else None
         with picture_progress() as on_progress:
             report = check(people, against=other, decode=decode, on_progress=on_progress)
         _print(report, decode=decode, against=against)
         if json_path:
-            report.write_json(json_path)
+            with outputs.writing(json_path) as unfinished:
+                report.write_json(unfinished)
         if sheet_path:
-            write_sheet(sheet_path, people, report, against=other)
+            with outputs.writing(sheet_path) as unfinished:
+                write_sheet(unfinished, people, report, against=other)
     sys.exit(0 if report.is_usable else 1)
 
 
@@ -97,8 +108,6 @@ def cache(folder: Path, out: Path, workers: int | None) -> None:
 def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
     if not path.name.endswith(".json.gz"):
         raise click.BadParameter(f"{path} does not end in .json.gz")
-    if path.exists():
-        raise click.BadParameter(f"{path} is there already, and labels are not replaced")
     return path
 
 
@@ -112,7 +121,7 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
     "default.",
 )
 @click.option(
-    "--out", type=OUT_FILE, required=True, callback=_labels_path, help="Labels, a new *.json.gz."
+    "--out", type=OUT_FILE, required=True, callback=_labels_path, help="Labels, a *.json.gz."
 )
 @click.option(
     "--min-box-score",
@@ -123,21 +132,24 @@ def _labels_path(_: click.Context, __: click.Parameter, path: Path) -> Path:
 )
 @click.option("--recursive", is_flag=True, help="Photos of the folders in FOLDER too.")
 @click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
+@overwrite_option
 @device_option
-def label(folder: Path, out: Path, sheet_path: Path | None, **options: Any) -> None:
+def label(
+    folder: Path, out: Path, sheet_path: Path | None, overwrite: bool, **options: Any
+) -> None:
     """Label the people in the photos of FOLDER, which have no labels yet, by a network.
 
     A keypoint's weight is its score, a probability if the network is calibrated, times the
     agreement of two views. Training finds the photos where OUT lies in FOLDER. A photo that cannot
     be read is named and left out.
     """
-    refuse_replacing({"--out": out, "--sheet": sheet_path}, [folder, options["weights"]])
-    from distilpose.model.train.label.folder import label_folder
-    from distilpose.model.train.label.sheet import write_sheet
+    files, reads = {"--out": out, "--sheet": sheet_path}, [folder, options["weights"]]
+    with reported_errors(), writing(files, reads, overwrite=overwrite) as outputs:
+        from distilpose.model.train.label.folder import label_folder
+        from distilpose.model.train.label.sheet import write_sheet
 
-    with reported_errors():
-        with picture_progress() as on_progress:
-            written = label_folder(folder, out, on_progress=on_progress, **options)
+        with picture_progress() as on_progress, outputs.writing(out) as unfinished:
+            written = label_folder(folder, unfinished, on_progress=on_progress, **options)
         left_out = written.labelled.left_out
         for reason in left_out:
             click.echo(f"left out: {reason}", err=True)
@@ -146,8 +158,10 @@ def label(folder: Path, out: Path, sheet_path: Path | None, **options: Any) -> N
             f"{written.with_keypoints} people with keypoints, {written.without_keypoints} without, "
             f"{written.doubtful} doubtful"
         )
-        if sheet_path and not write_sheet(sheet_path, written.labelled):
-            click.echo("nobody was found: there is no sheet")
+        if sheet_path:
+            with outputs.writing(sheet_path) as unfinished:
+                if not write_sheet(unfinished, written.labelled):
+                    click.echo("nobody was found: there is no sheet")
 
 
 def _print(report: "Report", *, decode: bool, against: Path | None) -> None:

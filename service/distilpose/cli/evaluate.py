@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distilpose.cli.options import SHARE, model_options, picture_progress, reported_errors
-from distilpose.cli.outputs import OUT_FOLDER, refuse_replacing
+from distilpose.cli.outputs import OUT_FOLDER, overwrite_option, refuse_among_labels, writing
 from distilpose.cli.tables import reliability_table
-from distilpose.model.files import trouble_of_file
+from distilpose.model.files import followed, trouble_of_file
+from distilpose.model.files.folder import OutputFolder
+from distilpose.model.files.outputs import OutputRefused
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     help="Draw the twenty worst people into this new or empty folder, with a table of them "
     "(worst.csv), and contact sheets of these and of ten at random.",
 )
+@overwrite_option
 @model_options
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto.")
 @click.option(
@@ -66,6 +69,7 @@ def command(
     limit: int | None,
     json_path: Path | None,
     pictures: Path | None,
+    overwrite: bool,
     **models: Any,
 ) -> None:
     """AP, AR, PCK and OKS of weights on FOLDER (COCO keypoints), with the protocol.
@@ -75,8 +79,10 @@ def command(
     """
     if min_box_score is not None and boxes != "detector":
         raise click.UsageError("--min-box-score needs --boxes detector: other boxes have no score")
-    with reported_errors():
-        _prepare_outputs(folder, json_path, pictures)
+    gallery_folder = _gallery_folder(json_path, pictures)
+    reads = [folder, models["weights"], models["detector"]]
+    with reported_errors(), writing({"--json": json_path}, reads, overwrite=overwrite) as outputs:
+        refuse_among_labels("--json", json_path, [folder])
         from distilpose.model.data.people import PeopleFolder
         from distilpose.model.load import load_models
         from distilpose.model.measure import gallery
@@ -95,32 +101,40 @@ def command(
         measured = report_network(loaded, accuracy)
         _print(measured)
         if json_path:
-            json_path.write_text(json.dumps(measured.to_json(), indent=2) + "\n")
-        if pictures:
-            gallery.write(people, accuracy, pictures)
+            with outputs.writing(json_path) as unfinished:
+                unfinished.write_text(json.dumps(measured.to_json(), indent=2) + "\n")
+        if gallery_folder:
+            with gallery_folder.writing() as unfinished:
+                gallery.write(people, accuracy, unfinished)
 
 
-def _prepare_outputs(folder: Path, json_path: Path | None, pictures: Path | None) -> None:
-    """Make the folder of pictures, and return if the report can be written too.
+def _gallery_folder(json_path: Path | None, pictures: Path | None) -> OutputFolder | None:
+    """The folder of pictures; None without.
 
     Raises:
-        click.UsageError: the report cannot be written, would replace a file of the data set, or
-            might have the name of a picture or their table.
-        ConfigError: the folder of pictures cannot be made or is not empty.
+        click.UsageError: it has something else in it, or the report cannot be written or might have
+            the name of a picture or their table.
     """
-    refuse_replacing({"--json": json_path}, [folder])
-    if pictures:
-        from distilpose.model.measure.gallery import prepare_folder
-
-        if json_path and _is_within(json_path, pictures) and json_path.suffix != ".json":
-            raise click.UsageError(f"--json {json_path}: in the folder of --pictures, end in .json")
-        prepare_folder(pictures)
-    if json_path and (trouble := trouble_of_file(json_path)):
+    if json_path and (trouble := _trouble_of_report(json_path, pictures)):
         raise click.UsageError(f"--json {json_path}: {trouble}")
+    if not pictures:
+        return None
+    besides = [json_path] if json_path else []
+    try:
+        return OutputFolder(pictures, "--pictures", "evaluate --pictures", besides=besides)
+    except OutputRefused as err:
+        raise click.UsageError(str(err)) from err
 
 
-def _is_within(path: Path, folder: Path) -> bool:
-    return path.parent.resolve() == folder.resolve()
+def _trouble_of_report(json_path: Path, pictures: Path | None) -> str | None:
+    report, folder = followed(json_path), followed(pictures) if pictures else None
+    if report == folder:
+        return "is the folder of --pictures too"
+    if report.parent != folder:
+        return trouble_of_file(json_path)
+    if json_path.suffix != ".json":
+        return "in the folder of --pictures, end in .json"
+    return trouble_of_file(json_path) if folder.is_dir() else None
 
 
 def _print(measured: "NetworkReport") -> None:

@@ -3,8 +3,9 @@
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +17,11 @@ from distilpose.cli.options import (
     reported_errors,
     sigma_option,
 )
-from distilpose.cli.outputs import OUT_FOLDER
+from distilpose.cli.outputs import OUT_FOLDER, overwrite_option, writing_planned
+from distilpose.model.files.outputs import Output, Outputs
+
+if TYPE_CHECKING:
+    from distilpose.service.photos import Photo
 
 
 @click.command()
@@ -25,8 +30,9 @@ from distilpose.cli.outputs import OUT_FOLDER
     "--out",
     type=OUT_FOLDER,
     help="Folder for drawn pictures (JPEG); made if missing. A drawing has its photo's path below "
-    "the folder that was given, and .jpg added unless the name ends in .jpg or .jpeg: a/x.png of "
-    "folder a is x.png.jpg. An older drawing is replaced, a given photo never.",
+    "the folder that was given, whose name comes first if there are several; p.jpg and p.png "
+    "become p.jpg and p-2.jpg. What an earlier run drew is replaced, and is no photo if OUT lies "
+    "in a folder of PHOTOS.",
 )
 @sigma_option
 @click.option(
@@ -46,6 +52,7 @@ from distilpose.cli.outputs import OUT_FOLDER
     help="Keep the people with the best box scores, at most so many; `people_found` counts all, up "
     "to 300. Default: limits.max_people of `distilpose config`, 50 unless changed.",
 )
+@overwrite_option
 @model_options
 def command(
     photos: Sequence[Path],
@@ -54,18 +61,23 @@ def command(
     min_box_score: float | None,
     min_keypoint_score: float | None,
     max_people: int | None,
+    overwrite: bool,
     **models: Any,
 ) -> None:
     """Print one JSON line for each photo of PHOTOS (files or folders).
 
     A photo that cannot be read gives a line with its error, and exit code 1 at the end.
     """
-    from distilpose.service.offline import answer_lines, loss_by_drawing, photos_in
+    from distilpose.service.photos import photos_in
 
     refuse_sigma_without(out, sigma=sigma)
-    found = list(photos_in(photos))
-    if out and (loss := loss_by_drawing(found, out)):
-        raise click.UsageError(f"--out {out}: {loss}")
+    found, left_out = photos_in(photos)
+    if left_out:
+        click.echo(f"left out: {left_out} files in the folders that distilpose wrote", err=True)
+    if not found:
+        raise click.UsageError("there is no photo in what was given")
+    if out:
+        found = [photo._replace(drawing=out / photo.drawing) for photo in found]
     given = {
         "min_box_score": min_box_score,
         "min_keypoint_score": min_keypoint_score,
@@ -73,8 +85,32 @@ def command(
         "draw_sigma": sigma,
     }
     failed = 0
-    with reported_errors(), progress("photos", hidden=len(found) < 2) as on_progress:
-        for line in answer_lines(found, given, out=out, on_progress=on_progress, **models):
+    with (
+        reported_errors(),
+        writing_planned(
+            _drawings(found) if out else [],
+            [*(photo.path for photo in found), models["weights"], models["detector"]],
+            overwrite=overwrite,
+            folder=out,
+        ) as outputs,
+        progress("photos", hidden=len(found) < 2) as on_progress,
+    ):
+        from distilpose.service.offline import answer_lines
+
+        draw = partial(_draw, outputs) if out else None
+        for line in answer_lines(found, given, draw=draw, on_progress=on_progress, **models):
             click.echo(json.dumps(line))
             failed += "error" in line
     sys.exit(1 if failed else 0)
+
+
+def _drawings(photos: "Sequence[Photo]") -> list[Output]:
+    return [
+        Output(drawing, f"the drawing of {path},", "predict --out")
+        for drawing, path in {photo.drawing: photo.path for photo in photos}.items()
+    ]
+
+
+def _draw(outputs: Outputs, drawing: Path, jpeg: bytes) -> None:
+    with outputs.writing(drawing) as unfinished:
+        unfinished.write_bytes(jpeg)

@@ -3,7 +3,7 @@
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any
 
 import click
 
@@ -15,23 +15,15 @@ from distilpose.cli.options import (
     reported_errors,
     sigma_option,
 )
-from distilpose.cli.outputs import OUT_FILE, refuse_replacing
-from distilpose.model.files import trouble_of_file
-
-_STANDARD_OUTPUT: Final = ("-", "<stdout>")
-
-
-def _writable(_: click.Context, __: click.Parameter, file: IO[str] | None) -> IO[str] | None:
-    """The file, which click opens with the first line that is written into it."""
-    path = _path_of(file)
-    if path and (trouble := trouble_of_file(path)):
-        raise click.BadParameter(trouble)
-    return file
-
-
-def _path_of(file: IO[str] | None) -> Path | None:
-    """Path of a file that will be written; None for standard output."""
-    return None if file is None or file.name in _STANDARD_OUTPUT else Path(file.name)
+from distilpose.cli.outputs import (
+    OUT_FILE,
+    OUT_LINES,
+    STANDARD_OUTPUT,
+    files_in,
+    overwrite_option,
+    text,
+    writing,
+)
 
 
 @click.command()
@@ -55,15 +47,14 @@ def _path_of(file: IO[str] | None) -> Path | None:
 @sigma_option
 @click.option(
     "--lines",
-    type=click.File("w"),
-    callback=_writable,
-    default="-",
+    type=OUT_LINES,
+    default=STANDARD_OUTPUT,
+    show_default=False,
     help="JSON lines; standard output by default.",
 )
 @click.option(
     "--coco",
-    type=click.File("w"),
-    callback=_writable,
+    type=OUT_LINES,
     help="A COCO results file; image ids are frame ids.",
 )
 @click.option(
@@ -87,6 +78,7 @@ def _path_of(file: IO[str] | None) -> Path | None:
     help="Keypoints below are not visible, and not drawn. Default: the server's.",
 )
 @click.option("--jpeg", is_flag=True, help="Send JPEGs in place of pixels, for slow networks.")
+@overwrite_option
 def command(
     video: str,
     server: str,
@@ -94,29 +86,38 @@ def command(
     ca: Path | None,
     out: Path | None,
     sigma: bool,
-    lines: IO[str],
-    coco: IO[str] | None,
+    lines: Path,
+    coco: Path | None,
+    overwrite: bool,
     **options: Any,
 ) -> None:
     """Find the people of VIDEO: a file, an address that FFmpeg reads, or a camera by its number.
 
     Prints one JSON line for each answer. A frame that cannot be answered gives a line with its
-    error, and exit code 1 at the end. Ctrl-C ends a camera's stream.
+    error, and exit code 1 at the end. Ctrl-C ends a camera's stream: the files then have the frames
+    so far.
     """
     refuse_sigma_without(out, sigma=sigma)
-    texts = {"--lines": _path_of(lines), "--coco": _path_of(coco)}
-    refuse_replacing({"--out": out, **texts}, [Path(video), api_key_file, ca])
     from distilpose.client import Client, PoseError, Tls
 
-    with reported_errors(PoseError), ExitStack() as opened:
+    with ExitStack() as opened:
+        opened.enter_context(reported_errors(PoseError))
+        files = {"--out": out, "--lines": lines, "--coco": coco}
+        reads = [*files_in(video), api_key_file, ca]
+        outputs = opened.enter_context(writing(files, reads, overwrite=overwrite))
         from distilpose.client.recording import Recorder
         from distilpose.client.video import VideoReader, VideoWriter
 
         reader = opened.enter_context(VideoReader(video))
-        drawn = opened.enter_context(VideoWriter(out, reader.frames_a_second)) if out else None
+        drawn = None
+        if out:
+            unfinished = opened.enter_context(outputs.writing(out, keeps_part=True, alone=False))
+            drawn = opened.enter_context(VideoWriter(unfinished, reader.frames_a_second))
         key = api_key_file.read_text().strip() if api_key_file else None
         client = opened.enter_context(Client(server, api_key=key, tls=Tls(ca=ca)))
-        recorder = Recorder(lines, coco, drawn, draw_sigma=sigma)
+        line_file = opened.enter_context(text(outputs, lines, keeps_part=True))
+        coco_file = opened.enter_context(text(outputs, coco)) if coco else None
+        recorder = Recorder(line_file, coco_file, drawn, draw_sigma=sigma)
         with suppress(KeyboardInterrupt), progress("frames") as on_progress:
             recorder.follow(client, reader, on_progress=on_progress, **options)
         recorder.finish()

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from distilpose.cli.options import IN_FILE, reported_errors
-from distilpose.cli.outputs import OUT_FILE, refuse_replacing
+from distilpose.cli.outputs import OUT_FILE, overwrite_option, writing
 
 
 @click.group()
@@ -38,16 +38,17 @@ def show(file: Path | None) -> None:
     "--weights-version", "version", default="1", show_default=True, help="Version for the card."
 )
 @click.option("--licence", "licences", multiple=True, help="Licence of the weights, for the card.")
-def import_(checkpoint: Path, out: Path, architecture: str, **card: Any) -> None:
+@overwrite_option
+def import_(checkpoint: Path, out: Path, architecture: str, overwrite: bool, **card: Any) -> None:
     """Convert CHECKPOINT to OUT (safetensors).
 
     CHECKPOINT is in the layout of the paper's authors (mmcv). For yolo26n-pose-trunk, the bare
     trunk that training of distilpose-n and tokenpose-n starts from, it is an ultralytics checkpoint
     of YOLO26n-pose (.pt), or its tensors (.safetensors).
     """
-    refuse_replacing({"OUT": out}, [checkpoint])
-    with reported_errors():
+    with reported_errors(), writing({"OUT": out}, [checkpoint], overwrite=overwrite) as outputs:
         from distilpose.model.imports import import_file
 
-        tensors = import_file(checkpoint, out, architecture, **card)
+        with outputs.writing(out) as unfinished:
+            tensors = import_file(checkpoint, unfinished, architecture, **card)
         click.echo(f"wrote {out}: {architecture}, {tensors} tensors")

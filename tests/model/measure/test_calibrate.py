@@ -24,17 +24,17 @@ def test_a_calibration_is_fitted_and_compared_on_other_people(
 
     fitted = fit(engine, held_out, on_progress=lambda done, total: progress.append((done, total)))
     compared = compare(engine, fitted.calibration, others, on_progress=lambda done, total: None)
-    compared.write(tmp_path / "report" / "new")
+    compared.write(tmp_path / "figures.json", tmp_path / "curves.png")
 
     assert (fitted.crops, fitted.people) == (4 * PEOPLE, PEOPLE)
     assert progress == [(1, 1)]
     before, after = (figure for figure in compared.figures("eval") if figure.name == "ECE")
     assert after.value < before.value
-    report = json.loads((tmp_path / "report" / "new" / "reliability.json").read_text())
+    report = json.loads((tmp_path / "figures.json").read_text())
     assert report["calibration"] == fitted.calibration.model_dump(mode="json")
     for moment in ("before", "after"):
         assert report[moment]["reliability"]["all"]["keypoints"] == KEYPOINTS * PEOPLE
-    with Image.open(tmp_path / "report" / "new" / "reliability.png") as png:
+    with Image.open(tmp_path / "curves.png") as png:
         assert png.format == "PNG"
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from distilpose.model.errors import ConfigError
 from distilpose.model.measure import gallery
 from distilpose.model.measure.evaluate import evaluate
 from distilpose.model.measure.gallery import sheet
@@ -21,7 +20,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = [[person(LEFT, id=2 * i), person(RIGHT, id=2 * i + 1)] for i in range(11)]
     people_folder = write_folder(data, *pictures)
     report = evaluate(Knowing(detections=[(LEFT_XYXY, 0.5)]), people_folder, boxes="detector")
-    gallery.prepare_folder(folder)
     gallery.write(people_folder, report, folder)
     return folder
 
@@ -73,7 +71,7 @@ def test_given_boxes_are_said_to_be_given(tmp_path: Path) -> None:
     data.mkdir()
     people_folder = write_folder(data, [person(LEFT)])
     out = tmp_path / "pictures"
-    gallery.prepare_folder(out)
+    out.mkdir()
 
     gallery.write(people_folder, evaluate(Knowing(), people_folder), out)
 
@@ -85,28 +83,12 @@ def test_an_annotation_without_a_number_is_drawn_too(tmp_path: Path) -> None:
     data.mkdir()
     people_folder = write_folder(data, [person(LEFT, id=None)])
     out = tmp_path / "pictures"
-    gallery.prepare_folder(out)
+    out.mkdir()
 
     gallery.write(people_folder, evaluate(Knowing(), people_folder), out)
 
     assert table(out)[0]["annotation_id"] == ""
     assert (out / "01-without-id-oks-1.00.png").exists()
-
-
-def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "worst.png").write_text("mine")
-
-    with pytest.raises(ConfigError, match="is not empty"):
-        gallery.prepare_folder(tmp_path)
-
-    assert [path.name for path in tmp_path.iterdir()] == ["worst.png"]
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(ConfigError, match=r"file/pictures: cannot be written to: Not a directory"):
-        gallery.prepare_folder(tmp_path / "file" / "pictures")
 
 
 def test_a_sheet_has_a_tile_for_each_person(tmp_path: Path) -> None:

@@ -53,21 +53,20 @@ class Comparison(NamedTuple):
             {case: answers.keypoints["all"] for case, answers in by_case.items()}, people
         )
 
-    def write(self, folder: Path) -> None:
-        """Write `reliability.json` and `reliability.png` into a folder, which is made if missing.
+    def write(self, figures: Path, curves: Path) -> None:
+        """Write the figures (JSON) and a picture of the curves (PNG).
 
         Raises:
-            OSError: it cannot be written to.
+            OSError: a file cannot be written.
         """
         document = {
             "calibration": self.calibration.model_dump(),
             "before": _json(self.before),
             "after": _json(self.after),
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "reliability.json").write_text(json.dumps(document, indent=2) + "\n")
+        figures.write_text(json.dumps(document, indent=2) + "\n")
         png = reliability.picture(self.before.keypoints["all"], self.after.keypoints["all"])
-        (folder / "reliability.png").write_bytes(png)
+        curves.write_bytes(png)
 
 
 def fit(

@@ -12,7 +12,6 @@ from distilpose.model.arrays import ImageHWC
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.drawing import skeletons
 from distilpose.model.drawing.encode import encode
-from distilpose.model.errors import ConfigError
 from distilpose.model.measure.evaluate import PersonResult, Report
 
 WORST: Final = 20
@@ -33,24 +32,8 @@ _COLUMNS: Final = (
 )
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make the folder that pictures will be written into, if it is not there.
-
-    Raises:
-        ConfigError: it has something in it, or cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ConfigError(
-                f"{folder}: is not empty; pictures are written into a new or an empty folder only"
-            )
-    except OSError as err:
-        raise ConfigError(f"{folder}: cannot be written to: {err.strerror}") from err
-
-
 def write(people_folder: PeopleFolder, report: Report, folder: Path) -> None:
-    """The worst people into a folder: each drawn, all in a table and on a sheet; some at random.
+    """Draw the worst people into an empty folder, with a table and a sheet of them; some at random.
 
     The folder is out of git's sight: pictures of a data set are not ours to publish.
 

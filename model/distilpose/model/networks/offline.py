@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from distilpose.model.errors import WeightsError
-from distilpose.model.files import scratch_folder
+from distilpose.model.files.scratch import scratch_folder
 
 
 def import_ultralytics(submodule: str) -> Any:

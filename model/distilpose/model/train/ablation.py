@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from distilpose.model.errors import ConfigError
+from distilpose.model.files import replacing
 from distilpose.model.train import checkpoint
 from distilpose.model.train.observers import Observer
 from distilpose.model.train.prepare import prepare
@@ -126,6 +127,11 @@ class Ablation(NamedTuple):
                 runs.append((row, seed, settings))
         return runs
 
+    @property
+    def page(self) -> Path:
+        """The file of the table."""
+        return self.out / "ablation.md"
+
     def folder(self, row: str, seed: int) -> Path:
         """The folder of a run's files."""
         name = "-".join("".join(c if c.isalnum() else " " for c in row).split())
@@ -152,7 +158,8 @@ class Ablation(NamedTuple):
         run.fit()
         if run.figures and not run.stopping:
             done = {"figures": run.figures._asdict(), "settings": settings.model_dump(mode="json")}
-            (folder / _DONE).write_text(json.dumps(done) + "\n")
+            with replacing(folder / _DONE) as unfinished:
+                unfinished.write_text(json.dumps(done) + "\n")
 
     def _figures(self, row: str, seed: int, settings: TrainSettings) -> EarlyFigures | None:
         """The figures of a run; None if it has not ended yet."""
@@ -186,7 +193,8 @@ class Ablation(NamedTuple):
             ConfigError: figures are of other settings.
         """
         table = markdown(self.outcomes(), self.runs()[0][2])
-        (self.out / "ablation.md").write_text(table)
+        with replacing(self.page) as unfinished:
+            unfinished.write_text(table)
         return table
 
 

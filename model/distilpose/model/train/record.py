@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.drawing.encode import encode
+from distilpose.model.files import replacing
 from distilpose.model.train.validate import EarlyFigures
 
 
@@ -32,7 +33,8 @@ class Record:
     def on_figures(self, step: int, figures: EarlyFigures, examples_HWC: ImageHWC) -> None:
         """Write early figures and answers of the averaged weights, and redraw the curves."""
         self._write("figures", {"step": step, **figures._asdict()}, step=step)
-        (self._out / "predictions.png").write_bytes(encode(examples_HWC, "png"))
+        with replacing(self._out / "predictions.png") as unfinished:
+            unfinished.write_bytes(encode(examples_HWC, "png"))
         draw_curves(self._out / "log.jsonl", self._out / "curves.png")
 
     def on_saved(self, step: int) -> None:
@@ -76,4 +78,5 @@ def draw_curves(log: Path, out: Path) -> None:
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None)
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.grid(alpha=0.3)
-    figure.savefig(out, dpi=90)
+    with replacing(out) as unfinished:
+        figure.savefig(unfinished, dpi=90)

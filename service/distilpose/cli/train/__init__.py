@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,6 +16,7 @@ from distilpose.cli.train.options import (
     run_options,
     stopped_by_signals,
     teacher_option,
+    writing_runs,
 )
 
 _STOPPED: Final = 128 + signal.SIGTERM
@@ -68,16 +70,25 @@ def _train(
     out: Path,
     resume: bool,
     workers: int,
+    overwrite: bool,
     **changes: Any,
 ) -> None:
-    with reported_errors():
+    with reported_errors(), ExitStack() as opened:
         from distilpose.model.train import distributed
         from distilpose.model.train.prepare import prepare
         from distilpose.model.train.settings import load_run
 
         settings = load_run(config, overrides_of(**changes), role=role)
-        out.mkdir(parents=True, exist_ok=True)
+        data, start = settings.data, settings.start_from
+        reads = [config, settings.teacher, data.people, data.evaluate_on]
+        reads += [start] if isinstance(start, Path) else []
         with distributed.joined() as (rank, world_size), TrainDisplay(quiet=rank > 0) as display:
+            if rank == 0:  # the others may come when it has begun to write
+                networks = {out: settings.network}
+                opened.enter_context(
+                    writing_runs(networks, reads, command=role, overwrite=overwrite)
+                )
+                out.mkdir(parents=True, exist_ok=True)
             run = prepare(
                 settings,
                 out,

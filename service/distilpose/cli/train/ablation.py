@@ -7,7 +7,7 @@ import click
 
 from distilpose.cli.options import IN_FILE, reported_errors
 from distilpose.cli.train.display import TrainDisplay
-from distilpose.cli.train.options import overrides_of, run_options, teacher_option
+from distilpose.cli.train.options import overrides_of, run_options, teacher_option, writing_runs
 
 
 @click.command()
@@ -20,7 +20,14 @@ from distilpose.cli.train.options import overrides_of, run_options, teacher_opti
     help="YAML of rows and what each changes. Default: the paper's ablation.",
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
-def command(config: Path, out: Path, rows_file: Path | None, seeds: int, **changes: Any) -> None:
+def command(
+    config: Path,
+    out: Path,
+    rows_file: Path | None,
+    seeds: int,
+    overwrite: bool,
+    **changes: Any,
+) -> None:
     """Do the run in CONFIG once for each row and seed, and compare them.
 
     The paper's rows add its parts one by one to coordinates read from the tokens, the last of them
@@ -38,7 +45,15 @@ def command(config: Path, out: Path, rows_file: Path | None, seeds: int, **chang
         shared = overrides_of(**changes, runs=len(rows) * seeds)
         ablation = Ablation(config, out, shared, rows, seeds)
         runs = ablation.runs()
-        for number, (row, seed, settings) in enumerate(runs, start=1):
-            with TrainDisplay(title=f"{number}/{len(runs)} {row}, seed {seed}") as display:
-                ablation.take(row, seed, settings, display)
-        click.echo(ablation.write_table(), nl=False)
+        networks = {ablation.folder(row, seed): each.network for row, seed, each in runs}
+        with writing_runs(
+            networks,
+            [config, rows_file],
+            command="ablation",
+            overwrite=overwrite,
+            page=ablation.page,
+        ):
+            for number, (row, seed, settings) in enumerate(runs, start=1):
+                with TrainDisplay(title=f"{number}/{len(runs)} {row}, seed {seed}") as display:
+                    ablation.take(row, seed, settings, display)
+            click.echo(ablation.write_table(), nl=False)

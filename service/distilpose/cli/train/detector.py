@@ -14,7 +14,8 @@ from distilpose.cli.options import (
     reported_errors,
     seconds,
 )
-from distilpose.cli.train.options import stopped_by_signals
+from distilpose.cli.outputs import OUT_FOLDER, overwrite_option
+from distilpose.cli.train.options import stopped_by_signals, writing_runs
 
 if TYPE_CHECKING:
     from distilpose.model.train.detector.comparison import SourceFigures
@@ -26,7 +27,8 @@ _SCRATCH: Final = "scratch"
 
 @click.command()
 @click.argument("people", type=IN_FOLDER)
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--out", required=True, type=OUT_FOLDER)
+@overwrite_option
 @click.option("--budget", help="How long to train, as wall time such as 25m or 2h.")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Or as passes over PEOPLE.")
 @click.option(
@@ -44,6 +46,7 @@ _SCRATCH: Final = "scratch"
 def command(
     people: Path,
     out: Path,
+    overwrite: bool,
     resume: bool,
     evaluate_on: Path | None,
     **settings: Any,
@@ -53,7 +56,13 @@ def command(
     Crowds and doubtful people are painted grey. Pictures in which not everyone has a box are left
     out, and so are those whose id is divisible by 20. SIGTERM and Ctrl-C save and end.
     """
-    with reported_errors():
+    start = settings["start_from"]
+    reads = [people, evaluate_on, Path(start) if start not in (None, _SCRATCH) else None]
+    networks = {out: "yolov8n-person"}
+    with (
+        reported_errors(),
+        writing_runs(networks, reads, command="detector", overwrite=overwrite),
+    ):
         from distilpose.model.runtime.devices import use_threads
         from distilpose.model.train import checkpoint
         from distilpose.model.train.detector.comparison import Comparison

@@ -146,7 +146,7 @@ def test_other_labels_are_written_anew(tmp_path: Path) -> None:
 def test_a_data_set_that_was_not_finished_is_written_anew(tmp_path: Path) -> None:
     people = only_picture(tmp_path / "people", person(1))
     data = write_detector_data(people, tmp_path / "data")
-    data.description.unlink()
+    data.description.write_text("digest: unfinished\n")
     (data.pictures / "1.jpg").write_bytes(b"half a picture")
 
     write_detector_data(people, tmp_path / "data")
@@ -168,4 +168,16 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"1\.png: the image is not of a known format"):
         write_detector_data(people, tmp_path / "data")
-    assert not (tmp_path / "data" / "data.yaml").exists()
+    described = yaml.safe_load((tmp_path / "data" / "data.yaml").read_text())
+    assert described["digest"] == "unfinished"
+
+
+def test_a_data_set_that_nobody_of_ours_wrote_is_left_alone(tmp_path: Path) -> None:
+    people = only_picture(tmp_path / "people", person(1, bbox=BOX_XYWH))
+    theirs = tmp_path / "data" / "images" / "train" / "mine.jpg"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"mine")
+    (tmp_path / "data" / "data.yaml").write_text("train: images/train\n")
+    with pytest.raises(DataError, match=r"data: data\.yaml is there already, and no earlier run"):
+        write_detector_data(people, tmp_path / "data")
+    assert theirs.read_bytes() == b"mine"

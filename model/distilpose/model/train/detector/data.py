@@ -35,6 +35,8 @@ JPEG_QUALITY: Final = 95
 _DESCRIPTION: Final = "data.yaml"
 _IMAGES: Final = "images/train"
 _LABELS: Final = "labels/train"
+_UNFINISHED: Final = "unfinished"
+"""The digest of a data set that is being written."""
 _VERSION: Final = 2
 """Part of the digest: raised when pictures or labels are written otherwise."""
 _SMALLEST_PX: Final = 1.0
@@ -68,13 +70,15 @@ def write_detector_data(
     pictures done and pictures in all.
 
     Raises:
-        DataError: there is nobody to train on, or a picture cannot be read.
+        DataError: there is nobody to train on, a picture cannot be read, or `out` has files that no
+            earlier run wrote.
     """
     pictures = [each for each in people.pictures if each.boxes_complete and each.id % HOLDOUT_EVERY]
     if not any(sure_boxes_xyxy_px(picture).size for picture in pictures):
         raise DataError(f"{people.folder}: nobody to train on in {len(pictures)} complete pictures")
     digest = _digest(pictures)
     if not _holds(out, digest):
+        _refuse_others(out)
         _write(people, pictures, out, on_progress=on_progress)
         _describe(out, digest)
     return DetectorData(
@@ -128,11 +132,31 @@ def _digest(pictures: Sequence[Picture]) -> str:
 
 
 def _holds(out: Path, digest: str) -> bool:
+    return _digest_in(out) == digest
+
+
+def _digest_in(out: Path) -> str | None:
+    """The digest of the data set that we wrote into a folder; None if it is not ours."""
     try:
         described = yaml.safe_load((out / _DESCRIPTION).read_text("utf-8"))
-    except (OSError, yaml.YAMLError):
-        return False
-    return isinstance(described, dict) and described.get("digest") == digest
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    digest = described.get("digest") if isinstance(described, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
+def _refuse_others(out: Path) -> None:
+    """Return if nothing that is somebody else's would be removed.
+
+    Raises:
+        DataError: something would.
+    """
+    there = [out / name for name in (_DESCRIPTION, _IMAGES, _LABELS) if (out / name).exists()]
+    if there and _digest_in(out) is None:
+        raise DataError(
+            f"{out}: {there[0].relative_to(out)} is there already, and no earlier run wrote it; "
+            "choose another folder to train in"
+        )
 
 
 def _describe(out: Path, digest: str) -> None:
@@ -149,7 +173,8 @@ def _write(
     *,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    (out / _DESCRIPTION).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    _describe(out, _UNFINISHED)
     for folder in (out / _IMAGES, out / _LABELS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

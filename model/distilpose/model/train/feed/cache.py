@@ -48,6 +48,7 @@ _CROPS: Final = "crops.npy"
 _TABLE: Final = "people.npz"
 _PARTIAL_CROPS: Final = f"partial-{_CROPS}"
 _PARTIAL_TABLE: Final = f"partial-{_TABLE}"
+_LOCK: Final = ".lock"
 _VERSION: Final = 2
 """Part of the digest; increased when the cropping changes, so that older caches are not reused."""
 _PICTURES_A_MESSAGE: Final = 64
@@ -81,13 +82,15 @@ def build_cache(
     pictures done and the total.
 
     Raises:
-        DataError: if there is nobody, a picture cannot be read, or the disk has too little space.
+        DataError: if there is nobody, a picture cannot be read, the disk has too little space, or
+            `out` has files of a cache's names that are none.
 
     """
     table, pictures = tabulate(people_folder, crop_format)
     digest = _digest(table, pictures, crop_format)
     if _holds(out, digest):
         return open_cache(out)
+    _refuse_others(out)
     out.mkdir(parents=True, exist_ok=True)
     with _building_in(out):
         if not _holds(out, digest):  # another process may have built it in the meantime
@@ -173,10 +176,24 @@ def _holds(out: Path, digest: str) -> bool:
         return False
 
 
+def _refuse_others(out: Path) -> None:
+    """Return if a cache was built in `out` before, or nothing there would be replaced.
+
+    Raises:
+        DataError: something would.
+    """
+    there = [name for name in (_TABLE, _CROPS) if (out / name).exists()]
+    if there and not (out / _LOCK).exists():
+        raise DataError(
+            f"{out}: {there[0]} is there already, and no cache was built there; choose another "
+            "folder for the cache"
+        )
+
+
 @contextmanager
 def _building_in(out: Path) -> Iterator[None]:
     """Prevent other processes from building there, and remove anything half-finished."""
-    with (out / ".lock").open("w") as lock:
+    with (out / _LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when the process dies
         try:
             yield

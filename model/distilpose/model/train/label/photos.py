@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from distilpose.model import pictures
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import DataError, PictureError
+from distilpose.model.files.manifest import without_outputs
 from distilpose.model.formats import SUFFIXES
 from distilpose.model.predict import Predictor
 from distilpose.model.runtime.detector import Detections
@@ -42,11 +43,14 @@ class LabelledFolder(NamedTuple):
 def photo_paths(folder: Path, *, recursive: bool = False) -> list[Path]:
     """The files of a folder with the suffix of an accepted format, sorted by name.
 
+    What we wrote there ourselves, such as a contact sheet, is left out.
+
     Raises:
         DataError: there is none.
     """
     entries = folder.rglob("*") if recursive else folder.iterdir()
-    paths = sorted(path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file())
+    given, _ = without_outputs(entries)
+    paths = sorted(path for path in given if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise DataError(f"{folder}: holds no file with the suffix of a picture")
     return paths
