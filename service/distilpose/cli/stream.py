@@ -10,7 +10,7 @@ import click
 from distilpose.cli.options import (
     IN_FILE,
     SHARE,
-    progress,
+    frame_progress,
     refuse_sigma_without,
     reported_errors,
     sigma_option,
@@ -19,6 +19,8 @@ from distilpose.cli.outputs import OUT_FILE, refuse_replacing
 from distilpose.model.files import trouble_of_file
 
 _STANDARD_OUTPUT: Final = ("-", "<stdout>")
+_IN_PART: Final = 3
+"""The exit code where pictures of the video are missing or damaged."""
 
 
 def _writable(_: click.Context, __: click.Parameter, file: IO[str] | None) -> IO[str] | None:
@@ -101,7 +103,8 @@ def command(
     """Find the people of VIDEO: a file, an address that FFmpeg reads, or a camera by its number.
 
     Prints one JSON line for each answer. A frame that cannot be answered gives a line with its
-    error, and exit code 1 at the end. Ctrl-C ends a camera's stream.
+    error, and exit code 1 at the end. What is damaged in VIDEO is left out and reported, with exit
+    code 3 at the end. Ctrl-C ends a camera's stream.
     """
     refuse_sigma_without(out, sigma=sigma)
     texts = {"--lines": _path_of(lines), "--coco": _path_of(coco)}
@@ -110,14 +113,19 @@ def command(
 
     with reported_errors(PoseError), ExitStack() as opened:
         from distilpose.client.recording import Recorder
-        from distilpose.client.video import VideoReader, VideoWriter
+        from distilpose.client.video import VideoReader, written_like
 
         reader = opened.enter_context(VideoReader(video))
-        drawn = opened.enter_context(VideoWriter(out, reader.frames_a_second)) if out else None
+        drawn = opened.enter_context(written_like(reader, out)) if out else None
         key = api_key_file.read_text().strip() if api_key_file else None
         client = opened.enter_context(Client(server, api_key=key, tls=Tls(ca=ca)))
         recorder = Recorder(lines, coco, drawn, draw_sigma=sigma)
-        with suppress(KeyboardInterrupt), progress("frames") as on_progress:
+        with suppress(KeyboardInterrupt), frame_progress() as on_progress:
             recorder.follow(client, reader, on_progress=on_progress, **options)
         recorder.finish()
-    sys.exit(1 if recorder.failed else 0)
+        troubles = reader.troubles()
+        if drawn and drawn.silence:
+            click.echo(f"{out}: {drawn.silence}", err=True)
+    for trouble in troubles:
+        click.echo(trouble, err=True)
+    sys.exit(1 if recorder.failed else _IN_PART if troubles else 0)
