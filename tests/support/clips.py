@@ -90,6 +90,20 @@ def _hum(target: Any, track: Any, seconds: float) -> None:
     target.mux(track.encode(None))
 
 
+def packets(path: Path) -> list[tuple[int, int]]:
+    """Position and length, in bytes, of each packet with pictures."""
+    with av.open(str(path)) as source:
+        found = [(packet.pos, packet.size) for packet in source.demux(video=0) if packet.size]
+    return [(pos, size) for pos, size in found if pos is not None]
+
+
+def overwrite(path: Path, at: int, content: bytes) -> None:
+    """Put the bytes there in place of those in the file."""
+    whole = bytearray(path.read_bytes())
+    whole[at : at + len(content)] = content
+    path.write_bytes(whole)
+
+
 def damaged(content: bytes, seed: int) -> bytes:
     """The content with one to four faults: cut off, bytes changed, a range dropped, or zeroed."""
     chance, changed = random.Random(seed), bytearray(content)  # noqa: S311 - no secret

@@ -7,23 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from clips import FRAMES, KINDS, make_clip
+from clips import FRAMES, KINDS, make_clip, overwrite, packets
 from distilpose.client.video import VideoReader
 
 ONE = "1 frame could not be decoded, and is missing"
-
-
-def packets(path: Path) -> list[tuple[int, int]]:
-    """Position and length of each packet with pictures."""
-    with av.open(str(path)) as source:
-        found = [(packet.pos, packet.size) for packet in source.demux(video=0) if packet.size]
-    return [(pos, size) for pos, size in found if pos is not None]
-
-
-def overwrite(path: Path, at: int, content: bytes) -> None:
-    whole = bytearray(path.read_bytes())
-    whole[at : at + len(content)] = content
-    path.write_bytes(whole)
 
 
 def read(path: Path) -> tuple[list[float], list[str]]:

@@ -136,7 +136,7 @@ def test_in_real_time_nothing_comes_before_its_time_after_the_first(tmp_path: Pa
         began = time.monotonic()
         for shot in reader.shots(in_real_time=True):
             assert (time.monotonic() - began) * 1000 >= shot.timestamp_ms - 360_000 - 1
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 120
 
 
 def test_the_cover_of_a_clip_is_not_its_video(tmp_path: Path) -> None:

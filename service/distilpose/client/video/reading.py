@@ -76,7 +76,7 @@ class VideoReader:
 
     @property
     def frame_count(self) -> int | None:
-        """About how many frames there are by the headers, which may lie; None if they say nothing."""
+        """About how many frames the headers name, which may lie; None if they name no number."""
         frames: int = self._stream.frames
         micros: int | None = self._container.duration
         if frames > 0:
