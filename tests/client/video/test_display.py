@@ -141,6 +141,18 @@ def test_a_squeezed_clip_that_is_turned_keeps_both(tmp_path: Path) -> None:
     assert bright_corner(turned) == ("top right", (128, 48))
 
 
+def test_a_broadcast_may_change_the_shape_of_its_pixels(tmp_path: Path) -> None:
+    parts = [
+        corner_clip(tmp_path / f"{name}.ts", sample_aspect_ratio=aspect).read_bytes()
+        for name, aspect in (("narrow", Fraction(1)), ("wide", Fraction(4, 3)))
+    ]
+    (tmp_path / "clip.ts").write_bytes(b"".join(parts))
+    with VideoReader(str(tmp_path / "clip.ts")) as reader:
+        widths = [shot.image.shape[1] for shot in reader.shots()]
+    assert (widths[0], widths[-1]) == (64, 85)
+    assert len(set(widths)) == 2
+
+
 def test_dv_has_the_shape_that_its_tape_shows(tmp_path: Path) -> None:
     image = np.full((576, 720, 3), 20, np.uint8)
     path = make_clip(tmp_path / "c.dv", container="dv", codec="dvvideo", frames=[image] * 2)

@@ -1,6 +1,9 @@
 """Reading videos: their pictures, their times, and their titles in any encoding."""
 
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +181,26 @@ def test_about_how_many_frames_there_are_is_known_by_their_rate(tmp_path: Path) 
     raw = make_clip(tmp_path / "clip.h264", container="h264", codec="libx264")
     with VideoReader(str(raw)) as reader:
         assert reader.frame_count is None
+
+
+def test_closing_waits_for_the_thread_that_reads(tmp_path: Path) -> None:
+    events: list[str] = []
+    entered = threading.Event()
+
+    def slow_frames() -> Iterator[Any]:
+        entered.set()
+        time.sleep(0.2)
+        events.append("read")
+        yield from ()
+
+    with ThreadPoolExecutor(1) as threads:
+        with VideoReader(str(make_clip(tmp_path / "clip.mp4"))) as reader:
+            reading = threads.submit(next, reader._each_shot(slow_frames()), None)
+            entered.wait()
+        events.append("closed")
+        assert reading.result() is None
+    assert events == ["read", "closed"]
+    assert list(reader._each_shot(slow_frames())) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 50])

@@ -1,5 +1,6 @@
 """Reads a video or a camera: its pictures as they are shown, their times, and what is missing."""
 
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -56,12 +57,17 @@ class VideoReader:
         self._decoder = Decoder(self._container, self._stream)
         self._unshown = 0
         """Frames that could not be converted."""
+        self._first_aspect: Fraction | None = None
+        self._is_read = threading.Lock()
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._container.close()
+        with self._is_read:  # another thread may still wait for a frame
+            self._is_closed = True
+            self._container.close()
 
     def sound(self) -> Sound:
         """The sound, which is filled as pictures are read; call it before the first one is."""
@@ -104,7 +110,7 @@ class VideoReader:
             yield shot
 
     def troubles(self) -> list[str]:
-        """What is missing of the pictures read so far, each in a sentence; empty if nothing is."""
+        """Sentences about pictures that are missing or damaged; empty if none is."""
         lost = self._decoder.lost + self._unshown
         found = [
             _counted(lost, "could not be decoded, and {is_are} missing"),
@@ -132,15 +138,27 @@ class VideoReader:
         return max((entry.pos + entry.size for entry in self._stream.index_entries), default=0)
 
     def _each_shot(self, frames: Iterator[av.VideoFrame]) -> Iterator[Shot]:
-        for frame in frames:
+        while (frame := self._next_of(frames)) is not None:
             file_time_ms = None if frame.time is None else frame.time * 1000
             timestamp_ms = self._clock.tick(file_time_ms)
             try:
-                image = shown(frame, self._stream.sample_aspect_ratio)
+                image = shown(frame, self._pixel_aspect())
             except (av.FFmpegError, ValueError):
                 self._unshown += 1
                 continue
             yield Shot(image, timestamp_ms, file_time_ms)
+
+    def _next_of(self, frames: Iterator[av.VideoFrame]) -> av.VideoFrame | None:
+        with self._is_read:
+            return None if self._is_closed else next(frames, None)
+
+    def _pixel_aspect(self) -> Fraction | None:
+        """Width by height of a pixel, by the container; broadcasts change it on their way."""
+        decoded: Fraction | None = self._stream.codec_context.sample_aspect_ratio
+        if self._first_aspect is None:
+            self._first_aspect = decoded
+        by_container: Fraction | None = self._stream.sample_aspect_ratio
+        return by_container if decoded == self._first_aspect else decoded
 
     def _opened(self) -> Any:
         place = self._place
