@@ -71,7 +71,7 @@ def _path_of(file: IO[str] | None) -> Path | None:
 @click.option(
     "--mode",
     type=click.Choice(["ordered", "latest"]),
-    help="Every frame, or the newest as it plays. Default: ordered; latest for a camera.",
+    help="Every frame, or the newest as it plays. Default: ordered; latest for what is live.",
 )
 @click.option("--track/--no-track", default=True, show_default=True, help="Say who is who.")
 @click.option(
