@@ -131,7 +131,7 @@ def test_a_container_that_fails_on_its_way_is_reported(
         monkeypatch.setattr(reader._decoder, "_container", Failing(reader._container, after=5))
         assert len(list(reader.shots())) == 5
         [trouble] = reader.troubles()
-    assert trouble == f"{path}: it is read only until an error: Input/output error"
+    assert trouble == f"{path}: reading it met an error: Input/output error"
 
 
 class Failing:
@@ -153,3 +153,12 @@ def test_nothing_is_said_of_a_clip_that_was_not_read_to_its_end(tmp_path: Path) 
     with VideoReader(str(path)) as reader:
         next(reader.shots())
         assert reader.troubles() == []
+
+
+def test_what_is_missing_can_be_asked_for_after_closing(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mkv")
+    path.write_bytes(path.read_bytes()[:-100])
+    with VideoReader(str(path)) as reader:
+        list(reader.shots())
+    assert "cut short" in reader.troubles()[0]
+    assert reader.frame_count == FRAMES

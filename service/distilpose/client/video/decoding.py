@@ -37,7 +37,6 @@ class Decoder:
         """True if the last packet was cut off by the end of the file."""
         self.failure: str | None = None
         """The container's last error."""
-        self.has_ended = False
 
     @property
     def lost(self) -> int:
@@ -62,7 +61,6 @@ class Decoder:
         else:
             yield from self._decoded(None)
         self._owed.settle()
-        self.has_ended = True
 
     def _taken(self, packet: Any) -> Iterator[av.VideoFrame]:
         is_last = packet.dts is None and packet.pts is None and not packet.size
@@ -74,12 +72,14 @@ class Decoder:
             yield from self._decoded(packet)
 
     def _decoded(self, packet: Any) -> Iterator[av.VideoFrame]:
-        if packet and packet.size and not packet.is_discard:
+        """The frames that the decoder has now; without a packet, those that it still holds."""
+        is_picture = packet is not None and packet.size > 0
+        if is_picture and not packet.is_discard:
             self._owed.sent(packet.pts)
         try:
             frames = self._stream.decode(packet)
         except (av.FFmpegError, OSError):
-            if packet and packet.size:
+            if is_picture:
                 self._owed.failed(packet.pts)
             return
         for frame in frames:

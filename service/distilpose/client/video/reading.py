@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from typing import Any, Final, NamedTuple, Self
@@ -51,12 +52,16 @@ class VideoReader:
         self._stream = self._pictures_of(self._container)
         self._stream.codec_context.options = _CODEC_OPTIONS
         self.frames_a_second = self._rate()
+        self.frame_count = self._frames_named()
+        """About how many frames there are, by headers that may lie; None if they say nothing."""
         self.colours = Colours.of(self._stream.codec_context)
         self._clock = Clock(float(1000 / self.frames_a_second))
         self._sound = Sound(())
         self._decoder = Decoder(self._container, self._stream)
         self._unshown = 0
         """Frames that could not be converted."""
+        self._shortness: str | None = None
+        """The reason why pictures may be missing at the end, known there."""
         self._first_aspect: Fraction | None = None
         self._is_read = threading.Lock()
         self._is_closed = False
@@ -80,17 +85,6 @@ class VideoReader:
     def _take_sound(self, packet: Any) -> None:
         self._sound.read(packet, self._clock.shift_ms or 0.0)
 
-    @property
-    def frame_count(self) -> int | None:
-        """About how many frames the headers name, which may lie; None if they name no number."""
-        frames: int = self._stream.frames
-        micros: int | None = self._container.duration
-        if frames > 0:
-            return frames
-        if self.live or micros is None or micros <= 0:
-            return None
-        return round(micros * self.frames_a_second / 1_000_000) or None
-
     def shots(self, *, in_real_time: bool = False) -> Iterator[Shot]:
         """The pictures, with strictly increasing times; `in_real_time` delays each until its time.
 
@@ -108,6 +102,8 @@ class VideoReader:
             if pace:
                 pace.wait_until(shot.timestamp_ms)
             yield shot
+        with suppress(OSError):  # the file may be gone by now
+            self._shortness = self._why_short()
 
     def troubles(self) -> list[str]:
         """Sentences about pictures that are missing or damaged; empty if none is."""
@@ -115,16 +111,16 @@ class VideoReader:
         found = [
             _counted(lost, "could not be decoded, and {is_are} missing"),
             _counted(self._decoder.damaged, "{is_are} damaged, and partly made up by the decoder"),
-            self._shortness(),
+            self._shortness,
         ]
         return [f"{self._source}: {trouble}" for trouble in found if trouble]
 
-    def _shortness(self) -> str | None:
+    def _why_short(self) -> str | None:
         """The reason why pictures may be missing at the end, if there is any."""
-        if not self._decoder.has_ended:
+        if self._is_closed:
             return None
         if self._decoder.failure:
-            return f"it is read only until an error: {self._decoder.failure}"
+            return f"reading it met an error: {self._decoder.failure}"
         file = self._place.file
         flaw = flaw_of(file) if file else None
         if flaw is None and file and self._indexed_bytes() > file.stat().st_size:
@@ -186,6 +182,15 @@ class VideoReader:
             container.close()
             raise DataError(f"{self._source}: there is no decoder for its video")
         return found[0]
+
+    def _frames_named(self) -> int | None:
+        frames: int = self._stream.frames
+        micros: int | None = self._container.duration
+        if frames > 0:
+            return frames
+        if self.live or micros is None or micros <= 0:
+            return None
+        return round(micros * self.frames_a_second / 1_000_000) or None
 
     def _rate(self) -> Fraction:
         """Frames a second by the headers, where that is possible."""
