@@ -39,6 +39,12 @@ def test_a_clip_that_is_cut_off_says_so(tmp_path: Path, suffix: str, share: floa
     assert flaw_of(path) == "the file ends before what its headers name"
 
 
+def test_a_transport_stream_that_ends_within_a_packet_says_so(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.ts")
+    path.write_bytes(path.read_bytes()[:-50])
+    assert flaw_of(path) == "the file ends within a packet"
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "webm", "flv", "ogv"])
 def test_bytes_that_are_dropped_in_the_middle_are_noticed(tmp_path: Path, suffix: str) -> None:
     path = make_clip(tmp_path / f"clip.{suffix}")

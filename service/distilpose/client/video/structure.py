@@ -1,9 +1,9 @@
 """Tells from a clip's own sizes and sums that bytes are missing from it, or were changed.
 
 FFmpeg ends such a clip as if it were whole. Looks at headers alone, and knows no pictures. MPEG
-streams (ts, mpg) say nothing about their size.
+program streams (mpg) say nothing about their size, transport streams (ts) only that of a packet.
 
-*Source:* ISO/IEC 14496-12 section 4.2; RFC 8794 and 9559 (Matroska); RFC 3533 (Ogg); Adobe Flash
+*Source:* ISO/IEC 14496-12 section 4.2; ISO/IEC 13818-1 section 2.4.3; RFC 8794 and 9559 (Matroska); RFC 3533 (Ogg); Adobe Flash
 Video File Format 10.1, annex E; Microsoft's AVI RIFF File Reference.
 """
 
@@ -43,7 +43,7 @@ def flaw_of(path: Path) -> str | None:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
+        head = file.read(200)
         walk = _walk_of(head)
         file.seek(0)
         return walk(file, size) if walk else None
@@ -52,8 +52,8 @@ def flaw_of(path: Path) -> str | None:
 def _walk_of(head: bytes) -> _Walk | None:
     if head[4:8] in _BOXES:
         return _boxes
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return _riff
+    if head[::188] == b"GG":  # two packets of a transport stream
+        return _transport
     return next((walk for magic, walk in _WALKS.items() if head.startswith(magic)), None)
 
 
@@ -87,7 +87,7 @@ def _matroska(file: IO[bytes], size: int) -> str | None:
     at, end = 0, size
     while at < end:
         file.seek(at)
-        head = file.read(12)
+        head = file.read(200)
         name, name_bytes = _number(head, keep_length=True)
         length, length_bytes = _number(head[name_bytes:])
         if not (name_bytes and length_bytes):
@@ -132,6 +132,10 @@ def _flash(file: IO[bytes], size: int) -> str | None:
     return None
 
 
+def _transport(_: IO[bytes], size: int) -> str | None:
+    return "the file ends within a packet" if size % 188 else None
+
+
 def _ogg(file: IO[bytes], size: int) -> str | None:
     at = 0
     for length, is_whole in _pages(file):
@@ -165,4 +169,9 @@ def _broken(at: int) -> str:
     return f"its structure is damaged at byte {at:,}"
 
 
-_WALKS: Final[dict[bytes, _Walk]] = {b"\x1aE\xdf\xa3": _matroska, b"FLV": _flash, b"OggS": _ogg}
+_WALKS: Final[dict[bytes, _Walk]] = {
+    b"RIFF": _riff,
+    b"\x1aE\xdf\xa3": _matroska,
+    b"FLV": _flash,
+    b"OggS": _ogg,
+}
