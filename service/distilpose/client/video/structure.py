@@ -3,8 +3,8 @@
 FFmpeg ends such a clip as if it were whole. Looks at headers alone, and knows no pictures. MPEG
 program streams (mpg) say nothing about their size, transport streams (ts) only that of a packet.
 
-*Source:* ISO/IEC 14496-12 section 4.2; ISO/IEC 13818-1 section 2.4.3; RFC 8794 and 9559 (Matroska); RFC 3533 (Ogg); Adobe Flash
-Video File Format 10.1, annex E; Microsoft's AVI RIFF File Reference.
+*Source:* ISO/IEC 14496-12 section 4.2; ISO/IEC 13818-1 section 2.4.3; RFC 8794 and 9559 (Matroska);
+RFC 3533 (Ogg); Adobe Flash Video File Format 10.1, annex E; Microsoft's AVI RIFF File Reference.
 """
 
 import re
