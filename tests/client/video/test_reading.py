@@ -242,6 +242,19 @@ def test_a_clip_of_which_nothing_can_be_decoded_is_an_error_and_not_an_empty_ans
         list(reader.shots())
 
 
+def test_a_picture_that_claims_to_be_too_large_is_not_given_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_clip(tmp_path / "clip.mp4")
+    options = {"max_pixels": str(64 * 48 - 1)}
+    monkeypatch.setattr("distilpose.client.video.reading._CODEC_OPTIONS", options)
+    with (
+        pytest.raises(DataError, match="none of its pictures can be decoded"),
+        VideoReader(str(path)) as reader,
+    ):
+        list(reader.shots())
+
+
 def test_a_codec_without_a_decoder_is_named(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.avi")
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"QQQQ"))

@@ -208,6 +208,21 @@ def test_sound_that_is_damaged_does_not_cost_the_pictures(tmp_path: Path) -> Non
     assert len(times_ms(tmp_path / "drawn.mp4")) == FRAMES
 
 
+def test_sound_goes_on_behind_a_damaged_packet(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.ts", codec="libx264", sound="aac")
+    with av.open(str(source)) as given:
+        found = [packet for packet in given.demux(audio=0) if packet.size]
+    middle = found[len(found) // 2]
+    content = bytearray(source.read_bytes())
+    at = content.index(bytes(middle)[:40])
+    content[at : at + 7] = bytes(7)  # its header
+    source.write_bytes(content)
+    writer = copied(source, tmp_path / "drawn.mp4")
+    assert writer.silence == "1 damaged part of its sound is left out"
+    [(_, _, end)] = heard(tmp_path / "drawn.mp4")
+    assert end > 0.4
+
+
 def test_a_clip_without_sound_is_drawn_without(tmp_path: Path) -> None:
     writer = copied(make_clip(tmp_path / "clip.mp4"), tmp_path / "drawn.mp4")
     assert (writer.silence, heard(tmp_path / "drawn.mp4")) == (None, [])

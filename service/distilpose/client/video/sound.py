@@ -38,6 +38,8 @@ class SoundTrack:
         """Each target's last decoding time, in its source's ticks."""
         self.refused: list[str] = []
         """The codecs that the format cannot hold."""
+        self.damaged = 0
+        """Packets that are damaged, and were left out."""
         for stream in sound.streams:
             try:
                 self._targets[stream.index] = container.add_stream_from_template(stream)
@@ -50,7 +52,12 @@ class SoundTrack:
             target = self._targets.get(packet.stream.index)
             if target is not None and self._timed(packet, shift_ms - starts_at_ms):
                 packet.stream = target
-                self._container.mux(packet)
+                try:
+                    self._container.mux(packet)
+                except av.FFmpegError as err:
+                    if isinstance(err, OSError):  # such as a full disk
+                        raise
+                    self.damaged += 1
 
     def _timed(self, packet: Any, shift_ms: float) -> bool:
         """Set the packet's times; return False if it has none that fits."""

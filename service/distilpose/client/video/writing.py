@@ -47,8 +47,7 @@ class VideoWriter:
         self._stream: Any = None
         self._first_ms = 0.0
         self._last_tick = -1
-        self.silence: str | None = None
-        """The reason why sound of the source is missing; None if none is."""
+        self._silence: str | None = None
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -73,6 +72,15 @@ class VideoWriter:
         except (av.FFmpegError, OSError) as err:
             raise self._unwritable(err) from err
         self._write_sound()
+
+    @property
+    def silence(self) -> str | None:
+        """The reason why sound of the source is missing; None if none is."""
+        damaged = self._track.damaged if self._track else 0
+        if self._silence or not damaged:
+            return self._silence
+        parts = "part of its sound is" if damaged == 1 else "parts of its sound are"
+        return f"{damaged} damaged {parts} left out"
 
     def close(self) -> None:
         """Finish the file.
@@ -109,7 +117,7 @@ class VideoWriter:
         except (av.FFmpegError, OSError):
             if self._sound is None:
                 raise
-            self.silence = "its sound cannot be written into an mp4"
+            self._silence = "its sound cannot be written into an mp4"
             self._start(image, None)
 
     def _start(self, image: ImageHWC, sound: Sound | None) -> None:
@@ -124,7 +132,7 @@ class VideoWriter:
         track = SoundTrack(sound, container) if sound else None
         container.start_encoding()
         if track and track.refused:
-            self.silence = f"an mp4 cannot hold sound in {' and '.join(track.refused)}"
+            self._silence = f"an mp4 cannot hold sound in {' and '.join(track.refused)}"
         self._container, self._stream, self._track = container, stream, track
 
     def _write_sound(self) -> None:
@@ -132,8 +140,8 @@ class VideoWriter:
             return
         try:
             self._track.write(self._first_ms)
-        except (av.FFmpegError, OSError, ValueError) as err:
-            self.silence = f"its sound ends early: {err}"
+        except (av.FFmpegError, OSError) as err:
+            self._silence = f"its sound ends early: {err.strerror or err}"
             self._track = None
 
     def _frame(self, image: ImageHWC) -> av.VideoFrame:
