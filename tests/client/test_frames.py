@@ -13,7 +13,7 @@ from distilpose.client.pictures import Frame
 from distilpose.model.poses.pose import Pose
 from distilpose.service.streams.tracking import Tracker
 from moving_people import Clip
-from servers import start
+from servers import QUICK_START, start
 from stub_grpc_service import StubGrpcService
 
 
@@ -116,10 +116,10 @@ def test_a_server_keeps_the_numbers_of_people_in_frames_without_times(
     tmp_path: Path, detect_every: int
 ) -> None:
     clip = Clip()
-    server, log = start(tmp_path, 0, {})
+    server, log = start(tmp_path, 0, QUICK_START | {"LIMITS__REQUEST_TIMEOUT_SECONDS": "60"})
     try:
         server.wait_until_ready()
-        with Client(f"grpc://{server.grpc_target}") as client:
+        with Client(f"grpc://{server.grpc_target}", timeout_seconds=300) as client:
             frames = [clip.picture(index) for index in range(60)]
             answers = list(client.stream(frames, track=True, detect_every=detect_every))
     finally:
