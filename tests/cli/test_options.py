@@ -10,6 +10,7 @@ from distilpose.cli.options import (
     progress,
     refuse_sigma_without,
     reported_errors,
+    said_of_frames,
     together,
 )
 from distilpose.model.errors import WeightsError
@@ -86,3 +87,20 @@ def test_a_bar_writes_nothing_where_there_is_no_terminal(
             on_progress(1, None)
             on_progress(2, 2)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "said"),
+    [
+        (0, 500, 1.0, "0 frames"),
+        (30, None, 2.0, "30 frames, 15.0 a second"),
+        (30, 60, 2.0, "30 frames, 15.0 a second, about 2 s left"),
+        (100, 3100, 10.0, "100 frames, 10.0 a second, about 5 min left"),
+        (100, 100_100, 10.0, "100 frames, 10.0 a second, about 3 h left"),
+        (61, 60, 4.0, "61 frames, 15.2 a second"),  # the header lied
+    ],
+)
+def test_progress_of_a_video_is_a_guess_in_words(
+    done: int, total: int | None, seconds: float, said: str
+) -> None:
+    assert said_of_frames(done, total, seconds) == said

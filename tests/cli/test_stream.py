@@ -8,12 +8,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import grpc
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from faster_coco_eval import COCO
 
+from clips import make_clip, overwrite, packets
 from distilpose.cli import main
 from distilpose.client.adapters import coco_annotations
 from distilpose.client.results import ImageAnswer
@@ -156,21 +158,100 @@ def test_a_lost_server_is_not_noticed(clip: Path) -> None:
     assert [line["frame_id"] for line in lines(result)] == list(range(FRAMES))
 
 
+def too_late(_: Any, frame: pose_pb2.Frame) -> pose_pb2.StreamPoseResponse:
+    """The answer to a frame that fails."""
+    error = pose_pb2.ImageError(type="deadline-exceeded", code=4, detail="too late")
+    return pose_pb2.StreamPoseResponse(
+        frame_id=frame.frame_id, timestamp_ms=frame.timestamp_ms, error=error
+    )
+
+
 def test_a_frame_that_fails_has_a_line_with_its_error_and_exit_code_1(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = pose_pb2.ImageError(type="deadline-exceeded", code=4, detail="too late")
-
-    def failing(_: Any, frame: pose_pb2.Frame) -> pose_pb2.StreamPoseResponse:
-        return pose_pb2.StreamPoseResponse(
-            frame_id=frame.frame_id, timestamp_ms=frame.timestamp_ms, error=error
-        )
-
-    monkeypatch.setattr(StubGrpcService, "_answer", failing)
+    monkeypatch.setattr(StubGrpcService, "_answer", too_late)
     with StubGrpcService() as service:
         result = stream(clip, "--server", service.address)
     assert result.exit_code == 1
     assert lines(result)[0]["error"] == {"type": "deadline-exceeded", "detail": "too late"}
+
+
+def damage(path: Path, number: int) -> None:
+    """Overwrite a packet of the clip."""
+    at, size = packets(path)[number]
+    overwrite(path, at, b"\xff" * size)
+
+
+def test_a_damaged_packet_costs_one_frame_and_exit_code_3(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4")
+    damage(path, 4)
+    with StubGrpcService() as service:
+        result = stream(path, "--server", service.address)
+    assert result.exit_code == 3
+    assert [line["frame_id"] for line in lines(result)] == list(range(FRAMES - 1))
+    assert result.stderr == f"{path}: 1 frame could not be decoded, and is missing\n"
+
+
+def test_a_clip_that_is_cut_off_is_answered_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mkv")
+    path.write_bytes(path.read_bytes()[: packets(path)[8][0]])
+    with StubGrpcService() as service:
+        result = stream(path, "--server", service.address)
+    assert result.exit_code == 3
+    assert 5 < len(lines(result)) < FRAMES
+    assert "clip.mkv: it is cut short or damaged: the file ends before" in result.stderr
+
+
+def test_a_frame_that_fails_outranks_one_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_clip(tmp_path / "clip.mp4")
+    damage(path, 4)
+    monkeypatch.setattr(StubGrpcService, "_answer", too_late)
+    with StubGrpcService() as service:
+        result = stream(path, "--server", service.address)
+    assert result.exit_code == 1
+    assert "1 frame could not be decoded" in result.stderr
+
+
+def test_a_clip_without_any_picture_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4")
+    for number in range(FRAMES):
+        damage(path, number)
+    with StubGrpcService() as service:
+        result = stream(path, "--server", service.address)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {path}: none of its pictures can be decoded\n"
+
+
+def test_the_drawn_clip_has_the_sound_and_the_square_pixels_of_its_source(tmp_path: Path) -> None:
+    path, drawn = tmp_path / "clip.mov", tmp_path / "drawn.mp4"
+    make_clip(path, sound="aac", sample_aspect_ratio=Fraction(4, 3))
+    with StubGrpcService() as service:
+        result = stream(path, "--server", service.address, "--out", drawn)
+        assert service.streams[0][1].frame.raw.width == 85
+    assert (result.exit_code, result.stderr) == (0, "")
+    with av.open(str(drawn)) as written:
+        video, sound = written.streams.video[0], written.streams.audio[0]
+        assert (video.width, video.height, video.sample_aspect_ratio) == (86, 48, Fraction(1))
+        assert sound.codec_context.name == "aac"
+
+
+def test_sound_that_is_left_out_of_the_drawn_clip_is_named(tmp_path: Path) -> None:
+    path, drawn = tmp_path / "clip.avi", tmp_path / "drawn.mp4"
+    make_clip(path, sound="pcm_mulaw")
+    with StubGrpcService() as service:
+        result = stream(path, "--server", service.address, "--out", drawn)
+    assert result.exit_code == 0
+    assert result.stderr == f"{drawn}: an mp4 cannot hold sound in pcm_mulaw\n"
+
+
+def test_latest_does_not_wait_for_a_late_first_time(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", ticks=range(90_000, 90_000 + FRAMES))  # an hour
+    with StubGrpcService() as service:
+        result = stream(path, "--server", service.address, "--mode", "latest")
+    assert result.exit_code == 0
+    assert lines(result)[0]["timestamp_ms"] == 3_600_000
 
 
 def test_a_key_comes_from_its_file(clip: Path, tmp_path: Path) -> None:
@@ -200,7 +281,8 @@ def test_a_missing_extra_is_named_with_what_installs_it(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "distilpose.client.video")
+    for name in [name for name in sys.modules if name.startswith("distilpose.client.video")]:
+        monkeypatch.delitem(sys.modules, name)
     result = stream(clip, "--server", f"grpc://127.0.0.1:{free_port()}")
     assert result.exit_code == 1
     assert "pip install 'distilpose[video]'" in result.stderr

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clips import make_clip
 from distilpose.client import Client, FrameAnswer, Unavailable
 from distilpose.client.recording import Recorder, default_mode, line_of
 from distilpose.client.video import VideoReader, VideoWriter
@@ -51,6 +52,24 @@ def test_answers_are_lines_as_they_come_and_results_at_the_end(clip: Path) -> No
     assert [entry["image_id"] for entry in entries] == list(range(FRAMES))
 
 
+@pytest.mark.parametrize("mode", ["ordered", "latest"])
+def test_a_line_has_the_time_in_the_file_beside_the_clocks(tmp_path: Path, mode: str) -> None:
+    part = make_clip(tmp_path / "part.ts").read_bytes()
+    (tmp_path / "clip.ts").write_bytes(part * 2)
+    lines = io.StringIO()
+    follow(tmp_path / "clip.ts", Recorder(lines), mode=mode)
+    found = [json.loads(line) for line in lines.getvalue().splitlines()]
+    shift_ms = {line["timestamp_ms"] - line["file_time_ms"] for line in found}
+    assert sorted(shift_ms) == pytest.approx([0, 480])
+
+
+def test_a_line_says_where_the_file_has_no_time(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.h264", container="h264", codec="libx264")
+    lines = io.StringIO()
+    follow(path, Recorder(lines))
+    assert {json.loads(line)["file_time_ms"] for line in lines.getvalue().splitlines()} == {None}
+
+
 def test_a_video_is_drawn_with_the_times_of_its_frames(clip: Path, tmp_path: Path) -> None:
     drawn = tmp_path / "drawn.mp4"
     with VideoWriter(drawn, Fraction(25)) as video:
@@ -88,7 +107,12 @@ def test_a_frame_that_fails_is_counted_and_has_a_line_with_its_error() -> None:
     recorder.take(FrameAnswer(frame_id=4, timestamp_ms=160.0, error=Unavailable("gone")))
     assert recorder.failed == 1
     error = {"type": "unavailable", "detail": "gone"}
-    assert json.loads(lines.getvalue()) == {"frame_id": 4, "timestamp_ms": 160.0, "error": error}
+    assert json.loads(lines.getvalue()) == {
+        "frame_id": 4,
+        "timestamp_ms": 160.0,
+        "file_time_ms": None,
+        "error": error,
+    }
 
 
 def test_a_line_says_which_frames_were_dropped_before_it() -> None:
@@ -96,6 +120,7 @@ def test_a_line_says_which_frames_were_dropped_before_it() -> None:
     assert line_of(plain) == {
         "frame_id": 0,
         "timestamp_ms": 0.123,
+        "file_time_ms": None,
         "width": 8,
         "height": 6,
         "poses": [],

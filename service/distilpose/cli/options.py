@@ -1,6 +1,7 @@
 """Options and conversions that several commands share."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -128,6 +129,50 @@ def progress(things: str, *, hidden: bool = False) -> Iterator[Callable[[int, in
     with Progress(*columns, console=console, transient=True, disable=hidden) as shown:
         bar = shown.add_task(things, total=None)
         yield lambda done, total: shown.update(bar, completed=done, total=total)
+
+
+def said_of_frames(done: int, total: int | None, seconds: float) -> str:
+    """The progress of a video, in words; `total` is a guess, and is not believed once it is passed.
+
+    The headers of videos say how many frames there are, and are often wrong.
+    """
+    if not done or seconds <= 0:
+        return f"{done} frames"
+    text = f"{done} frames, {done / seconds:.1f} a second"
+    if total is None or total <= done:
+        return text
+    left = max(1, round((total - done) * seconds / done))
+    for unit, size in (("h", 3600), ("min", 60)):
+        if left >= 2 * size:
+            return f"{text}, about {round(left / size)} {unit} left"
+    return f"{text}, about {left} s left"
+
+
+@contextmanager
+def frame_progress() -> Iterator[Callable[[int, int | None], None]]:
+    """A line on standard error, which gets how many frames are done, and about how many there are.
+
+    Nothing is written where standard error is no terminal.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(),
+        "{task.description}",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as shown:
+        line = shown.add_task("0 frames", total=None)
+        began = time.monotonic()
+
+        def on_progress(done: int, total: int | None) -> None:
+            said = said_of_frames(done, total, time.monotonic() - began)
+            shown.update(line, description=said)
+
+        yield on_progress
 
 
 def picture_progress() -> AbstractContextManager[Callable[[int, int], None]]:

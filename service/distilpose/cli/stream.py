@@ -3,14 +3,14 @@
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from distilpose.cli.options import (
     IN_FILE,
     SHARE,
-    progress,
+    frame_progress,
     refuse_sigma_without,
     reported_errors,
     sigma_option,
@@ -24,6 +24,9 @@ from distilpose.cli.outputs import (
     text,
     writing,
 )
+
+_IN_PART: Final = 3
+"""The exit code where pictures of the video are missing or damaged."""
 
 
 @click.command()
@@ -60,7 +63,7 @@ from distilpose.cli.outputs import (
 @click.option(
     "--mode",
     type=click.Choice(["ordered", "latest"]),
-    help="Every frame, or the newest as it plays. Default: ordered; latest for a camera.",
+    help="Every frame, or the newest as it plays. Default: ordered; latest for what is live.",
 )
 @click.option("--track/--no-track", default=True, show_default=True, help="Say who is who.")
 @click.option(
@@ -94,8 +97,8 @@ def command(
     """Find the people of VIDEO: a file, an address that FFmpeg reads, or a camera by its number.
 
     Prints one JSON line for each answer. A frame that cannot be answered gives a line with its
-    error, and exit code 1 at the end. Ctrl-C ends a camera's stream: the files then have the frames
-    so far.
+    error, and exit code 1 at the end. What is damaged in VIDEO is left out and reported, with exit
+    code 3 at the end. Ctrl-C ends a camera's stream: the files then have the frames so far.
     """
     refuse_sigma_without(out, sigma=sigma)
     from distilpose.client import Client, PoseError, Tls
@@ -106,19 +109,24 @@ def command(
         reads = [*files_in(video), api_key_file, ca]
         outputs = opened.enter_context(writing(files, reads, overwrite=overwrite))
         from distilpose.client.recording import Recorder
-        from distilpose.client.video import VideoReader, VideoWriter
+        from distilpose.client.video import VideoReader, written_like
 
         reader = opened.enter_context(VideoReader(video))
         drawn = None
         if out:
             unfinished = opened.enter_context(outputs.writing(out, keeps_part=True, alone=False))
-            drawn = opened.enter_context(VideoWriter(unfinished, reader.frames_a_second))
+            drawn = opened.enter_context(written_like(reader, unfinished))
         key = api_key_file.read_text().strip() if api_key_file else None
         client = opened.enter_context(Client(server, api_key=key, tls=Tls(ca=ca)))
         line_file = opened.enter_context(text(outputs, lines, keeps_part=True))
         coco_file = opened.enter_context(text(outputs, coco)) if coco else None
         recorder = Recorder(line_file, coco_file, drawn, draw_sigma=sigma)
-        with suppress(KeyboardInterrupt), progress("frames") as on_progress:
+        with suppress(KeyboardInterrupt), frame_progress() as on_progress:
             recorder.follow(client, reader, on_progress=on_progress, **options)
         recorder.finish()
-    sys.exit(1 if recorder.failed else 0)
+        troubles = reader.troubles()
+        if drawn and drawn.silence:
+            click.echo(f"{out}: {drawn.silence}", err=True)
+    for trouble in troubles:
+        click.echo(trouble, err=True)
+    sys.exit(1 if recorder.failed else _IN_PART if troubles else 0)

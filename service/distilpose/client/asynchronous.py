@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, Self, Unpack
 
 from distilpose.client import pictures
 from distilpose.client.errors import OF_ONE_PICTURE
-from distilpose.client.frames import Frames, NumberedFrame, numbered, pull
+from distilpose.client.frames import Frames, FrameTimes, NumberedFrame, numbered, pull
 from distilpose.client.options import Connection, PoseOptions, StreamOptions, Tls, checked
 from distilpose.client.pictures import Picture, Source
 from distilpose.client.rest.transport import RestTransport
@@ -115,20 +115,29 @@ class AsyncClient:
                 yield path, await anext(answers)
 
     def stream(
-        self, frames: Frames, *, window: int = 2 * AT_ONCE, **options: Unpack[StreamOptions]
+        self,
+        frames: Frames,
+        *,
+        window: int = 2 * AT_ONCE,
+        fps: float | None = None,
+        **options: Unpack[StreamOptions],
     ) -> AsyncGenerator[FrameAnswer, None]:
         """Find the people in each frame of a video, as the frames arrive.
 
-        Frames are pictures, or `Frame`s with their own timestamps; they are numbered from 0. When
-        the server ends a gRPC stream or is lost, a new stream resumes where it ended: in `ordered`
-        mode without losing or repeating a frame. At most `window` frames are kept for this.
+        Frames are pictures, or `Frame`s with their own timestamps; they are numbered from 0.
+        Pictures count as `fps` a second, where that is given; else as 30 a second in `ordered`
+        mode, and in `latest` mode as taken when they arrive. When the server ends a gRPC stream or
+        is lost, a new stream resumes where it ended: in `ordered` mode without losing or repeating
+        a frame. At most `window` frames are kept for this.
 
         Raises:
+            InvalidRequest: an option is unknown or wrong.
             PoseError: the stream cannot continue.
             Exception: raised by `frames`, after the frames before it were answered.
         """
         given = checked(options, StreamOptions)
-        return self._open.stream(numbered(frames), given, window=window)
+        times = FrameTimes(fps, by_arrival=given.get("mode") == "latest")
+        return self._open.stream(numbered(frames, times), given, window=window)
 
     async def model(self) -> Model:
         """Return the student that answers, and the device and runtime it uses.

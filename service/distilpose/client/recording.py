@@ -38,6 +38,7 @@ class Recorder:
     """Frames that could not be answered."""
     _coco_entries: list[dict[str, Any]] = field(default_factory=list, init=False)
     _images: dict[int, ImageHWC] = field(default_factory=dict, init=False)
+    _file_times_ms: dict[int, float | None] = field(default_factory=dict, init=False)
 
     def follow(
         self,
@@ -52,11 +53,11 @@ class Recorder:
 
         The mode is `latest` for a camera and else `ordered`, where `options` does not say it; a
         file in `latest` mode plays at its own speed. `on_progress` gets frames done, dropped ones
-        included, and frames in all, None where that is not known.
+        included, and about how many there are in all, None where that is not known.
 
         Raises:
             PoseError: the stream cannot go on.
-            DataError: the video is damaged, or the drawn one cannot be written.
+            DataError: no picture can be decoded, or the drawn video cannot be written.
         """
         options["mode"] = options.get("mode") or default_mode(reader)
         shots = reader.shots(in_real_time=options["mode"] == "latest" and not reader.live)
@@ -69,8 +70,9 @@ class Recorder:
                 on_progress(done, reader.frame_count)
 
     def _watched(self, shots: Iterator[Shot]) -> Iterator[Shot]:
-        """Yield the shots, and keep their pictures until they are drawn."""
+        """Yield the shots, and keep their times and pictures until they are written and drawn."""
         for frame_id, shot in enumerate(shots):
+            self._file_times_ms[frame_id] = shot.file_time_ms
             if self.video:
                 self._images[frame_id] = shot.image
                 self._images.pop(frame_id - _KEPT_FRAMES, None)
@@ -78,7 +80,10 @@ class Recorder:
 
     def take(self, answer: FrameAnswer) -> None:
         """Write one answer down."""
-        self.lines.write(json.dumps(line_of(answer)) + "\n")
+        file_time_ms = self._file_times_ms.pop(answer.frame_id, None)
+        for dropped in answer.dropped_frame_ids:
+            self._file_times_ms.pop(dropped, None)
+        self.lines.write(json.dumps(line_of(answer, file_time_ms)) + "\n")
         self.lines.flush()
         self.failed += answer.error is not None
         if self.coco:
@@ -116,11 +121,12 @@ def default_mode(reader: VideoReader) -> Literal["ordered", "latest"]:
     return "latest" if reader.live else "ordered"
 
 
-def line_of(answer: FrameAnswer) -> dict[str, Any]:
-    """A frame's answer as JSON can hold it, with its number, its time and what was dropped."""
+def line_of(answer: FrameAnswer, file_time_ms: float | None = None) -> dict[str, Any]:
+    """A frame's answer as JSON can hold it, with its number, its times and what was dropped."""
     head: dict[str, Any] = {
         "frame_id": answer.frame_id,
         "timestamp_ms": round(answer.timestamp_ms, 3),
+        "file_time_ms": None if file_time_ms is None else round(file_time_ms, 3),
     }
     if answer.dropped_frame_ids:
         head["dropped_frame_ids"] = answer.dropped_frame_ids

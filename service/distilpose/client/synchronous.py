@@ -93,19 +93,23 @@ class Client:
         frames: Iterable[Picture | Frame],
         *,
         window: int = 2 * AT_ONCE,
+        fps: float | None = None,
         **options: Unpack[StreamOptions],
     ) -> Generator[FrameAnswer, None, None]:
         """Find the people in each frame of a video, as the frames arrive; read in another thread.
 
-        Frames are pictures, or `Frame`s with their own timestamps; they are numbered from 0. When
-        the server ends a gRPC stream or is lost, a new stream resumes where it ended: in `ordered`
-        mode without losing or repeating a frame. At most `window` frames are kept for this.
+        Frames are pictures, or `Frame`s with their own timestamps; they are numbered from 0.
+        Pictures count as `fps` a second, where that is given; else as 30 a second in `ordered`
+        mode, and in `latest` mode as taken when they arrive. When the server ends a gRPC stream or
+        is lost, a new stream resumes where it ended: in `ordered` mode without losing or repeating
+        a frame. At most `window` frames are kept for this.
 
         Raises:
+            InvalidRequest: an option is unknown or wrong.
             PoseError: the stream cannot continue.
             Exception: raised by `frames`, after the frames before it were answered.
         """
-        return self._each(self._client.stream(frames, window=window, **options))
+        return self._each(self._client.stream(frames, window=window, fps=fps, **options))
 
     def model(self) -> Model:
         """Return the student that answers, and the device and runtime it uses.
