@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distilpose.model.data.people import Person
+from distilpose.model.data.person import Person
 from distilpose.model.data.rules import person_breaches, suspected_swap
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from labelled import FRONTAL

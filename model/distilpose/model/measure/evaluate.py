@@ -14,7 +14,8 @@ import numpy as np
 
 from distilpose.model import similarity
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.data.people import PeopleFolder, Person, Picture, coco_document, coco_ids
+from distilpose.model.data.people import PeopleFolder, coco_document, coco_ids
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import crop_regions
 from distilpose.model.measure import accuracy, box_recall

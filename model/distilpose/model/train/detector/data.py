@@ -24,7 +24,8 @@ import yaml
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.container import usable_cpus
 from distilpose.model.data.held_out import HOLDOUT_EVERY
-from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.files import replacing
 from distilpose.model.geometry import clip_boxes

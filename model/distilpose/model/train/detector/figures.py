@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from distilpose.model.card import Figure
-from distilpose.model.data.people import PeopleFolder, Picture, coco_document
+from distilpose.model.data.people import PeopleFolder, coco_document
+from distilpose.model.data.person import Picture
 from distilpose.model.errors import DataError
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.skeleton import PERSON_CATEGORY_ID
