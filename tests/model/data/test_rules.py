@@ -63,11 +63,6 @@ def test_a_well_labelled_person_breaks_nothing() -> None:
     assert broken(person()) == []
 
 
-@pytest.mark.parametrize("box", [(45, 5, 45, 85), (45, 5, 75, 4)])
-def test_an_empty_box_is_reported_and_nothing_else(box: tuple[float, float, float, float]) -> None:
-    assert [name for name, _ in broken(person(box=box))] == ["empty box"]
-
-
 def test_a_box_may_reach_two_pixels_out_of_its_picture() -> None:
     assert broken(person(box=(-2, -2, 122, 92))) == []
 

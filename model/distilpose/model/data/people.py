@@ -155,6 +155,10 @@ class PeopleFolder:
             faults += _faults_of_twin(picture, earlier)
         self.pictures = kept
         self.labels = self.labels.with_faults(faults)
+        try:
+            self.labels.refuse_if_mostly_left_out()
+        except DataError as err:
+            raise DataError(f"{self.folder}: {err}") from err
 
     def _place_of(self, picture: Picture) -> object:
         """A key that is the same for pictures at the same place."""

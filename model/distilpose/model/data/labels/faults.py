@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from distilpose.model.data.rules import Breach, Rule
+from distilpose.model.errors import DataError
 from distilpose.model.skeleton import AREA_SHARE, KEYPOINT_COUNT
 
 TOLERATED_SHARE: Final = 0.001
 """Share of annotations that may have one fault in data that is clean."""
+_MOST_LEFT_OUT: Final = 0.5
 
 
 def _repaired(name: str, meaning: str, done: str) -> Rule:
@@ -155,6 +157,23 @@ class LabelRecord:
     def repaired(self) -> Counter[Rule]:
         """Annotations repaired in a way that may change a figure, by the fault."""
         return _counted(self.faults, leaves_out=False)
+
+    def refuse_if_mostly_left_out(self) -> None:
+        """Return if at least half of the annotations can be used.
+
+        Raises:
+            DataError: with the reasons and the first annotation.
+        """
+        total, left_out = self.annotations.total(), self.left_out
+        count = left_out.total()
+        if count <= _MOST_LEFT_OUT * total:
+            return
+        first = next(each for each in self.faults if each.breach.rule in left_out)
+        much = "nobody is left" if count == total else "more than half are left out"
+        raise DataError(
+            f"{much} of {total} people: {in_words(left_out)}; the first is {first.origin.entry} of "
+            f"{first.origin.file}, {first.breach.rule.meaning}: {first.breach.detail}"
+        )
 
     def notes(self) -> list[str]:
         """A sentence about the annotations that were left out, and one about those repaired."""

@@ -19,14 +19,12 @@ from distilpose.model.data.labels.faults import (
     Fault,
     LabelRecord,
     Origin,
-    in_words,
 )
 from distilpose.model.data.labels.values import key_of, number, numbered, shown, text
 from distilpose.model.data.person import Person, Picture
 from distilpose.model.data.rules import Breach
 from distilpose.model.errors import DataError
 
-_MOST_LEFT_OUT: Final = 0.5
 _PICTURE_FIELDS: Final = ("file_name", "width", "height", "shard")
 
 
@@ -47,8 +45,9 @@ def read_document(document: Document) -> Read:
     reading = _Reading(document)
     reading.read_images()
     reading.read_annotations()
-    reading.refuse_too_many_left_out()
-    return reading.result()
+    read = reading.result()
+    read.record.refuse_if_mostly_left_out()
+    return read
 
 
 @dataclass
@@ -210,29 +209,14 @@ class _Reading:
             detail = f"{len(others)} ids, {shown(others[0])} first"
             self._add(Breach(TEXT_IDS, detail), Origin(self._document.file, "ids"))
 
-    def refuse_too_many_left_out(self) -> None:
-        left_out = self._record().left_out
-        count = left_out.total()
-        if count <= _MOST_LEFT_OUT * self._people:
-            return
-        first = next(each for each in self._faults if each.breach.rule in left_out)
-        much = "nobody is left of" if count == self._people else "more than half are left out of"
-        raise DataError(
-            f"{much} {self._people} people: {in_words(left_out)}; first {first.origin.entry} of "
-            f"{first.origin.file}, {first.breach.rule.meaning}: {first.breach.detail}"
-        )
-
     def result(self) -> Read:
-        pictures = [_with_people(frame) for frame in self._by_file.values()]
-        return Read(pictures, self._record())
-
-    def _record(self) -> LabelRecord:
+        """The pictures with their people, and the record of the labels."""
         record = LabelRecord(faults=tuple(self._faults))
         source = self._document.source
         record.annotations[source] = self._people
         record.others[source] = self._others
         record.pictures[source] = len(self._document.images)
-        return record
+        return Read([_with_people(frame) for frame in self._by_file.values()], record)
 
 
 def _side_px(value: object) -> int | None:

@@ -55,6 +55,8 @@ class DetectorData:
     """Number of pictures."""
     digest: str
     """SHA-256 of the labels and the pictures' names."""
+    label_notes: tuple[str, ...] = ()
+    """Sentences about labels that were left out or repaired."""
 
 
 def write_detector_data(
@@ -84,6 +86,7 @@ def write_detector_data(
         pictures=out / _IMAGES,
         count=len(pictures),
         digest=digest,
+        label_notes=tuple(people.labels.notes()),
     )
 
 
