@@ -121,7 +121,7 @@ def test_every_annotation_file_of_the_folder_is_read(tmp_path: Path) -> None:
 
 def test_a_folder_by_source_has_the_pictures_of_each_file_and_reads_them(tmp_path: Path) -> None:
     write_json(tmp_path / "sport.json", document([image(1)], []))
-    write_json(tmp_path / "coco.json.gz", document([image(2), image(3)], []))
+    write_json(tmp_path / "coco.json.gz", document([image(2, "b.png"), image(3, "c.png")], []))
     (tmp_path / "a.png").write_bytes(png())
     folder = PeopleFolder(tmp_path)
 
