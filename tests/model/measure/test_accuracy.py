@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from distilpose.model import similarity
-from distilpose.model.errors import DataError
+from distilpose.model.errors import DataError, NotFinite
 from distilpose.model.measure import accuracy
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/rescore_oks_nms.json").read_text())
@@ -141,3 +141,19 @@ def test_a_missing_evaluator_is_named_with_what_installs_it(
 
     with pytest.raises(DataError, match=r"pip install 'distilpose\[train\]'"):
         accuracy.coco_figures(truth_of(labelled_person()), [found()])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["keypoints", "bbox", "score"])
+def test_a_result_that_is_not_finite_is_refused_before_an_evaluator_sees_it(
+    name: str, value: float
+) -> None:
+    broken: dict[str, Any] = found(image_id=7) | {"bbox": [0.0, 0.0, 160.0, 80.0]}
+    broken[name] = value if name == "score" else [*broken[name][:1], value, *broken[name][2:]]
+
+    with pytest.raises(NotFinite, match=f"a result of picture 7 has {name} not finite"):
+        accuracy.coco_figures(truth_of(labelled_person(image_id=7)), [found(image_id=7), broken])
+
+
+def test_no_results_have_an_ap_of_zero() -> None:
+    assert accuracy.coco_figures(truth_of(labelled_person()), []).ap == 0

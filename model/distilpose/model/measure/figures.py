@@ -132,6 +132,7 @@ class CardMeasurement:
     def _protocol_text(self, report: Report) -> str:
         source = report.sources[0]
         rerun = f"distilpose evaluate {self.folder.name} --source {source}"
+        rerun += f" --layout {self.layout}" if self.layout else ""
         text = (
             f"{len(report.results)} people with keypoints in {len(report.pictures)} pictures of "
             f"{source}, {self._device()}. Others are ignored; who was not found counts as wrong. "
