@@ -101,7 +101,7 @@ def test_everything_a_card_says_is_measured_on_each_source(models: Models, tmp_p
     for picture_id, source in enumerate(("coco", "sport"), start=1):
         people = [person(picture_id, FRONTAL)]
         if source == "sport":
-            people.append(person(picture_id, bbox=(5, 5, 20, 20), keypoints=[9, 9, 0.5] * 17))
+            people.append(person(picture_id, bbox=(5, 5, 20, 20)) | {"keypoints": [9, 9, 0.5] * 17})
         write_folder(tmp_path, [picture(picture_id)], people, source=source)
     measured: list[tuple[Protocol, int]] = []
 

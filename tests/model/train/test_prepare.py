@@ -80,10 +80,11 @@ def test_labels_left_out_are_noted_and_kept_for_the_card(tmp_path: Path) -> None
     document = json.loads((people / "people.json").read_text())
     document["annotations"][0]["keypoints"][2] = 0.5
     (people / "people.json").write_text(json.dumps(document))
-    run = prepared(people, tmp_path / "out", notes)
+    run = prepared(people, tmp_path, notes)
     assert run.loader.steps_per_epoch == 5
     assert run.label_notes == ["Left out: 1 (score 1) of 6 labels."]
     assert f"{people}: Left out: 1 (score 1) of 6 labels." in notes.texts
+    assert "Left out: 1 (score 1)" in (tmp_path / "log.jsonl").read_text()
 
 
 def test_the_layout_of_labels_is_chosen_by_the_settings(tmp_path: Path) -> None:
@@ -91,8 +92,8 @@ def test_the_layout_of_labels_is_chosen_by_the_settings(tmp_path: Path) -> None:
     (people / "annotations").mkdir()
     shutil.copy(people / "people.json", people / "annotations/person_keypoints_val.json")
     with pytest.raises(DataError, match="holds labels in 2 layouts"):
-        steps_an_epoch(people, tmp_path / "out")
-    assert steps_an_epoch(people, tmp_path / "out", layout="coco") == 6
+        steps_an_epoch(people, tmp_path)
+    assert steps_an_epoch(people, tmp_path, layout="coco") == 6
 
 
 @pytest.mark.parametrize("name", ["distilpose-n", "tokenpose-n"])

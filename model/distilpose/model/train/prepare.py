@@ -62,14 +62,14 @@ def prepare(
     device = devices.choose_device(settings.run.device)
     if device.type == "cpu":
         cv2.setNumThreads(1)  # its own threads would wait for torch's
-    cut = partial(_cut, settings.data, observer, workers=workers, on_progress=on_progress)
+    observers = Observers([observer, Record(out)] if rank == 0 else [observer])
+    cut = partial(_cut, settings.data, observers, workers=workers, on_progress=on_progress)
     training, label_notes = cut(settings.data.people, "train", TRAINING)
     loader = _loader(training, settings, device, rank=rank, world_size=world_size)
     held_out = None
     if settings.data.evaluate_on and rank == 0:
         people, _ = cut(settings.data.evaluate_on, "evaluate", EVALUATION)
         held_out = _held_out(people, settings.data.evaluate_limit, device)
-    observers = Observers([observer, Record(out)] if rank == 0 else [observer])
     return _run(
         settings,
         out,

@@ -163,7 +163,8 @@ def test_nobody_to_begin_with_is_no_fault() -> None:
 @pytest.mark.parametrize("name", ["images", "annotations", "categories"])
 def test_a_missing_list_stops(name: str) -> None:
     content = document([annotation()])
-    for value in (None, {}, "x", 7, True):
+    others: list[Any] = [None, {}, "x", 7, True]
+    for value in others:
         with pytest.raises(DataError, match=f"'{name}' is not a list"):
             read(content | {name: value})
     del content[name]
