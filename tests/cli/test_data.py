@@ -130,6 +130,12 @@ def test_a_folder_of_nobody_is_no_success(tmp_path: Path) -> None:
     assert f"{tmp_path}: nobody is labelled in 1 pictures" in done.stderr
 
 
+def test_a_finding_names_the_annotation_where_it_has_an_id(tmp_path: Path) -> None:
+    write_folder(tmp_path, [picture(3)], [person(3, SWAPPED, id=17)])
+    done = data("check", tmp_path)
+    assert "picture 3, 3.png, annotation 17 of coco: shoulders against hips" in done.stdout
+
+
 def test_a_layout_is_chosen_where_there_are_two(good: Path) -> None:
     (good / "annotations").mkdir()
     labels = json.loads((good / "coco.json").read_text())

@@ -22,7 +22,7 @@ from distilpose.cli.outputs import OUT_FILE, OUT_FOLDER, refuse_replacing
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distilpose.model.data.check import Report, RuleResult
+    from distilpose.model.data.check import Finding, Report, RuleResult
     from distilpose.model.data.rules import Rule
 
 _EXAMPLES = 3
@@ -192,15 +192,18 @@ def _heading(result: "RuleResult") -> str:
 
 def _examples(report: "Report", rule: "Rule") -> list[str]:
     """The first findings of a rule, each with its place."""
-    found = [
-        f"picture {each.picture.id}, {each.picture.file_name}: {each.breach.detail}"
-        for each in report.of(rule)[:_EXAMPLES]
-    ]
+    found = [f"{_place(each)}: {each.breach.detail}" for each in report.of(rule)[:_EXAMPLES]]
     faults = [
         f"{each.origin.file}, {each.origin.entry}: {each.breach.detail}"
         for each in report.faults_of(rule)[:_EXAMPLES]
     ]
     return found + faults
+
+
+def _place(finding: "Finding") -> str:
+    place = f"picture {finding.picture.id}, {finding.picture.file_name}"
+    number = finding.person.annotation_id if finding.person else None
+    return place if number is None else f"{place}, annotation {number} of {finding.picture.source}"
 
 
 def _table(title: str, cells: Sequence[Sequence[str]]) -> "Table":

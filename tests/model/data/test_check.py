@@ -121,7 +121,7 @@ def test_progress_counts_the_pictures_of_both_folders(tmp_path: Path) -> None:
 
 
 def test_a_finding_names_picture_and_person_as_json(tmp_path: Path) -> None:
-    people: list[dict[str, Any]] = [person(1, FRONTAL), person(1, SWAPPED)]
+    people: list[dict[str, Any]] = [person(1, FRONTAL), person(1, SWAPPED, id=17)]
     report = check(write_folder(tmp_path, [picture(1)], people))
     assert json.loads(json.dumps(report.findings[0].to_json())) == {
         "rule": "left/right swap",
@@ -129,6 +129,7 @@ def test_a_finding_names_picture_and_person_as_json(tmp_path: Path) -> None:
         "picture": 1,
         "file_name": "1.png",
         "person": 1,
+        "annotation": 17,
         "detail": "shoulders against hips",
     }
 

@@ -50,6 +50,7 @@ class Finding:
             "picture": self.picture.id,
             "file_name": self.picture.file_name,
             "person": index,
+            "annotation": self.person.annotation_id if self.person else None,
             "detail": self.breach.detail,
         }
 

@@ -197,7 +197,8 @@ def _read(folder: Path, file: LabelFile, layout: Layout) -> Read:
     try:
         return read_document(document)
     except DataError as err:
-        raise DataError(f"{file.path}, {file.source}: {err}") from err
+        split = f", {file.source}" if layout == "yolo" else ""
+        raise DataError(f"{file.path}{split}: {err}") from err
 
 
 def _document(folder: Path, file: LabelFile) -> Document:

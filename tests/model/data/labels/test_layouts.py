@@ -66,6 +66,14 @@ def test_a_layout_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert layout_for(tmp_path, "plain") == "plain"
 
 
+def test_a_broken_description_stops_only_whoever_wants_it(tmp_path: Path) -> None:
+    touch(tmp_path, FILES["plain"])
+    (tmp_path / "data.yaml").write_text("a: [")
+    with pytest.raises(DataError, match=r"data\.yaml: cannot be read as YAML"):
+        find_labels(tmp_path)
+    assert find_labels(tmp_path, "plain").layout == "plain"
+
+
 def test_files_of_one_name_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "coco.json", "coco.json.gz")
     with pytest.raises(DataError, match=r"coco\.json and coco\.json\.gz have the same name"):

@@ -1,8 +1,10 @@
 """YOLO-pose texts: shares of a picture become pixels, and each fault is named by file and line."""
 
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -194,3 +196,31 @@ def test_missing_pictures_name_every_place_that_was_looked_at(tmp_path: Path) ->
         PeopleFolder(tmp_path)
     for place in ("../photos", "photos", "../somewhere/photos"):
         assert f"{tmp_path}/{place}" in str(caught.value)
+
+
+WORDS = ["", "0", "1", "-1", "0.5", "nan", "-inf", "1e400", "x", "\ufeff", "9" * 500, "0x1", "1_0"]
+
+
+def test_lines_changed_at_random_are_told(tmp_path: Path) -> None:
+    draw = random.Random(0)  # noqa: S311 - nothing secret
+    kept = [row(box=(0.5, 0.5, 0.2, share / 10)) for share in (2, 3, 4)]
+    write(tmp_path, {})
+    for _ in range(100):
+        words = row().split()
+        for _ in range(draw.randint(1, 3)):
+            words[draw.randrange(len(words))] = draw.choice(WORDS)
+        text = "\n".join([*kept, " ".join(words[: draw.choice([None, draw.randrange(60)])])])
+        (tmp_path / "labels/train/1.txt").write_text(text)
+        people = PeopleFolder(tmp_path)
+        everyone = people.pictures[0].people
+        usable = sum(not person.is_left_out for person in everyone)
+        assert usable + people.labels.left_out.total() == people.labels.annotations.total() >= 3
+        assert all(np.isfinite(person.keypoints_xy_px).all() for person in everyone)
+
+
+@pytest.mark.parametrize("line", ["/", "..", ".", "x" * 5000, "a\0b", "images/train"])
+def test_a_line_that_names_no_picture_is_left_out(tmp_path: Path, line: str) -> None:
+    write(tmp_path, {"1.txt": row()}, train="train.txt")
+    (tmp_path / "train.txt").write_text(f"images/train/1.png\n{line}\n")
+    people = PeopleFolder(tmp_path)
+    assert (len(people.pictures), names(people)) == (1, ["picture entry"])

@@ -53,26 +53,26 @@ def find_labels(folder: Path, layout: Layout | None = None) -> Labels:
         DataError: there is none, none of that layout, or the folder holds several layouts and none
             is chosen.
     """
-    found = _all_files(folder)
+    found = _all_files(folder) if layout is None else _files_of(folder, layout)
     if not found:
-        raise DataError(f"{folder}: holds no {_LOOKED_FOR}")
-    if layout is None and len(found) > 1:
+        others = _all_files(folder)
+        if not others:
+            raise DataError(f"{folder}: holds no {_LOOKED_FOR}")
+        names = ", ".join(others)
+        raise DataError(f"{folder}: holds no labels of the layout {layout}, only {names}")
+    if len(found) > 1:
         kinds = " and ".join(f"{each} ({files[0].path})" for each, files in found.items())
         raise DataError(
             f"{folder}: holds labels in {len(found)} layouts, {kinds}: choose by --layout"
         )
-    chosen = layout or next(iter(found))
-    if chosen not in found:
-        raise DataError(
-            f"{folder}: holds no labels of the layout {chosen}, only {', '.join(found)}"
-        )
-    _refuse_shared_names(folder, found[chosen])
-    return Labels(chosen, found[chosen])
+    [(chosen, files)] = found.items()
+    _refuse_shared_names(folder, files)
+    return Labels(chosen, files)
 
 
 def layout_for(folder: Path, wanted: Layout | None) -> Layout | None:
     """The wanted layout if a folder beside the main one holds it, else None, its only one."""
-    return wanted if folder.is_dir() and wanted in _all_files(folder) else None
+    return wanted if wanted and _files_of(folder, wanted) else None
 
 
 def of_sources(
@@ -113,10 +113,15 @@ def is_file(path: Path) -> bool:
 
 
 def _all_files(folder: Path) -> dict[Layout, tuple[LabelFile, ...]]:
+    return {each: files for layout in LAYOUTS for each, files in _files_of(folder, layout).items()}
+
+
+def _files_of(folder: Path, layout: Layout) -> dict[Layout, tuple[LabelFile, ...]]:
+    """The files of one layout under its name; nothing if there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder")
-    found = {layout: tuple(_FINDERS[layout](folder)) for layout in LAYOUTS}
-    return {layout: files for layout, files in found.items() if files}
+    files = tuple(_FINDERS[layout](folder))
+    return {layout: files} if files else {}
 
 
 def _plain(folder: Path) -> Iterator[LabelFile]:

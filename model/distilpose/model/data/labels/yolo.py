@@ -148,7 +148,7 @@ def _label_path(picture: Path) -> Path:
     if _IMAGES in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index(_IMAGES)
         parts[last] = _LABELS
-    return Path(*parts).with_suffix(".txt")
+    return Path(*parts).with_suffix(".txt") if picture.name else picture
 
 
 def _lines(path: Path) -> list[str]:
