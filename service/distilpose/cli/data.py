@@ -169,7 +169,9 @@ def _print(report: "Report", *, decode: bool, against: Path | None) -> None:
 
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(_table("People", report.people_table()))
-    console.print(_table("Keypoints, and people by size", report.points_table()))
+    console.print(
+        _table("People with keypoints, their points, and everyone by size", report.points_table())
+    )
     console.print(_table("Findings", report.rules_table()))
     for result in report.results:
         if result.breaches:

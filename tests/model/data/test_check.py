@@ -183,16 +183,7 @@ def test_points_are_counted_by_visibility_and_people_by_size(tmp_path: Path) -> 
     people = [person(1, FRONTAL), hidden, person(1), person(1, FRONTAL, iscrowd=1)]
     report = check(write_folder(tmp_path, [picture(1)], people))
     assert report.points_table() == [
-        [
-            "source",
-            "with keypoints",
-            "visible",
-            "hidden",
-            "not labelled",
-            "small",
-            "medium",
-            "large",
-        ],
+        ["source", "people", "visible", "hidden", "unlabelled", "small", "medium", "large"],
         ["coco", "2", "13", "1", "20", "2", "1", "0"],
     ]
 

@@ -134,11 +134,12 @@ class Report:
         return [["source", "pictures", *labels], *rows]
 
     def points_table(self) -> list[list[str]]:
-        """Return a header, and a row for each source: its people with keypoints, points and sizes.
+        """Return a header, and a row for each source.
 
-        Sizes are COCO's, by the area of everyone who is not a crowd.
+        It counts people with keypoints, their points by visibility, and everyone by size. Sizes
+        are COCO's, by the area of everyone who is not a crowd.
         """
-        header = ["source", "with keypoints", "visible", "hidden", "not labelled", *_SIZES_PX2]
+        header = ["source", "people", "visible", "hidden", "unlabelled", *_SIZES_PX2]
         sources = sorted({picture.source for picture in self.pictures})
         return [header, *([source, *map(str, self._points(source))] for source in sources)]
 
