@@ -19,7 +19,7 @@ _UP: Final = "../"
 
 
 class Description(NamedTuple):
-    """What a `data.yaml` says about labels."""
+    """The statements of a `data.yaml` about labels."""
 
     categories: list[Any]
     """Its classes as COCO's categories."""
@@ -55,7 +55,7 @@ def splits(path: Path) -> list[str]:
 
 
 def read(path: Path) -> Description:
-    """Return what a description says about labels.
+    """Return the statements of a description about labels.
 
     Raises:
         DataError: it cannot be read, or its keypoints are not 17 of 2 or 3 numbers.

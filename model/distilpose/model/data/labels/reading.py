@@ -61,7 +61,7 @@ class _Frame:
 
 
 class _Place(NamedTuple):
-    """What an id of a picture leads to."""
+    """The target of a picture's id."""
 
     frame: _Frame | None
     is_usable: bool
