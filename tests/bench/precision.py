@@ -18,7 +18,8 @@ import torch
 import precisions
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
-from distilpose.model.data.people import PeopleFolder, Picture
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.data.person import Picture
 from distilpose.model.load import packaged_student
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.devices import use_threads

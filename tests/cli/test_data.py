@@ -16,6 +16,7 @@ from PIL import Image
 from calibrations import constant_calibration
 from distilpose.cli import main
 from distilpose.model.card import Card
+from distilpose.model.data.labels.layouts import LAYOUTS
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import TokenPose, build
@@ -87,8 +88,81 @@ def test_a_picture_of_the_evaluation_set_is_reported(good: Path, tmp_path: Path)
 
 def test_a_folder_that_is_no_data_set_is_one_line(tmp_path: Path) -> None:
     done = data("check", tmp_path)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stderr.startswith(f"Error: {tmp_path}: holds no *.json")
+
+
+def test_a_check_says_what_it_counted(good: Path) -> None:
+    done = data("check", good)
+    for word in ("visible", "hidden", "unlabelled", "small", "medium", "large"):
+        assert word in done.stdout
+    assert "2 pictures of 120x90 to 120x90 pixels and 2 people in coco; no fault" in done.stdout
+
+
+def test_repairs_beyond_the_tolerance_are_named_with_what_is_done(tmp_path: Path) -> None:
+    people = [person(1, FRONTAL, id=17, area=None), person(1, FRONTAL, bbox=(46, 5, 30, 80))]
+    write_folder(tmp_path, [picture(1)], people)
+    done = data("check", tmp_path)
+    assert done.exit_code == 1
+    assert (
+        "area: an area that is missing, at most 1 px², or above the box's, 1 of 2 annotations; "
+        "0.53 of the box"
+    ) in done.stdout
+    assert "coco.json, annotation 17: area is null, the box's 2400" in done.stdout
+
+
+def test_labels_mostly_left_out_stop_the_check(tmp_path: Path) -> None:
+    write_folder(tmp_path / "good", [picture(1)], [person(1)])
+    people = [person(1, FRONTAL) | {"keypoints": [9, 9, 0.5] * 17}]
+    text = json.loads((tmp_path / "good/coco.json").read_text()) | {"annotations": people}
+    (tmp_path / "good/coco.json").write_text(json.dumps(text))
+    done = data("check", tmp_path / "good")
+    assert done.exit_code == 2
+    assert "nobody is left of 1 people: 1 (score 1)" in done.stderr
+    assert not done.stdout
+
+
+def test_a_folder_of_nobody_is_no_success(tmp_path: Path) -> None:
+    write_folder(tmp_path, [picture(1)], [])
+    done = data("check", tmp_path)
+    assert done.exit_code == 2
+    assert f"{tmp_path}: nobody is labelled in 1 pictures" in done.stderr
+
+
+def test_a_finding_names_the_annotation_where_it_has_an_id(tmp_path: Path) -> None:
+    write_folder(tmp_path, [picture(3)], [person(3, SWAPPED, id=17)])
+    done = data("check", tmp_path)
+    assert "picture 3, 3.png, annotation 17 of coco: shoulders against hips" in done.stdout
+
+
+def test_a_layout_is_chosen_where_there_are_two(good: Path) -> None:
+    (good / "annotations").mkdir()
+    labels = json.loads((good / "coco.json").read_text())
+    (good / "annotations/person_keypoints_val.json").write_text(json.dumps(labels))
+    stopped = data("check", good)
+    assert stopped.exit_code == 2
+    assert "holds labels in 2 layouts, plain (" in stopped.stderr
+    chosen = data("check", good, "--layout", "coco")
+    assert chosen.exit_code == 0
+    assert "person_keypoints_val" in chosen.stdout
+    assert data("cache", good, good.parent / "cache", "--layout", "plain").exit_code == 0
+
+
+def test_every_layout_can_be_chosen(good: Path) -> None:
+    for layout in LAYOUTS:
+        done = data("check", good, "--layout", layout)
+        assert done.exit_code == (0 if layout == "plain" else 2)
+
+
+@pytest.mark.parametrize("name", ["[/red]", "[bold]x", ":smile:", "a\x1b[31m"])
+def test_names_and_labels_that_look_like_markup_are_shown_as_they_are(
+    tmp_path: Path, name: str
+) -> None:
+    people = [person(1, SWAPPED, label=name), person(1, bbox=(5, 5, 9, 9), area=0)]
+    write_folder(tmp_path, [picture(1, f"{name.replace('/', '-')}.png")], people)
+    done = data("check", tmp_path)
+    assert done.exit_code == 1
+    assert name.replace("/", "-") in done.stdout
 
 
 def test_a_cache_is_cut_and_the_next_time_reused(good: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """`distilpose calibrate`: scores that are probabilities, spreads that are the error's scale."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -9,6 +9,7 @@ from distilpose.cli.options import (
     IN_FILE,
     IN_FOLDER,
     device_option,
+    layout_option,
     picture_progress,
     reported_errors,
 )
@@ -36,6 +37,7 @@ _REPORT: Final = ("json", "png")
     help="Write the figures and a picture of the curves into this folder; needs --eval.",
 )
 @overwrite_option
+@layout_option
 @device_option
 def command(
     weights: Path,
@@ -44,6 +46,7 @@ def command(
     eval_folder: Path | None,
     report: Path | None,
     overwrite: bool,
+    layout: Any,
     device: str,
 ) -> None:
     """Write WEIGHTS to OUT with a calibration that fits the held-out people of PEOPLE.
@@ -62,6 +65,7 @@ def command(
         writing(files, reads, overwrite=overwrite) as outputs,
         picture_progress() as on_progress,
     ):
+        from distilpose.model.data.labels.layouts import layout_for
         from distilpose.model.load import load_models
         from distilpose.model.measure.calibrate import compare, fit
         from distilpose.model.measure.figures import recalibrated_card
@@ -70,12 +74,20 @@ def command(
 
         use_threads()
         engine = load_models(weights=weights, calibrate=False, device=device).predictor.engine
-        fitted = fit(engine, people, on_progress=on_progress)
+        fitted = fit(engine, people, layout=layout, on_progress=on_progress)
+        for note in fitted.label_notes:
+            click.echo(f"{people}: {note}", err=True)
         click.echo(f"fitted on {fitted.crops} crops of {fitted.people} people")
         tensors, card, _ = read_tensors(weights)
         figures: tuple[Figure, ...] = ()
         if eval_folder:
-            comparison = compare(engine, fitted.calibration, eval_folder, on_progress=on_progress)
+            comparison = compare(
+                engine,
+                fitted.calibration,
+                eval_folder,
+                layout=layout_for(eval_folder, layout),
+                on_progress=on_progress,
+            )
             figures = comparison.figures(eval_folder.name)
             _print(comparison)
             if figures_file and curves:

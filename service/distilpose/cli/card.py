@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -10,6 +10,7 @@ from distilpose.cli.options import (
     IN_FILE,
     IN_FOLDER,
     device_option,
+    layout_option,
     picture_progress,
     reported_errors,
 )
@@ -29,6 +30,7 @@ _SUFFIX: Final = ".safetensors"
 @click.option("--eval", "folder", required=True, type=IN_FOLDER, help="People to measure on.")
 @click.option("--out", required=True, type=OUT_FILE, help="NAME.safetensors")
 @overwrite_option
+@layout_option
 @device_option
 def command(
     weights: Path,
@@ -36,6 +38,7 @@ def command(
     folder: Path,
     out: Path,
     overwrite: bool,
+    layout: Any,
     device: str,
 ) -> None:
     """Write the tensors and the calibration of WEIGHTS to OUT with a new card, and OUT's .md.
@@ -64,7 +67,7 @@ def command(
         use_threads()
         models = load_models(weights=weights, allow_teacher=True, device=device)
         tensors, old, _ = read_tensors(weights)
-        measurement = CardMeasurement(models, folder, on_progress, on_protocol=_print)
+        measurement = CardMeasurement(models, folder, on_progress, _print, layout)
         card = card_without_figures(words, old).model_copy(update=measurement.figures())
         with outputs.writing(out) as unfinished:
             write_tensors(unfinished, tensors, card, calibration=models.predictor.calibration)

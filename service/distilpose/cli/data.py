@@ -11,7 +11,9 @@ from distilpose.cli.options import (
     IN_FILE,
     IN_FOLDER,
     SHARE,
+    Stopped,
     device_option,
+    layout_option,
     picture_progress,
     reported_errors,
 )
@@ -26,7 +28,8 @@ from distilpose.cli.outputs import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distilpose.model.data.check import Report
+    from distilpose.model.data.check import Finding, Report, RuleResult
+    from distilpose.model.data.rules import Rule
 
 _EXAMPLES = 3
 _WORDS = {"source", "rule", "of"}
@@ -47,6 +50,7 @@ def command() -> None:
 @click.option("--sheet", "sheet_path", type=OUT_FILE, help="Write a contact sheet (PNG) here.")
 @click.option("--json", "json_path", type=OUT_FILE, help="Write everything that was found here.")
 @overwrite_option
+@layout_option
 def check_(
     folder: Path,
     against: Path | None,
@@ -54,26 +58,36 @@ def check_(
     sheet_path: Path | None,
     json_path: Path | None,
     overwrite: bool,
+    layout: Any,
 ) -> None:
-    """Say what is wrong with FOLDER (COCO keypoints).
+    """Say what is wrong with the labels and pictures of FOLDER, and what is done about it.
 
-    Exit code 1 where more breaks a rule than the rule tolerates.
+    Exit code 0 where no rule is broken more often than it tolerates, 1 where one is, and 2 where
+    the check was stopped: the labels cannot be read, more than half of them would be left out, or
+    nobody is labelled.
     """
     files = {"--json": json_path, "--sheet": sheet_path}
-    with reported_errors(), writing(files, [folder, against], overwrite=overwrite) as outputs:
+    with (
+        reported_errors(failure=Stopped),
+        writing(files, [folder, against], overwrite=overwrite) as outputs,
+    ):
         refuse_among_labels("--json", json_path, [folder, against])
         from distilpose.model.data.check import check
+        from distilpose.model.data.labels.layouts import layout_for
         from distilpose.model.data.people import PeopleFolder
         from distilpose.model.data.sheet import write_sheet
+        from distilpose.model.errors import DataError
 
-        people = PeopleFolder(folder)
-        other = PeopleFolder(against) if against else None
+        people = PeopleFolder(folder, layout=layout)
+        other = PeopleFolder(against, layout=layout_for(against, layout)) if against else None
         with picture_progress() as on_progress:
             report = check(people, against=other, decode=decode, on_progress=on_progress)
         _print(report, decode=decode, against=against)
         if json_path:
             with outputs.writing(json_path) as unfinished:
                 report.write_json(unfinished)
+        if not report.people:
+            raise DataError(f"{folder}: nobody is labelled in {len(report.pictures)} pictures")
         if sheet_path:
             with outputs.writing(sheet_path) as unfinished:
                 write_sheet(unfinished, people, report, against=other)
@@ -86,8 +100,9 @@ def check_(
 @click.option(
     "--workers", type=click.IntRange(1), help="Processes that cut. Default: one for each CPU."
 )
-def cache(folder: Path, out: Path, workers: int | None) -> None:
-    """Cut the people of FOLDER (COCO keypoints) into the folder OUT, 279 kB a person.
+@layout_option
+def cache(folder: Path, out: Path, workers: int | None, layout: Any) -> None:
+    """Cut the people of FOLDER into the folder OUT, 279 kB a person.
 
     A cache that is there already and fits is left as it is.
     """
@@ -96,7 +111,9 @@ def cache(folder: Path, out: Path, workers: int | None) -> None:
     from distilpose.model.train.feed.cache import build_cache
 
     with reported_errors():
-        people = PeopleFolder(folder)
+        people = PeopleFolder(folder, layout=layout)
+        for note in people.labels.notes():
+            click.echo(note, err=True)
         with picture_progress() as on_progress:
             built = build_cache(
                 people, out, workers=workers or usable_cpus(), on_progress=on_progress
@@ -167,27 +184,55 @@ def label(
 def _print(report: "Report", *, decode: bool, against: Path | None) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(_table("People", report.people_table()))
+    console.print(
+        _table("People with keypoints, their points, and everyone by size", report.points_table())
+    )
     console.print(_table("Findings", report.rules_table()))
     for result in report.results:
         if result.breaches:
-            console.print(f"{result.rule.name}: {result.rule.meaning}", soft_wrap=True)
-        for finding in report.of(result.rule)[:_EXAMPLES]:
-            where = f"picture {finding.picture.id}, {finding.picture.file_name}"
-            console.print(f"  {where}: {finding.breach.detail}", style="dim", soft_wrap=True)
+            console.print(_heading(result), soft_wrap=True)
+        for example in _examples(report, result.rule):
+            console.print(f"  {example}", style="dim", soft_wrap=True)
+    console.print(report.summary(), soft_wrap=True)
     if not decode:
         console.print("Pictures were not decoded: --decode finds broken ones and scaled copies.")
     if against is None:
         console.print("Duplicates were not looked for: --against finds them.")
 
 
+def _heading(result: "RuleResult") -> str:
+    rule = result.rule
+    count = f"{result.breaches} of {result.total} {rule.of}"
+    done = f"; {rule.done}" if rule.done else ""
+    return f"{rule.name}: {rule.meaning}, {count}{done}"
+
+
+def _examples(report: "Report", rule: "Rule") -> list[str]:
+    """The first findings of a rule, each with its place."""
+    found = [f"{_place(each)}: {each.breach.detail}" for each in report.of(rule)[:_EXAMPLES]]
+    faults = [
+        f"{each.origin.file}, {each.origin.entry}: {each.breach.detail}"
+        for each in report.faults_of(rule)[:_EXAMPLES]
+    ]
+    return found + faults
+
+
+def _place(finding: "Finding") -> str:
+    place = f"picture {finding.picture.id}, {finding.picture.file_name}"
+    number = finding.person.annotation_id if finding.person else None
+    return place if number is None else f"{place}, annotation {number} of {finding.picture.source}"
+
+
 def _table(title: str, cells: Sequence[Sequence[str]]) -> "Table":
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left")
     for name in cells[0]:
-        table.add_column(name, justify="left" if name in _WORDS else "right")
+        table.add_column(Text(name), justify="left" if name in _WORDS else "right")
     for row in cells[1:]:
-        table.add_row(*(cell.replace("WRONG", "[bold red]WRONG[/]") for cell in row))
+        # As texts: names of files and labels may look like markup.
+        table.add_row(*(Text(each, "bold red" if each == "WRONG" else "") for each in row))
     return table

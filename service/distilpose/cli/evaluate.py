@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distilpose.cli.options import SHARE, model_options, picture_progress, reported_errors
+from distilpose.cli.options import (
+    SHARE,
+    layout_option,
+    model_options,
+    picture_progress,
+    reported_errors,
+)
 from distilpose.cli.outputs import OUT_FOLDER, overwrite_option, refuse_among_labels, writing
 from distilpose.cli.tables import reliability_table
 from distilpose.model.files import followed, trouble_of_file
@@ -35,7 +41,9 @@ if TYPE_CHECKING:
 )
 @click.option("--flip-test/--no-flip-test", default=True, show_default=True)
 @click.option(
-    "--source", multiple=True, help="Only annotation files of this stem; repeatable. Default: all."
+    "--source",
+    multiple=True,
+    help="Only annotation files or splits of this name; repeatable. Default: all.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first pictures.")
 @click.option(
@@ -51,6 +59,7 @@ if TYPE_CHECKING:
     "(worst.csv), and contact sheets of these and of ten at random.",
 )
 @overwrite_option
+@layout_option
 @model_options
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto.")
 @click.option(
@@ -70,9 +79,10 @@ def command(
     json_path: Path | None,
     pictures: Path | None,
     overwrite: bool,
+    layout: Any,
     **models: Any,
 ) -> None:
-    """AP, AR, PCK and OKS of weights on FOLDER (COCO keypoints), with the protocol.
+    """AP, AR, PCK and OKS of weights on the labelled people of FOLDER, with the protocol.
 
     Says too whether the served scores can be trusted, and what the network costs. Weights of a
     teacher are measured as well.
@@ -90,7 +100,7 @@ def command(
         from distilpose.model.measure.network import report_network
         from distilpose.model.runtime.devices import use_threads
 
-        people = PeopleFolder(folder, sources=source or None)
+        people = PeopleFolder(folder, sources=source or None, layout=layout)
         use_threads()
         loaded = load_models(allow_teacher=True, **models)
         how = {"boxes": boxes, "flip_test": flip_test, "limit": limit}

@@ -65,9 +65,17 @@ config_option = click.option(
 )
 
 
+class Stopped(click.ClickException):
+    """An error of a command whose exit code 1 is a verdict."""
+
+    exit_code = 2
+
+
 @contextmanager
-def reported_errors(*others: type[Exception]) -> Iterator[None]:
-    """Report expected errors, `others` included, as one line on standard error; exit code 1."""
+def reported_errors(
+    *others: type[Exception], failure: type[click.ClickException] = click.ClickException
+) -> Iterator[None]:
+    """Report expected errors, `others` included, as one line on standard error and a `failure`."""
     from distilpose.model.errors import ModelError
     from distilpose.service.errors import ServiceError
     from distilpose.service.settings import SettingsError
@@ -76,18 +84,18 @@ def reported_errors(*others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as err:
-        raise click.ClickException(str(err)) from err
+        raise failure(str(err)) from err
     except BrokenPipeError:
         raise  # click ends quietly where nobody reads on
     except OSError as err:
         where = f"{err.filename}: " if err.filename is not None else ""
-        raise click.ClickException(f"{where}{err.strerror or err}") from err
+        raise failure(f"{where}{err.strerror or err}") from err
     except ModuleNotFoundError as err:
         extra = EXTRAS.get((err.name or "").partition(".")[0])
         if extra is None:
             raise
         text = f"this command needs {err.name}: pip install 'distilpose[{extra}]'"
-        raise click.ClickException(text) from err
+        raise failure(text) from err
 
 
 def refuse_sigma_without(out: Path | None, *, sigma: bool) -> None:
@@ -180,6 +188,12 @@ def picture_progress() -> AbstractContextManager[Callable[[int, int], None]]:
     return progress("pictures")
 
 
+layout_option = click.option(
+    "--layout",
+    type=click.Choice(["plain", "coco", "roboflow", "yolo"]),
+    help="Labels to read where a folder holds several layouts: JSON files beside the pictures, "
+    "annotations/person_keypoints_*.json, _annotations.coco.json, or texts with data.yaml.",
+)
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cuda, mps, cpu or auto."
 )

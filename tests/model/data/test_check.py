@@ -47,16 +47,18 @@ def test_a_broken_picture_or_one_of_another_size_is_found_by_decoding(
 
 
 def test_wrong_labels_are_found_with_their_person(tmp_path: Path) -> None:
-    people = [person(1, FRONTAL), person(1, SWAPPED), person(1, bbox=(5, 5, 0, 9))]
+    people = [person(1, FRONTAL), person(1, SWAPPED), person(1, bbox=(-9, 5, 90, 80))]
     report = check(write_folder(tmp_path, [picture(1)], people))
     found_in = [(finding.breach.rule.name, finding.person) for finding in report.findings]
     [shown] = report.pictures
-    assert found_in == [("left/right swap", shown.people[1]), ("empty box", shown.people[2])]
+    assert found_in == [("left/right swap", shown.people[1]), ("box outside", shown.people[2])]
 
 
 @pytest.mark.parametrize(("swapped_people", "usable"), [(2, True), (3, False)])
 def test_a_rule_tolerates_a_share(tmp_path: Path, swapped_people: int, usable: bool) -> None:
-    people = [person(1, SWAPPED)] * swapped_people + [person(1, FRONTAL)] * (100 - swapped_people)
+    labels = [SWAPPED] * swapped_people + [FRONTAL] * (100 - swapped_people)
+    boxes = [(45, 5, 30, 75 + number / 10) for number in range(100)]
+    people = [person(1, each, bbox=box) for each, box in zip(labels, boxes, strict=True)]
     report = check(write_folder(tmp_path, [picture(1)], [*people, person(1)]))
     result = next(each for each in report.results if each.rule.name == "left/right swap")
     assert (result.breaches, result.total) == (swapped_people, 100)
@@ -119,7 +121,7 @@ def test_progress_counts_the_pictures_of_both_folders(tmp_path: Path) -> None:
 
 
 def test_a_finding_names_picture_and_person_as_json(tmp_path: Path) -> None:
-    people: list[dict[str, Any]] = [person(1, FRONTAL), person(1, SWAPPED)]
+    people: list[dict[str, Any]] = [person(1, FRONTAL), person(1, SWAPPED, id=17)]
     report = check(write_folder(tmp_path, [picture(1)], people))
     assert json.loads(json.dumps(report.findings[0].to_json())) == {
         "rule": "left/right swap",
@@ -127,6 +129,7 @@ def test_a_finding_names_picture_and_person_as_json(tmp_path: Path) -> None:
         "picture": 1,
         "file_name": "1.png",
         "person": 1,
+        "annotation": 17,
         "detail": "shoulders against hips",
     }
 
@@ -153,3 +156,51 @@ def test_findings_are_written_as_a_list(tmp_path: Path) -> None:
     report.write_json(tmp_path / "findings")
     [finding] = json.loads((tmp_path / "findings").read_text())
     assert (finding["rule"], finding["picture"], finding["person"]) == ("left/right swap", 1, 0)
+
+
+def test_faults_of_labels_are_results_with_a_tolerance(tmp_path: Path) -> None:
+    people = [person(1, FRONTAL, bbox=(45, 5, 30, 70 + number / 100)) for number in range(1000)]
+    one = check(write_folder(tmp_path / "one", [picture(1)], [person(1, area=0), *people[:999]]))
+    two = [person(1, area=0), person(1, bbox=(40, 5, 30, 80), area=0)]
+    more = check(write_folder(tmp_path / "two", [picture(1)], [*two, *people[:998]]))
+    for report, count in ((one, 1), (more, 2)):
+        [result] = [each for each in report.results if each.rule.name == "area"]
+        assert (result.breaches, result.total) == (count, 1000)
+    assert (one.is_usable, more.is_usable) == (True, False)
+
+
+def test_what_is_left_out_is_counted_and_not_checked(tmp_path: Path) -> None:
+    score = person(1, FRONTAL, bbox=(-9, 5, 90, 80)) | {"keypoints": [5, 5, 0.9] * 17}
+    report = check(write_folder(tmp_path, [picture(1)], [score, person(1, FRONTAL)]))
+    assert (len(report.people), found(report)) == (1, [])
+    assert report.people_by_label() == {("coco", "human"): 1}
+    assert report.summary().endswith("1 people in coco; 1 labels left out.")
+
+
+def test_points_are_counted_by_visibility_and_people_by_size(tmp_path: Path) -> None:
+    hidden = person(1, FRONTAL, bbox=(40, 5, 30, 80), area=1500)
+    hidden["keypoints"][2] = 1
+    people = [person(1, FRONTAL), hidden, person(1), person(1, FRONTAL, iscrowd=1)]
+    report = check(write_folder(tmp_path, [picture(1)], people))
+    assert report.points_table() == [
+        ["source", "people", "visible", "hidden", "unlabelled", "small", "medium", "large"],
+        ["coco", "2", "13", "1", "20", "2", "1", "0"],
+    ]
+
+
+def test_a_clean_folder_says_what_it_counted(tmp_path: Path) -> None:
+    report = check(one_person(tmp_path))
+    assert report.summary() == (
+        "1 pictures of 120x90 to 120x90 pixels and 1 people in coco; no fault in the labels."
+    )
+
+
+def test_a_fault_is_written_with_its_place_and_remedy(tmp_path: Path) -> None:
+    report = check(write_folder(tmp_path, [picture(1)], [person(1, FRONTAL, id=17, area=0)]))
+    report.write_json(tmp_path / "findings")
+    [fault] = json.loads((tmp_path / "findings").read_text())
+    assert (fault["file"], fault["entry"], fault["done"]) == (
+        "coco.json",
+        "annotation 17",
+        "0.53 of the box",
+    )

@@ -15,7 +15,7 @@ from distilpose.model.data.duplicates import (
     look_of,
     twins,
 )
-from distilpose.model.data.people import Picture
+from distilpose.model.data.person import Picture
 from photos import photo_path
 
 

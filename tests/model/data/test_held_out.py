@@ -72,7 +72,8 @@ def test_only_pictures_whose_id_20_divides_are_held_out(tmp_path: Path) -> None:
 
 
 def test_people_whom_only_a_machine_labelled_are_not_observed(tmp_path: Path) -> None:
-    people = [person(20, label=label) for label in ("human", "mixed", "pseudo")]
+    boxes = {"human": [10, 20, 60, 80], "mixed": [10, 20, 60, 81], "pseudo": [10, 20, 60, 82]}
+    people = [person(20, label=label, bbox=box) for label, box in boxes.items()]
     samples = observe(Middle(), write_folder(tmp_path, *people, person(20, iscrowd=1)), draws=1)
     assert len(samples.raw_score) == 2
 

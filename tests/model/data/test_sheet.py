@@ -21,7 +21,7 @@ def has_colour(image: ImageHWC, colour: skeletons.Colour) -> bool:
 
 
 def test_people_at_random_have_their_sides_marked(tmp_path: Path) -> None:
-    people = [person(1, FRONTAL), person(1, FRONTAL), person(1)]
+    people = [person(1, FRONTAL), person(1, FRONTAL, bbox=(45, 5, 30, 79)), person(1)]
     people_folder = write_folder(tmp_path, [picture(1)], people)
     drawn = sheet.sheet(people_folder, check(people_folder))
     assert 2 * TILE_W < drawn.shape[1] < 3 * TILE_W
@@ -50,7 +50,7 @@ def test_a_duplicate_is_shown_beside_its_twin(tmp_path: Path) -> None:
 
 
 def test_so_many_of_each_rule_are_shown(tmp_path: Path) -> None:
-    people = [person(1, FRONTAL, bbox=(-9, 5, 90, 80))] * 9
+    people = [person(1, FRONTAL, bbox=(-9, 5, 90, 80 - each / 10)) for each in range(9)]
     people_folder = write_folder(tmp_path, [picture(1)], people)
     drawn = sheet.sheet(people_folder, check(people_folder))
     # Five that break the rule and nine at random, in rows of five.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from distilpose.model import similarity
-from distilpose.model.errors import DataError
+from distilpose.model.errors import DataError, NotFinite
 from distilpose.model.measure import accuracy
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/rescore_oks_nms.json").read_text())
@@ -143,14 +143,20 @@ def test_a_missing_evaluator_is_named_with_what_installs_it(
         accuracy.coco_figures(truth_of(labelled_person()), [found()])
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("key", ["keypoints", "bbox", "score"])
-def test_a_result_that_is_not_finite_is_refused(key: str, wrong: float) -> None:
-    right = found(image_id=1) | {"bbox": [0.0, 0.0, 160.0, 80.0]}
-    broken = right | {key: wrong if key == "score" else [*right[key][:-1], wrong]}
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["keypoints", "bbox", "score"])
+def test_a_result_that_is_not_finite_is_refused_before_an_evaluator_sees_it(
+    name: str, value: float
+) -> None:
+    broken: dict[str, Any] = found(image_id=7) | {"bbox": [0.0, 0.0, 160.0, 80.0]}
+    broken[name] = value if name == "score" else [*broken[name][:1], value, *broken[name][2:]]
 
-    with pytest.raises(DataError, match=r"result 1, of picture 1: has a point, box or score"):
-        accuracy.coco_figures(truth_of(labelled_person()), [right, broken])
+    with pytest.raises(NotFinite, match=f"a result of picture 7 has {name} not finite"):
+        accuracy.coco_figures(truth_of(labelled_person(image_id=7)), [found(image_id=7), broken])
+
+
+def test_no_results_have_an_ap_of_zero() -> None:
+    assert accuracy.coco_figures(truth_of(labelled_person()), []).ap == 0
 
 
 @pytest.mark.parametrize(

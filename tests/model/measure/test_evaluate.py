@@ -72,6 +72,30 @@ def test_a_pose_on_a_person_without_keypoints_is_ignored(tmp_path: Path) -> None
     assert report.served.ap == pytest.approx(1)
 
 
+def test_an_annotation_left_out_is_a_region_to_ignore_and_counted(tmp_path: Path) -> None:
+    score = person(LEFT, id=17)
+    score["keypoints"][2] = 0.87
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.9), (RIGHT_XYXY, 0.4)])
+
+    report = evaluate(predictor, write_folder(tmp_path, [score, person(RIGHT)]), boxes="detector")
+
+    assert report.served.ap == pytest.approx(1)
+    assert report.protocol()[1] == "Left out: 1 (score 1) of 2 labels."
+    figures = report.to_json()
+    assert (figures["people"], figures["left_out"], figures["repaired"]) == (1, {"score": 1}, {})
+
+
+def test_a_false_pose_on_somebody_labelled_twice_stays_false(tmp_path: Path) -> None:
+    predictor = Knowing(detections=[(LEFT_XYXY, 0.4), (LEFT_XYXY, 0.9)])
+    once = evaluate(predictor, write_folder(tmp_path, [person(LEFT)]), boxes="detector")
+    twice = evaluate(
+        predictor, write_folder(tmp_path, [person(LEFT), person(LEFT)]), boxes="detector"
+    )
+
+    assert twice.served == once.served
+    assert len(twice.results) == 1
+
+
 def test_detector_boxes_are_taken_from_one_hundredth_on(tmp_path: Path) -> None:
     predictor = Knowing(detections=[(LEFT_XYXY, 0.5)])
 

@@ -99,7 +99,10 @@ def models() -> Models:
 
 def test_everything_a_card_says_is_measured_on_each_source(models: Models, tmp_path: Path) -> None:
     for picture_id, source in enumerate(("coco", "sport"), start=1):
-        write_folder(tmp_path, [picture(picture_id)], [person(picture_id, FRONTAL)], source=source)
+        people = [person(picture_id, FRONTAL)]
+        if source == "sport":
+            people.append(person(picture_id, bbox=(5, 5, 20, 20)) | {"keypoints": [9, 9, 0.5] * 17})
+        write_folder(tmp_path, [picture(picture_id)], people, source=source)
     measured: list[tuple[Protocol, int]] = []
 
     figures = CardMeasurement(
@@ -114,6 +117,8 @@ def test_everything_a_card_says_is_measured_on_each_source(models: Models, tmp_p
     assert {protocol for protocol, _ in measured} == set(PROTOCOLS)
     protocols = list(dict.fromkeys(each.protocol for each in figures["accuracy"]))
     assert ["of coco" in each for each in protocols] == [True, False]
+    note = "Left out: 1 (score 1) of 2 labels."
+    assert [note in each for each in protocols] == [False, True]
     assert {each.case for each in figures["reliability"]} == {
         "raw scores clamped to 0..1",
         "calibrated",

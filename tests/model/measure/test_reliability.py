@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distilpose.model.data.people import Person, Picture
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.measure import reliability
 from distilpose.model.measure.evaluate import PersonResult

@@ -4,13 +4,17 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from distilpose.model.data.duplicates import Fingerprint, Twin, content_of, look_of, twins
-from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.data.labels.faults import LABEL_RULES, Fault, LabelRecord
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.data.rules import (
     DUPLICATE,
     MISSING,
@@ -23,6 +27,8 @@ from distilpose.model.data.rules import (
 from distilpose.model.errors import DataError
 
 _READER_THREADS: Final = 2
+_SIZES_PX2: Final = {"small": 0, "medium": 32**2, "large": 96**2}
+"""COCO's names for people's sizes, and the areas from which they count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +50,7 @@ class Finding:
             "picture": self.picture.id,
             "file_name": self.picture.file_name,
             "person": index,
+            "annotation": self.person.annotation_id if self.person else None,
             "detail": self.breach.detail,
         }
 
@@ -73,19 +80,29 @@ class Report:
 
     pictures: tuple[Picture, ...]
     rules: tuple[Rule, ...]
-    """The rules that were checked."""
+    """The rules that were checked; of the faults of labels those that were found."""
     findings: tuple[Finding, ...]
+    labels: LabelRecord = field(default_factory=LabelRecord)
+    """The count of the labels, with the faults that were found while they were read."""
+
+    @property
+    def people(self) -> list[Person]:
+        """Everyone who is labelled, without those left out."""
+        return [person for picture in self.pictures for person in _usable(picture)]
 
     @property
     def results(self) -> list[RuleResult]:
         """The result of each rule that was checked."""
-        people = [person for picture in self.pictures for person in picture.people]
+        people = self.people
         totals = {
-            "pictures": len(self.pictures),
+            "pictures": self.labels.pictures.total() or len(self.pictures),
+            "annotations": self.labels.annotations.total(),
+            "files": len(self.labels.pictures),
             "people": len(people),
             "people with keypoints": sum(person.has_keypoints for person in people),
         }
         counts = Counter(finding.breach.rule for finding in self.findings)
+        counts.update(fault.breach.rule for fault in self.labels.faults)
         return [RuleResult(rule, counts[rule], totals[rule.of]) for rule in self.rules]
 
     @property
@@ -96,6 +113,10 @@ class Report:
     def of(self, rule: Rule) -> list[Finding]:
         """Everything that breaks one rule."""
         return [finding for finding in self.findings if finding.breach.rule is rule]
+
+    def faults_of(self, rule: Rule) -> list[Fault]:
+        """The faults of labels that break one rule."""
+        return [fault for fault in self.labels.faults if fault.breach.rule is rule]
 
     def people_table(self) -> list[list[str]]:
         """Return a header, and a row for each source: its pictures, and its people by label."""
@@ -111,6 +132,37 @@ class Report:
             for source in sorted(pictures)
         ]
         return [["source", "pictures", *labels], *rows]
+
+    def points_table(self) -> list[list[str]]:
+        """Return a header, and a row for each source.
+
+        It counts people with keypoints, their points by visibility, and everyone by size. Sizes
+        are COCO's, by the area of everyone who is not a crowd.
+        """
+        header = ["source", "people", "visible", "hidden", "unlabelled", *_SIZES_PX2]
+        sources = sorted({picture.source for picture in self.pictures})
+        return [header, *([source, *map(str, self._points(source))] for source in sources)]
+
+    def _points(self, source: str) -> list[int]:
+        pictures = [picture for picture in self.pictures if picture.source == source]
+        people = [each for picture in pictures for each in _usable(picture) if not each.is_crowd]
+        shown = [person.visibility for person in people if person.has_keypoints]
+        flags = Counter(np.concatenate(shown).tolist() if shown else [])
+        sizes = Counter(_size(person) for person in people)
+        return [len(shown), flags[2], flags[1], flags[0], *(sizes[each] for each in _SIZES_PX2)]
+
+    def summary(self) -> str:
+        """The counts of pictures, people and other labels, in a sentence."""
+        sizes = sorted((each.size_wh for each in self.pictures), key=lambda size: size[0] * size[1])
+        of_sizes = " of {}x{} to {}x{} pixels".format(*sizes[0], *sizes[-1]) if sizes else ""
+        others = self.labels.others.total()
+        beside = f", beside {others} labels of other categories" if others else ""
+        left_out = self.labels.left_out.total()
+        faults = f"{left_out} labels left out" if self.labels.faults else "no fault in the labels"
+        return (
+            f"{len(self.pictures)} pictures{of_sizes} and {len(self.people)} people in "
+            f"{', '.join(sorted(self.labels.pictures))}{beside}; {faults}."
+        )
 
     def rules_table(self) -> list[list[str]]:
         """Return a header, and a row for each checked rule: how often it is broken."""
@@ -130,6 +182,7 @@ class Report:
     def write_json(self, path: Path) -> None:
         """Write all findings as a list of objects."""
         findings = [finding.to_json() for finding in self.findings]
+        findings += [fault.to_json() for fault in self.labels.faults]
         path.write_text(json.dumps(findings, indent=2) + "\n")
 
     def people_by_label(self) -> Counter[tuple[str, str]]:
@@ -137,7 +190,7 @@ class Report:
         return Counter(
             (picture.source, "crowd" if person.is_crowd else person.label)
             for picture in self.pictures
-            for person in picture.people
+            for person in _usable(picture)
         )
 
 
@@ -171,8 +224,11 @@ def check(
     findings += [_duplicate(twin) for twin in found]
     findings += _label_findings(people_folder.pictures)
     skipped = {UNREADABLE: not decode, DUPLICATE: against is None}
-    rules = tuple(rule for rule in RULES if not skipped.get(rule))
-    return Report(tuple(people_folder.pictures), rules, tuple(findings))
+    labels = people_folder.labels
+    faulty = {fault.breach.rule for fault in labels.faults}
+    rules = [rule for rule in RULES if not skipped.get(rule)]
+    rules += [rule for rule in LABEL_RULES if rule in faulty]
+    return Report(tuple(people_folder.pictures), tuple(rules), tuple(findings), labels)
 
 
 class _Inspected(NamedTuple):
@@ -203,6 +259,15 @@ def _label_findings(pictures: Sequence[Picture]) -> list[Finding]:
     return [
         Finding(breach, picture, person)
         for picture in pictures
-        for person in picture.people
+        for person in _usable(picture)
         for breach in person_breaches(person, picture.size_wh)
     ]
+
+
+def _usable(picture: Picture) -> list[Person]:
+    """The people of a picture, without regions to ignore in place of people left out."""
+    return [person for person in picture.people if not person.is_left_out]
+
+
+def _size(person: Person) -> str:
+    return next(name for name in reversed(_SIZES_PX2) if person.area_px2 >= _SIZES_PX2[name])

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.arrays import ImageHWC
-from distilpose.model.data.people import Picture, coco_ids
+from distilpose.model.data.people import coco_ids
+from distilpose.model.data.person import Picture
 
 MAX_DIFFERENT_BITS: Final = 24
 """The maximum number of different bits, out of a look's 256: nearly all copies at half the size and

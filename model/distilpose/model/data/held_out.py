@@ -8,7 +8,8 @@ import numpy as np
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.calibration import Samples, right_within_px
-from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.runtime.engine import PoseEngine
 

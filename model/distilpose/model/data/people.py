@@ -1,12 +1,7 @@
-"""Read COCO-style people from a folder, with loose pictures or tar shards; knows no networks.
+"""Read the labelled people of a folder, with loose pictures or tar shards; knows no networks.
 
-Three forms of folder are read:
-
-    FOLDER/NAME.json[.gz]  pictures in the tar shards that `image["shard"]` names
-    FOLDER/NAME.json[.gz]  pictures as loose files in FOLDER, or in FOLDER/NAME
-    FOLDER/annotations/person_keypoints_SPLIT.json[.gz]  pictures in FOLDER/SPLIT, COCO's own layout
-
-Fields beyond COCO's (`label`, `keypoint_weight`, `boxes_complete`) are kept if present.
+`labels.layouts` has the forms of folder that are read. Fields beyond COCO's (`label`,
+`keypoint_weight`, `boxes_complete`) are kept if present.
 """
 
 import copy
@@ -14,79 +9,43 @@ import gzip
 import json
 import re
 import tarfile
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from distilpose.model import pictures
-from distilpose.model.arrays import FloatArray, ImageHWC
+from distilpose.model.arrays import ImageHWC
+from distilpose.model.data.labels import yolo
+from distilpose.model.data.labels.document import Document, as_document
+from distilpose.model.data.labels.faults import (
+    LOST_PICTURE,
+    PICTURE_TWICE,
+    SHARED_IDS,
+    Fault,
+    Origin,
+    joined,
+)
+from distilpose.model.data.labels.layouts import (
+    LabelFile,
+    Layout,
+    candidates,
+    find_labels,
+    is_file,
+    of_sources,
+)
+from distilpose.model.data.labels.reading import Read, read_document
+from distilpose.model.data.person import Person, Picture
+from distilpose.model.data.rules import Breach
 from distilpose.model.errors import DataError, PictureError
-from distilpose.model.geometry import xywh_to_xyxy
-from distilpose.model.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES, PERSON_CATEGORY_ID
+from distilpose.model.skeleton import PERSON_CATEGORY_ID
 
-DOUBTFUL_LABEL: Final = "doubtful"
-"""Label of detections that are neither surely a person nor surely background."""
-_SUFFIXES: Final = (".json", ".json.gz")
-_COCO_PREFIX: Final = "person_keypoints_"
 _COCO_NAME: Final = re.compile(r"(?:^|_)(\d{12})\.")
-
-
-@dataclass(frozen=True, eq=False)
-class Person:
-    """One labelled person; people without keypoints have a `visibility` of 17 zeros."""
-
-    box_xyxy_px: FloatArray
-    """Shape (4,)."""
-    area_px2: float
-    """Area of the person's outline, which scales OKS."""
-    keypoints_xy_px: FloatArray
-    """Shape (17, 2); (0, 0) where not labelled."""
-    visibility: npt.NDArray[np.uint8]
-    """COCO's flags (17,): 0 not labelled, 1 hidden, 2 visible."""
-    keypoint_weight: FloatArray
-    """Trust in each keypoint (17,), 0..1; 0 where there is none."""
-    label: str
-    """Origin of the labels: `human` or `box` unless the file states another one."""
-    is_crowd: bool
-    """True if the box is around a group, not one person."""
-    annotation_id: int | None = None
-    """The annotation's id in its file; None if it has none."""
-
-    @property
-    def has_keypoints(self) -> bool:
-        """Return True if at least one keypoint is labelled."""
-        return bool(self.visibility.any())
-
-    @property
-    def can_be_measured(self) -> bool:
-        """Return True if this is a single person with labelled keypoints."""
-        return self.has_keypoints and not self.is_crowd
-
-    @property
-    def is_ignored(self) -> bool:
-        """Return True if the box is neither certainly one person nor background."""
-        return self.is_crowd or self.label == DOUBTFUL_LABEL
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture and the people labelled in it; `PeopleFolder.read` gives its pixels."""
-
-    id: int
-    file_name: str
-    size_wh: tuple[int, int]
-    source: str
-    """Stem of the annotation file that names the picture, e.g. `coco`."""
-    shard: str | None
-    """The tar file beside the annotations that holds the picture, or None for a loose file."""
-    boxes_complete: bool
-    """True if everyone in the picture has a box, so that the rest is background."""
-    people: tuple[Person, ...]
+_ID_STEP: Final = 1_000_000
+"""A multiple of `held_out.HOLDOUT_EVERY`, so that the same pictures are held out."""
 
 
 class _Span(NamedTuple):
@@ -99,27 +58,44 @@ class _Span(NamedTuple):
 class PeopleFolder:
     """The pictures of a folder, in the order of its annotation files; thread-safe for reading.
 
+    Labels that are wrong are repaired or left out, as `labels` records: the box of what is left
+    out is a region to ignore.
+
     Raises:
-        DataError: on construction, naming the file, if the folder has no annotation file, one is
-            broken or not COCO keypoints, two share picture ids, or a shard is missing or broken.
+        DataError: on construction, naming the file, if the folder has no annotation file or several
+            layouts of which none is chosen, a file is broken, is not COCO keypoints or would be
+            left out for more than half, or a shard is missing or broken.
 
     """
 
-    def __init__(self, folder: Path, *, sources: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sources: Collection[str] | None = None,
+        layout: Layout | None = None,
+    ) -> None:
         self.folder = folder
-        self.pictures: list[Picture] = []
-        for path in _annotation_files(folder, sources):
-            self.pictures += _read_annotations(path)
-        _check_unique([picture.id for picture in self.pictures], folder)
+        found = find_labels(folder, layout)
+        self.layout = found.layout
+        files = of_sources(folder, found.files, sources)
+        self._picture_folders = {file.source: file.picture_folders for file in files}
+        reads = _with_own_ids([_read(folder, file, found.layout) for file in files])
+        self.pictures = [picture for read in reads for picture in read.pictures]
+        self.labels = joined([read.record for read in reads])
+        """The count of the labels, and every fault in them."""
+        if len(files) > 1:
+            self._leave_out_pictures_of_earlier_files()
         shards = {picture.shard for picture in self.pictures if picture.shard is not None}
         self._spans = {shard: _index_shard(folder / shard) for shard in sorted(shards)}
 
     def by_source(self) -> list["PeopleFolder"]:
-        """The folder once for each annotation file, by its stem, with the pictures of that file."""
+        """The folder once for each annotation file, by its name, with the pictures of that file."""
         parts = []
         for source in sorted({picture.source for picture in self.pictures}):
             part = copy.copy(self)
             part.pictures = [picture for picture in self.pictures if picture.source == source]
+            part.labels = self.labels.of(source)
             parts.append(part)
         return parts
 
@@ -160,11 +136,38 @@ class PeopleFolder:
             return shard.read(span.size_bytes)
 
     def _loose_file(self, picture: Picture) -> Path:
-        split = picture.source.removeprefix(_COCO_PREFIX)
-        for folder in (self.folder, self.folder / split):
-            if (folder / picture.file_name).is_file():
-                return folder / picture.file_name
-        raise DataError(f"{self.folder}: has no picture {picture.file_name}, nor has its {split}/")
+        places = candidates(self._picture_folders[picture.source], picture.file_name)
+        for path in places:
+            if is_file(path):
+                return path
+        looked = ", ".join(map(str, places))
+        raise DataError(f"{self.folder}: has no picture {picture.file_name}: looked for {looked}")
+
+    def _leave_out_pictures_of_earlier_files(self) -> None:
+        """Leave out pictures that an earlier annotation file has too, with their people."""
+        first: dict[object, Picture] = {}
+        kept, faults = [], []
+        for picture in self.pictures:
+            earlier = first.setdefault(self._place_of(picture), picture)
+            if earlier.source == picture.source:
+                kept.append(picture)
+                continue
+            faults += _faults_of_twin(picture, earlier)
+        self.pictures = kept
+        self.labels = self.labels.with_faults(faults)
+        try:
+            self.labels.refuse_if_mostly_left_out()
+        except DataError as err:
+            raise DataError(f"{self.folder}: {err}") from err
+
+    def _place_of(self, picture: Picture) -> object:
+        """A key that is the same for pictures at the same place."""
+        if picture.shard is not None:
+            return picture.shard, picture.file_name
+        try:
+            return self._loose_file(picture)
+        except DataError:
+            return picture.source, picture.id  # a missing one is reported when it is read
 
 
 def coco_document(pictures: Sequence[Picture]) -> dict[str, Any]:
@@ -189,87 +192,68 @@ def coco_ids(pictures: Sequence[Picture]) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def _annotation_files(folder: Path, sources: Collection[str] | None) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: is not a folder")
-    files = [
-        path
-        for suffix in _SUFFIXES
-        for pattern in (f"*{suffix}", f"annotations/{_COCO_PREFIX}*{suffix}")
-        for path in folder.glob(pattern)
-    ]
-    stems = {_stem(path) for path in files}
-    if not files:
-        raise DataError(f"{folder}: holds no *.json, *.json.gz or annotations/{_COCO_PREFIX}*.json")
-    for source in sources or ():
-        if source not in stems:
-            raise DataError(f"{folder}: has no source {source}, only {', '.join(sorted(stems))}")
-    return sorted(path for path in files if sources is None or _stem(path) in sources)
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".json")
-
-
-def _read_annotations(path: Path) -> list[Picture]:
-    opener = gzip.open if path.suffix == ".gz" else open
+def _read(folder: Path, file: LabelFile, layout: Layout) -> Read:
+    document = yolo.read_split(folder, file) if layout == "yolo" else _document(folder, file)
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            document = json.load(file)
-    except (OSError, EOFError, ValueError) as err:
+        return read_document(document)
+    except DataError as err:
+        split = f", {file.source}" if layout == "yolo" else ""
+        raise DataError(f"{file.path}{split}: {err}") from err
+
+
+def _document(folder: Path, file: LabelFile) -> Document:
+    path = file.path
+    try:
+        data = path.read_bytes()
+        content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as err:
         raise DataError(f"{path}: cannot be read as JSON: {err}") from err
     try:
-        return list(_pictures(document, source=_stem(path)))
-    except KeyError as err:
-        raise DataError(f"{path}: is not COCO keypoints: no {err}") from err
-    except (TypeError, ValueError, AttributeError) as err:
+        return as_document(content, source=file.source, file=str(path.relative_to(folder)))
+    except DataError as err:
         raise DataError(f"{path}: is not COCO keypoints: {err}") from err
 
 
-def _pictures(document: dict[str, Any], *, source: str) -> Iterator[Picture]:
-    category_id = _person_category_id(document["categories"])
-    people: dict[int, list[Person]] = {image["id"]: [] for image in document["images"]}
-    for annotation in document["annotations"]:
-        if annotation["category_id"] == category_id:
-            people[annotation["image_id"]].append(_person(annotation))
-    for image in document["images"]:
-        yield Picture(
-            id=int(image["id"]),
-            file_name=str(image["file_name"]),
-            size_wh=(int(image["width"]), int(image["height"])),
-            source=source,
-            shard=image.get("shard"),
-            boxes_complete=bool(image.get("boxes_complete", True)),
-            people=tuple(people[image["id"]]),
-        )
+def _with_own_ids(reads: Sequence[Read]) -> list[Read]:
+    """Reads in which no two pictures share an id: those of a later file are raised."""
+    taken: set[int] = set()
+    found = []
+    for read in reads:
+        ids = {picture.id for picture in read.pictures}
+        if taken & ids:
+            read = _raised(read, by=_ID_STEP * (1 + max(taken) // _ID_STEP))  # noqa: PLW2901
+        taken |= {picture.id for picture in read.pictures}
+        found.append(read)
+    return found
 
 
-def _person_category_id(categories: list[dict[str, Any]]) -> int:
-    person = next((each for each in categories if each["name"] == "person"), None)
-    if person is None:
-        raise ValueError("no category is called person")
-    if tuple(person.get("keypoints", KEYPOINT_NAMES)) != KEYPOINT_NAMES:
-        raise ValueError(f"keypoints are not COCO's {KEYPOINT_COUNT} in COCO's order")
-    return int(person["id"])
+def _raised(read: Read, *, by: int) -> Read:
+    raised = [replace(picture, id=picture.id + by) for picture in read.pictures]
+    source = read.pictures[0].source
+    breach = Breach(SHARED_IDS, f"{by:,} is added to the ids of {len(raised)} pictures of {source}")
+    fault = Fault(breach, source, Origin(source, "pictures"))
+    return Read(raised, read.record.with_faults([fault]))
 
 
-def _person(annotation: dict[str, Any]) -> Person:
-    x, y, width, height = annotation["bbox"]
-    flat = annotation.get("keypoints", [0] * 3 * KEYPOINT_COUNT)
-    keypoints = np.asarray(flat, dtype=np.float32).reshape(KEYPOINT_COUNT, 3)
-    visibility = keypoints[:, 2].astype(np.uint8)
-    labelled = visibility > 0
-    weight = annotation.get("keypoint_weight", labelled)
-    return Person(
-        box_xyxy_px=xywh_to_xyxy([x, y, width, height])[0],
-        area_px2=float(annotation["area"]),
-        keypoints_xy_px=keypoints[:, :2] * labelled[:, None],
-        visibility=visibility,
-        keypoint_weight=np.asarray(weight, dtype=np.float32).reshape(KEYPOINT_COUNT),
-        label=str(annotation.get("label", "human" if labelled.any() else "box")),
-        is_crowd=bool(annotation.get("iscrowd", 0)),
-        annotation_id=number if isinstance(number := annotation.get("id"), int) else None,
+def _faults_of_twin(picture: Picture, earlier: Picture) -> list[Fault]:
+    detail = f"{picture.file_name} is in {earlier.source} too"
+    lost = Fault(
+        Breach(PICTURE_TWICE, detail),
+        picture.source,
+        Origin(picture.source, f"picture {picture.id}"),
     )
+    people = [person for person in picture.people if not person.is_left_out]
+    return [
+        lost,
+        *(
+            Fault(
+                Breach(LOST_PICTURE, detail),
+                picture.source,
+                Origin(picture.source, f"annotation {person.annotation_id}"),
+            )
+            for person in people
+        ),
+    ]
 
 
 def _annotation(person: Person) -> dict[str, Any]:
@@ -282,12 +266,6 @@ def _annotation(person: Person) -> dict[str, Any]:
         "keypoints": np.column_stack([person.keypoints_xy_px, person.visibility]).ravel().tolist(),
         "num_keypoints": int(np.count_nonzero(person.visibility)),
     }
-
-
-def _check_unique(picture_ids: list[int], folder: Path) -> None:
-    repeated = [picture_id for picture_id, count in Counter(picture_ids).items() if count > 1]
-    if repeated:
-        raise DataError(f"{folder}: picture id {repeated[0]} appears more than once")
 
 
 def _index_shard(path: Path) -> dict[str, _Span]:

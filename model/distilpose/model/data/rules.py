@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.data.people import Person
+from distilpose.model.data.person import Person
 from distilpose.model.skeleton import KEYPOINT_NAMES
 
 BOX_SLACK_PX: Final = 2.0
@@ -37,9 +37,13 @@ class Rule:
     name: str
     meaning: str
     """The condition that breaks the rule, in words."""
-    of: Literal["pictures", "people", "people with keypoints"]
+    of: Literal["files", "pictures", "annotations", "people", "people with keypoints"]
     """The population of the share."""
     tolerated_share: float
+    done: str = ""
+    """The remedy, where there is one, in words."""
+    leaves_out: bool = False
+    """True if the remedy is to use nothing but the box, as a region to ignore."""
 
 
 class Breach(NamedTuple):
@@ -56,7 +60,6 @@ UNREADABLE: Final = Rule(
 DUPLICATE: Final = Rule(
     "duplicate", "a picture that the other folder has too, by name, bytes or look", "pictures", 0
 )
-EMPTY_BOX: Final = Rule("empty box", "a box without width or height", "people", 0)
 BOX_OUTSIDE: Final = Rule(
     "box outside", f"a box more than {BOX_SLACK_PX:g} px out of its picture", "people", 0.001
 )
@@ -76,7 +79,6 @@ RULES: Final = (
     MISSING,
     UNREADABLE,
     DUPLICATE,
-    EMPTY_BOX,
     BOX_OUTSIDE,
     KEYPOINT_OUTSIDE,
     SWAP,
@@ -86,9 +88,6 @@ RULES: Final = (
 def person_breaches(person: Person, size_wh: tuple[int, int]) -> Iterator[Breach]:
     """Each rule that the labels of a person in a picture of `size_wh` break, at most once each."""
     box_wh_px = person.box_xyxy_px[2:] - person.box_xyxy_px[:2]
-    if box_wh_px.min() <= 0:
-        yield Breach(EMPTY_BOX, f"{box_wh_px[0]:g} x {box_wh_px[1]:g} px")
-        return
     outside_px = _outside_px(
         person.box_xyxy_px.reshape(2, 2), np.array([0, 0, *size_wh], np.float32)
     )

@@ -10,7 +10,8 @@ import numpy as np
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_WIDTH
 from distilpose.model.data.check import Finding, Report
-from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.drawing import skeletons
 from distilpose.model.drawing.encode import encode
 from distilpose.model.drawing.skeletons import Tile

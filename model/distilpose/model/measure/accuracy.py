@@ -3,13 +3,14 @@
 Knows arrays and COCO's dictionaries, and neither networks nor files.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.errors import DataError
+from distilpose.model.errors import DataError, NotFinite
 
 SURE_RAW_SCORE: Final = 0.2
 """Keypoints above this raw score make up the published person score."""
@@ -37,6 +38,18 @@ class CocoFigures:
     ar: float | None
 
 
+def refuse_not_finite(results: Sequence[Mapping[str, Any]]) -> None:
+    """Return if every number of a COCO results list is finite: evaluators take NaN for a match.
+
+    Raises:
+        NotFinite: naming the first that is not.
+    """
+    for result in results:
+        for name in ("keypoints", "bbox", "score"):
+            if not np.isfinite(result.get(name, 0)).all():
+                raise NotFinite(f"a result of picture {result['image_id']} has {name} not finite")
+
+
 def coco_figures(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> CocoFigures:
     """Figures of a COCO results list against a COCO keypoints document; changes neither.
 
@@ -44,10 +57,11 @@ def coco_figures(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
     extent; that counts where it matches nobody. No results at all have an AP and AR of 0.
 
     Raises:
-        DataError: if a result is not finite, or faster-coco-eval is not installed.
+        DataError: if faster-coco-eval is not installed.
+        NotFinite: a number of a result is not finite.
 
     """
-    _refuse_not_finite(results)
+    refuse_not_finite(results)
     try:
         from faster_coco_eval import COCO, COCOeval_faster  # noqa: PLC0415 - an extra's package
     except ImportError as err:

@@ -9,6 +9,7 @@ from distilpose.model import calibration as calibrations
 from distilpose.model.calibration import Calibration
 from distilpose.model.card import Figure
 from distilpose.model.data.held_out import observe
+from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.measure import reliability
 from distilpose.model.measure.evaluate import Report
@@ -28,6 +29,8 @@ class Fit(NamedTuple):
     calibration: Calibration
     crops: int
     people: int
+    label_notes: tuple[str, ...] = ()
+    """Sentences about labels that were left out or repaired."""
 
 
 class Answers(NamedTuple):
@@ -73,18 +76,22 @@ def fit(
     engine: PoseEngine,
     folder: Path,
     *,
+    layout: Layout | None = None,
     on_progress: Callable[[int, int], None],
 ) -> Fit:
     """Fit a calibration to the held-out people of a folder, each in several jittered boxes.
 
+    `layout` chooses where the folder holds several.
     `on_progress` gets pictures done and pictures in all after each one.
 
     Raises:
         DataError: nobody is held out, or a picture cannot be read.
     """
-    samples = observe(engine, PeopleFolder(folder), draws=_DRAWS, on_progress=on_progress)
+    people = PeopleFolder(folder, layout=layout)
+    samples = observe(engine, people, draws=_DRAWS, on_progress=on_progress)
     crops = len(samples.raw_score)
-    return Fit(calibrations.fit(samples), crops, crops // _DRAWS)
+    notes = tuple(people.labels.notes())
+    return Fit(calibrations.fit(samples), crops, crops // _DRAWS, notes)
 
 
 def compare(
@@ -92,10 +99,12 @@ def compare(
     calibration: Calibration,
     folder: Path,
     *,
+    layout: Layout | None = None,
     on_progress: Callable[[int, int], None],
 ) -> Comparison:
     """Measure raw and calibrated scores on each source of a folder.
 
+    `layout` chooses where the folder holds several.
     `on_progress` gets pictures done and pictures in all, of one source at a time.
 
     Raises:
@@ -104,7 +113,7 @@ def compare(
 
     def measure(calibration: Calibration | None) -> Answers:
         predictor = Predictor(engine, calibration=calibration)
-        reports = evaluate_sources(predictor, folder, PLAIN, on_progress=on_progress)
+        reports = evaluate_sources(predictor, folder, PLAIN, layout=layout, on_progress=on_progress)
         return Answers(reports, keypoints_by_group(reports))
 
     return Comparison(calibration, before=measure(None), after=measure(calibration))

@@ -7,14 +7,16 @@ raw scores and after OKS suppression; `served` ranks the poses as the service an
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
 from distilpose.model import similarity
 from distilpose.model.arrays import FloatArray, ImageHWC
-from distilpose.model.data.people import PeopleFolder, Person, Picture, coco_document, coco_ids
+from distilpose.model.data.labels.faults import LabelRecord
+from distilpose.model.data.people import PeopleFolder, coco_document, coco_ids
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import crop_regions
 from distilpose.model.measure import accuracy, box_recall
@@ -64,6 +66,8 @@ class Report:
     pck: float | None
     min_box_score: float = MIN_BOX_SCORE
     """Detector boxes below were not evaluated."""
+    labels: LabelRecord = field(default_factory=LabelRecord)
+    """The faults of the labels, of the whole folder."""
 
     @property
     def box_recall(self) -> dict[str, BoxRecall]:
@@ -97,6 +101,7 @@ class Report:
         recall = [box_recall.protocol(self.min_box_score)] if self.box_recall else []
         return [
             f"People: {labelled} with keypoints in {pictures}; {ignored} others are ignored.",
+            *self.labels.notes(),
             f"Boxes: {boxes}.",
             *recall,
             f"Flip test: {'on' if self.flip_test else 'off'}.",
@@ -127,6 +132,8 @@ class Report:
             "sources": self.sources,
             "pictures": len(self.pictures),
             "people": len(self.results),
+            "left_out": {rule.name: count for rule, count in self.labels.left_out.items()},
+            "repaired": {rule.name: count for rule, count in self.labels.repaired.items()},
             "published": asdict(self.published),
             "served": asdict(self.served),
             "mean_oks": self.mean_oks,
@@ -182,6 +189,7 @@ def evaluate(
         mean_oks=float(np.mean([result.oks for result in results])),
         pck=_pck(results),
         min_box_score=min_box_score,
+        labels=people_folder.labels,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from distilpose.model.card import Card, CardText, Figure
+from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.load import Models
 from distilpose.model.measure import reliability
 from distilpose.model.measure.cost import measure_speed, network_cost
@@ -81,6 +82,8 @@ class CardMeasurement:
     """Called with pictures done and pictures in all, of one source by one protocol."""
     on_protocol: Callable[[Protocol, Sequence[Report]], None]
     """Called after each protocol with a report of each source."""
+    layout: Layout | None = None
+    """Layout of the labels, where the folder holds several."""
 
     def figures(self) -> dict[str, tuple[Figure, ...]]:
         """Measure, and return the figures by the card's fields.
@@ -107,11 +110,14 @@ class CardMeasurement:
         return [each for each in PROTOCOLS if not self._is_teacher or each.boxes == "ground-truth"]
 
     def _evaluate(self, protocol: Protocol) -> list[Report]:
-        reports = evaluate_sources(
-            self.models.predictor, self.folder, protocol, on_progress=self.on_progress
-        )
+        reports = self._evaluate_sources(self.models.predictor, protocol)
         self.on_protocol(protocol, reports)
         return reports
+
+    def _evaluate_sources(self, predictor: Predictor, protocol: Protocol) -> list[Report]:
+        return evaluate_sources(
+            predictor, self.folder, protocol, layout=self.layout, on_progress=self.on_progress
+        )
 
     def _accuracy(self, reports: Sequence[Report]) -> Iterator[Figure]:
         """Figures of one source, a report for each protocol."""
@@ -126,12 +132,14 @@ class CardMeasurement:
     def _protocol_text(self, report: Report) -> str:
         source = report.sources[0]
         rerun = f"distilpose evaluate {self.folder.name} --source {source}"
+        rerun += f" --layout {self.layout}" if self.layout else ""
         text = (
             f"{len(report.results)} people with keypoints in {len(report.pictures)} pictures of "
             f"{source}, {self._device()}. Others are ignored; who was not found counts as wrong. "
             f"AP ranks people as published, AP as served by the served score; PCK is within "
             f"{PCK_FRACTION} of the torso. `{rerun}`, with `--no-flip-test` for the rows without."
         )
+        text = " ".join([text, *report.labels.notes()])
         if any(each.boxes == "detector" for each in self._protocols):
             text += f" Detector boxes (`--boxes detector`) count from score {MIN_BOX_SCORE}."
         return f"{text} {teacher.PROTOCOL}" if self._is_teacher else text
@@ -141,9 +149,7 @@ class CardMeasurement:
         predictor, answered = self.models.predictor, keypoints_by_group(served)["all"]
         if predictor.calibration is None:
             return reliability_figures({RAW_CASE: answered}, self.folder.name)
-        raw = evaluate_sources(
-            Predictor(predictor.engine), self.folder, PLAIN, on_progress=self.on_progress
-        )
+        raw = self._evaluate_sources(Predictor(predictor.engine), PLAIN)
         cases = {RAW_CASE: keypoints_by_group(raw)["all"], CALIBRATED_CASE: answered}
         return reliability_figures(cases, self.folder.name)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.measure.evaluate import BoxesFrom, Report, evaluate
 from distilpose.model.predict import Predictor
@@ -37,10 +38,12 @@ def evaluate_sources(
     folder: Path,
     protocol: Protocol,
     *,
+    layout: Layout | None = None,
     on_progress: Callable[[int, int], None],
 ) -> list[Report]:
     """Return a report for each annotation file of a folder.
 
+    `layout` chooses where the folder holds several.
     `on_progress` gets pictures done and pictures in all of one source at a time.
 
     Raises:
@@ -55,5 +58,5 @@ def evaluate_sources(
             flip_test=protocol.flip_test,
             on_progress=on_progress,
         )
-        for people in PeopleFolder(folder).by_source()
+        for people in PeopleFolder(folder, layout=layout).by_source()
     ]

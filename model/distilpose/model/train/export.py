@@ -1,5 +1,6 @@
 """Write the averaged weights of a run to a weights file, with a card that records its origin."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +21,13 @@ def write_weights(
     step: int,
     crops_seen: int | None,
     data_digest: str,
+    label_notes: Sequence[str],
     figures: EarlyFigures | None,
     origin: Origin | None,
 ) -> None:
     """Write the weights with a card about the run; `origin` is the run's starting point.
+
+    `label_notes` are sentences about labels of the training data that were left out or repaired.
 
     Raises:
         WeightsError: a value is not finite in half precision.
@@ -38,7 +42,12 @@ def write_weights(
             f"Trained by distilpose {version('distilpose')} for {step} steps of "
             f"{settings.run.batch_size} people a process{begun}{teacher}; averaged weights."
         ),
-        training_data=f"People of {settings.data.people.name}, data digest {data_digest[:16]}.",
+        training_data=" ".join(
+            [
+                f"People of {settings.data.people.name}, data digest {data_digest[:16]}.",
+                *label_notes,
+            ]
+        ),
         licences=licences_after(origin),
         accuracy=_early(figures),
         crops_seen=crops_seen,

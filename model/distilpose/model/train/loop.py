@@ -19,7 +19,7 @@ Now and then the run logs, which is where losses that are not finite end it, sav
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +60,8 @@ class Run:
     out: Path
     loader: Loader
     data_digest: str
+    label_notes: Sequence[str]
+    """Sentences about labels that were left out or repaired."""
     held_out: validate.HeldOut | None
     observer: Observer
     helped: Helped
@@ -221,6 +223,7 @@ class Run:
             step=self.progress.step,
             crops_seen=self.crops_seen,
             data_digest=self.data_digest,
+            label_notes=self.label_notes,
             figures=self.figures,
             origin=self.origin,
         )

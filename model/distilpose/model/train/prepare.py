@@ -1,18 +1,19 @@
 """From a run's settings to a run: caches, loaders, networks, and where they go on from."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from distilpose.model.data.labels.layouts import layout_for
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.networks import Student, Teacher, build
@@ -61,19 +62,20 @@ def prepare(
     device = devices.choose_device(settings.run.device)
     if device.type == "cpu":
         cv2.setNumThreads(1)  # its own threads would wait for torch's
-    cut = partial(_cut, settings.data, workers=workers, on_progress=on_progress)
-    training = cut(settings.data.people, "train", TRAINING)
+    observers = Observers([observer, Record(out)] if rank == 0 else [observer])
+    cut = partial(_cut, settings.data, observers, workers=workers, on_progress=on_progress)
+    training, label_notes = cut(settings.data.people, "train", TRAINING)
     loader = _loader(training, settings, device, rank=rank, world_size=world_size)
     held_out = None
     if settings.data.evaluate_on and rank == 0:
-        people = cut(settings.data.evaluate_on, "evaluate", EVALUATION)
+        people, _ = cut(settings.data.evaluate_on, "evaluate", EVALUATION)
         held_out = _held_out(people, settings.data.evaluate_limit, device)
-    observers = Observers([observer, Record(out)] if rank == 0 else [observer])
     return _run(
         settings,
         out,
         loader,
         data_digest=training.digest,
+        label_notes=label_notes,
         held_out=held_out,
         observer=observers,
         rank=rank,
@@ -86,6 +88,7 @@ def _run(
     loader: Loader,
     *,
     data_digest: str,
+    label_notes: Sequence[str],
     held_out: HeldOut | None,
     observer: Observer,
     rank: int,
@@ -113,6 +116,7 @@ def _run(
         out,
         loader,
         data_digest,
+        label_notes,
         held_out,
         observer,
         helped,
@@ -146,23 +150,35 @@ def _precision(
     return "bfloat16" if agreed(float(chosen == "bfloat16"), device) else "float32"
 
 
+class _Cut(NamedTuple):
+    crops: CropCache
+    label_notes: list[str]
+    """Sentences about labels that were left out or repaired."""
+
+
 def _cut(
     data: DataSettings,
+    observer: Observer,
     folder: Path,
     name: str,
     crop_format: CropFormat,
     *,
     workers: int,
     on_progress: Callable[[int, int], None],
-) -> CropCache:
-    people = PeopleFolder(folder, sources=data.sources or None)
-    return build_cache(
+) -> _Cut:
+    layout = data.layout if folder == data.people else layout_for(folder, data.layout)
+    people = PeopleFolder(folder, sources=data.sources or None, layout=layout)
+    notes = people.labels.notes()
+    for note in notes:
+        observer.on_note(f"{folder}: {note}")
+    crops = build_cache(
         people,
         data.cache / name,
         crop_format=crop_format,
         workers=workers,
         on_progress=on_progress,
     )
+    return _Cut(crops, notes)
 
 
 def _loader(

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distilpose.model.configs import NETWORKS, TrunkConfig
+from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.errors import ConfigError, one_line
 from distilpose.model.train.feed.augment import AugmentSettings
 
@@ -31,6 +32,11 @@ class DataSettings(_Group):
     )
     sources: tuple[str, ...] = Field(
         (), description="Stems of the annotation files to use; all files by default."
+    )
+    layout: Layout | None = Field(
+        None,
+        description="Layout of the labels to read where a folder holds several: plain, coco, "
+        "roboflow or yolo.",
     )
     label_weight: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {"human": 1.0, "mixed": 1.0, "pseudo": 0.7},

@@ -10,6 +10,7 @@ import click
 from distilpose.cli.options import (
     IN_FOLDER,
     device_option,
+    layout_option,
     picture_progress,
     reported_errors,
     seconds,
@@ -40,6 +41,7 @@ _SCRATCH: Final = "scratch"
 @click.option(
     "--batch", type=click.IntRange(1), default=16, show_default=True, help="Pictures a step."
 )
+@layout_option
 @device_option
 @click.option("--resume", is_flag=True, help="Go on from OUT's checkpoint.")
 @click.option("--eval", "evaluate_on", type=IN_FOLDER, help="People to measure on.")
@@ -49,6 +51,7 @@ def command(
     overwrite: bool,
     resume: bool,
     evaluate_on: Path | None,
+    layout: Any,
     **settings: Any,
 ) -> None:
     """Train the person detector on PEOPLE (COCO); weights, checkpoint and log come into OUT.
@@ -63,6 +66,7 @@ def command(
         reported_errors(),
         writing_runs(networks, reads, command="detector", overwrite=overwrite),
     ):
+        from distilpose.model.data.labels.layouts import layout_for
         from distilpose.model.runtime.devices import use_threads
         from distilpose.model.train import checkpoint
         from distilpose.model.train.detector.comparison import Comparison
@@ -72,9 +76,13 @@ def command(
             checkpoint.refuse_any(out)
         use_threads()
         chosen = _settings(**settings)
-        comparison = Comparison(evaluate_on, chosen) if evaluate_on else None
+        comparison = None
+        if evaluate_on:
+            comparison = Comparison(evaluate_on, chosen, layout_for(evaluate_on, layout))
         with picture_progress() as on_progress:
-            run = prepare(people, out, chosen, on_progress=on_progress)
+            run = prepare(people, out, chosen, layout=layout, on_progress=on_progress)
+            for note in run.data.label_notes:
+                click.echo(f"{people}: {note}", err=True)
             # Before the training, so that people who cannot be measured are reported at once.
             before = comparison.before(on_progress) if comparison else []
         with _progress(run), stopped_by_signals(run):

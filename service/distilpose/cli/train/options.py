@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import click
 
-from distilpose.cli.options import IN_FILE, seconds, together
+from distilpose.cli.options import IN_FILE, layout_option, seconds, together
 from distilpose.cli.outputs import OUT_FOLDER, overwrite_option, writing_planned
 from distilpose.model.files.outputs import Output
 
@@ -26,6 +26,7 @@ run_options = together(
         "--set", "overrides", multiple=True, metavar="GROUP.FIELD=VALUE", help="Override."
     ),
     overwrite_option,
+    layout_option,
 )
 teacher_option = click.option(
     "--teacher",
@@ -118,9 +119,10 @@ def overrides_of(
     budget: str | None = None,
     crops: int | None = None,
     teacher: Path | None = None,
+    layout: str | None = None,
     runs: int = 1,
 ) -> dict[str, Any]:
-    """The settings that `--set`, `--budget` (shared by `runs`), `--crops` and `--teacher` change.
+    """The settings that `--set` and the other options change; `--budget` is shared by `runs`.
 
     Raises:
         ConfigError: one of them cannot be read, or both lengths are given.
@@ -144,4 +146,5 @@ def overrides_of(
         values |= dict.fromkeys(_LENGTHS)
         values["run.crops"] = crops
         values["run.budget_seconds"] = seconds(budget) / runs if budget else None
-    return values | ({"teacher": str(teacher)} if teacher else {})
+    chosen = {"teacher": str(teacher) if teacher else None, "data.layout": layout}
+    return values | {name: value for name, value in chosen.items() if value}

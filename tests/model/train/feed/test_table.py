@@ -83,10 +83,11 @@ def test_crowds_doubtful_and_invisible_people_are_left_out(tmp_path: Path) -> No
         person(1, FRONTAL, iscrowd=1),
         person(1, label="doubtful"),
         person(1, FRONTAL, bbox=(200, 10, 30, 30)),
-        person(1, FRONTAL, area=0),
+        person(1, FRONTAL) | {"keypoints": [9, 9, 0.5] * 17},
         person(1, FRONTAL),
+        person(1, FRONTAL, bbox=(45, 5, 30, 79)),
     )
-    assert table.person_index.tolist() == [4]
+    assert table.person_index.tolist() == [3, 4]
 
 
 def test_the_people_of_a_picture_stand_together(tmp_path: Path) -> None:

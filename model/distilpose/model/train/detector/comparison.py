@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from distilpose.model.card import Figure
+from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.load import Models, load_models
 from distilpose.model.measure.evaluate import BoxesFrom, evaluate
@@ -35,6 +36,8 @@ class Comparison(NamedTuple):
 
     folder: Path
     settings: DetectorSettings
+    layout: Layout | None = None
+    """Layout of the labels, where the folder holds several."""
 
     def before(self, on_progress: OnProgress) -> list[SourceFigures]:
         """Measure ground-truth boxes and the detector that training starts from.
@@ -62,7 +65,7 @@ class Comparison(NamedTuple):
 
     def _measure(self, models: Models, boxes: str, on_progress: OnProgress) -> list[SourceFigures]:
         rows = []
-        for people in PeopleFolder(self.folder).by_source():
+        for people in PeopleFolder(self.folder, layout=self.layout).by_source():
             figures: BoxFigures | None = None
             boxes_from: BoxesFrom = "ground-truth"
             if boxes != "ground truth":

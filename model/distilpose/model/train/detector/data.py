@@ -24,7 +24,8 @@ import yaml
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.container import usable_cpus
 from distilpose.model.data.held_out import HOLDOUT_EVERY
-from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.files import replacing
 from distilpose.model.geometry import clip_boxes
@@ -56,6 +57,8 @@ class DetectorData:
     """Number of pictures."""
     digest: str
     """SHA-256 of the labels and the pictures' names."""
+    label_notes: tuple[str, ...] = ()
+    """Sentences about labels that were left out or repaired."""
 
 
 def write_detector_data(
@@ -87,6 +90,7 @@ def write_detector_data(
         pictures=out / _IMAGES,
         count=len(pictures),
         digest=digest,
+        label_notes=tuple(people.labels.notes()),
     )
 
 

@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from distilpose.model.card import Figure
-from distilpose.model.data.people import PeopleFolder, Picture, coco_document
+from distilpose.model.data.people import PeopleFolder, coco_document
+from distilpose.model.data.person import Picture
 from distilpose.model.errors import DataError
+from distilpose.model.measure.accuracy import refuse_not_finite
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.skeleton import PERSON_CATEGORY_ID
 
@@ -62,6 +64,7 @@ def box_figures(
     for done, picture in enumerate(pictures, start=1):
         found += _entries(detector, people, picture)
         on_progress(done, len(pictures))
+    refuse_not_finite(found)
     truth = COCO(coco_document(pictures))
     evaluation = COCOeval_faster(truth, truth.loadRes(found), iouType="bbox")
     evaluation.run()

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from distilpose.model.card import Card, Figure
+from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import WeightsError, one_line
 from distilpose.model.files import replacing
@@ -178,7 +179,8 @@ class DetectorRun:
 
     def _start(self) -> tuple[Any, _State]:
         """The network that a new run begins with, and what is known of it."""
-        data = f"{self.data.count} pictures of {self.data.name}"
+        pictures = f"{self.data.count} pictures of {self.data.name}"
+        data = " ".join([pictures, *(f"({note})" for note in self.data.label_notes)])
         path = self.settings.start_from
         licences: tuple[str, ...] = (_TRAINERS_LICENCE,)
         if path is None:
@@ -247,16 +249,19 @@ def prepare(
     out: Path,
     settings: DetectorSettings,
     *,
+    layout: Layout | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DetectorRun:
     """Write the people of a folder as ultralytics reads them, and return a run on them.
 
-    `on_progress` gets pictures done and pictures in all.
+    `layout` chooses where the folder holds several. `on_progress` gets pictures done and pictures
+    in all.
 
     Raises:
         DataError: the folder cannot be read, or nobody in it can be learned from.
     """
-    data = write_detector_data(PeopleFolder(people), out / "data", on_progress=on_progress)
+    folder = PeopleFolder(people, layout=layout)
+    data = write_detector_data(folder, out / "data", on_progress=on_progress)
     return DetectorRun(settings, data, out)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.data.people import PeopleFolder, Person, Picture
+from distilpose.model.data.people import PeopleFolder
+from distilpose.model.data.person import Person, Picture
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import CropRegions, crop_regions, image_to_crop
 

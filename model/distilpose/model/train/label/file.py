@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from distilpose.model.arrays import FloatArray
-from distilpose.model.data.people import DOUBTFUL_LABEL
+from distilpose.model.data.person import DOUBTFUL_LABEL
 from distilpose.model.errors import DataError
 from distilpose.model.files import replacing
 from distilpose.model.load import Models

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from distilpose.model.data.people import DOUBTFUL_LABEL
+from distilpose.model.data.person import DOUBTFUL_LABEL
 from distilpose.model.load import load_models
 from distilpose.model.runtime.devices import use_threads
 from distilpose.model.train.label import file
