@@ -80,21 +80,6 @@ CALLS: dict[str, Call] = {
 }
 
 
-AS_LARGE_AS_IT_GETS = pytest.mark.xfail(
-    strict=False,
-    reason="the kernel takes 6 to 15 ms to take back 30 MB, gRPC's own copies another 20 to 30",
-)
-
-
-def cases() -> list[Any]:
-    return [
-        pytest.param(name, marks=AS_LARGE_AS_IT_GETS)
-        if name.startswith(("20 MB", "30 MB"))
-        else name
-        for name in CALLS
-    ]
-
-
 @contextmanager
 def busy_device(server: Server) -> Iterator[None]:
     """Photos on their way all the time."""
@@ -124,7 +109,7 @@ def watched(start_server: Any, report: Path) -> Server:
     return start_watched(start_server, "time_the_loop.py", TEST_LOOP_TIMES=report)
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(CALLS))
 def test_the_loop_computes_no_longer_than_10_ms_at_a_stretch(
     watched: Server, report: Path, name: str
 ) -> None:

@@ -75,14 +75,3 @@ def coco_figures(ground_truth: dict[str, Any], results: list[dict[str, Any]]) ->
         float(figure) if figure >= 0 else None for figure in evaluation.stats[:6]
     )
     return CocoFigures(ap, ap50, ap75, ap_medium, ap_large, ar)
-
-
-def _refuse_not_finite(results: list[dict[str, Any]]) -> None:
-    """Refuse NaN and infinity, which evaluators take for a match: an AP of 1."""
-    for number, result in enumerate(results):
-        values = [result["score"], *result["keypoints"], *result.get("bbox", ())]
-        if not np.isfinite(values).all():
-            raise DataError(
-                f"result {number}, of picture {result['image_id']}: has a point, box or score "
-                "that is not finite"
-            )
