@@ -222,7 +222,12 @@ class GrpcSettings(_Group):
 class StreamsSettings(_Group):
     """Video streams."""
 
-    max_streams: int = Field(64, ge=1, description="Maximum number of open video streams.")
+    max_streams: int = Field(
+        64,
+        ge=1,
+        description="Maximum number of open video streams; fewer where a third of "
+        "limits.max_memory_bytes does not hold grpc.max_message_bytes for each.",
+    )
     max_streams_per_caller: int = Field(
         32,
         ge=1,
