@@ -11,7 +11,7 @@ from PIL import Image
 
 from distilpose.model import weights
 from distilpose.model.data.people import PeopleFolder
-from distilpose.model.errors import DataError
+from distilpose.model.errors import DataError, NotFinite
 from distilpose.model.load import load_models, packaged_student
 from distilpose.model.measure import accuracy
 from distilpose.model.measure.evaluate import evaluate
@@ -331,5 +331,5 @@ def test_nobody_found_anywhere_has_figures_of_zero(tmp_path: Path) -> None:
 
 
 def test_a_pose_that_is_not_finite_is_not_evaluated(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(NotFinite, match="not finite"):
         evaluate(Knowing(shift_px=float("nan")), write_folder(tmp_path, [person(LEFT)]))

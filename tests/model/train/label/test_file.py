@@ -30,7 +30,7 @@ def photo(file_name: str, *weights: np.ndarray, doubtful: int = 0) -> LabelledPh
     )
     labels = Labels(np.tile(XY_PX, (count, 1, 1)), np.array(weights).reshape(-1, 17))
     unsure = Detections(
-        np.tile(np.array([[0, 0, 9, 9]], np.float32), (doubtful, 1)),
+        np.array([[0, 0, 9 + each, 9] for each in range(doubtful)], np.float32).reshape(-1, 4),
         np.full(doubtful, 0.25, np.float32),
     )
     return LabelledPhoto(file_name, (80, 60), people, labels, unsure)
