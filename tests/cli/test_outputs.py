@@ -2,7 +2,9 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -101,6 +103,21 @@ def test_text_to_a_pipe_arrives_as_it_is_written(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Signals as a shell leaves them, whatever runs the tests: nohup ignores some."""
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_command_with_its_files_finished(tmp_path: Path, number: int) -> None:
     path = tmp_path / "x.jsonl"
