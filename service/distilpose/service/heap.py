@@ -4,7 +4,8 @@ glibc keeps freed memory for later. Frames and answers of many sizes, allocated 
 leave holes all over its heaps, so that the process would seem to grow with the streams it has had.
 
 Giving back takes about half a millisecond for each mebibyte, and while it goes through the heap of
-the event loop, the loop stands still as soon as it needs memory. So it is done between requests.
+the event loop, the loop stands still as soon as it needs memory. So it is done between requests,
+and during work only where the process would hold too much.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ _REST_SECONDS: Final = 1.0
 """The time between two times that memory is given back while there is work."""
 _TIMES: Final = 3
 """The gRPC library frees what calls held a little after they have ended."""
-_MOVED_BYTES: Final = 1024 * 1024
+_MOVED_BYTES: Final = _MEBIBYTE
 
 
 def keep_freed_memory() -> None:
@@ -40,8 +41,8 @@ def keep_freed_memory() -> None:
     time. One heap is no bottleneck, since small objects have pools of their own; several would each
     keep their largest use.
     """
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
-    if adjust is None:  # not glibc
+    adjust = _of_glibc("mallopt")
+    if adjust is None:
         return
     allowed_bytes = container.memory_limit_bytes() or container.machine_memory_bytes()
     adjust(_M_ARENA_MAX, 1)
@@ -55,8 +56,8 @@ async def give_back_when_idle(life: Life) -> None:
     The memory of the process tells of work as well as the requests accepted, since callers that are
     refused cost some too. It alone would not do: it stays as it was when it is freed.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is None:  # not glibc
+    trim = _of_glibc("malloc_trim")
+    if trim is None:
         return
     times_left, held_bytes, admissions = 0, container.resident_bytes(), life.admissions
     while True:
@@ -78,11 +79,16 @@ async def give_back_above(most_bytes: Callable[[], int]) -> None:
     What was freed lies as holes between what is used. A large photo gets none of them, but pages of
     its own, and the holes come on top.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is None:  # not glibc
+    trim = _of_glibc("malloc_trim")
+    if trim is None:
         return
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         if container.resident_bytes() > most_bytes():
             await asyncio.to_thread(trim, 0)
             await asyncio.sleep(_REST_SECONDS)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """The function of that name; None where another library allocates."""
+    return getattr(ctypes.CDLL(None), name, None)
