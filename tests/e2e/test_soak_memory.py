@@ -8,7 +8,6 @@ import asyncio
 import io
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from soaking import (
     forget_peak,
     peak_mib,
     samples,
+    start_callers,
     variants,
     wait_until_idle,
 )
@@ -51,15 +51,7 @@ def start_hungry_callers(server: Server) -> "subprocess.Popen[str]":
     """Start them; they have made their files when this returns."""
     host, port = address(server)
     arguments = [host, port, server.grpc_target, HUNGRY_KEY, SECONDS]
-    process = subprocess.Popen(
-        [sys.executable, hungry_callers.__file__, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=str(Path(hungry_callers.__file__).parent),
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+    return start_callers(hungry_callers.__file__, *arguments)
 
 
 def sockets_mib() -> float:

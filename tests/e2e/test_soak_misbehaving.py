@@ -4,9 +4,7 @@ import asyncio
 import io
 import json
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +21,7 @@ from soaking import (
     assert_no_harm,
     descriptors,
     rss_mib,
+    start_callers,
     variants,
     wait_until_idle,
 )
@@ -43,16 +42,7 @@ def start_bad_callers(server: Server, seconds: float) -> "subprocess.Popen[str]"
     """Start them; they have begun when this returns."""
     host, port = address(server)
     arguments = [host, port, server.grpc_target, BAD_CALLERS, seconds]
-    folder = str(Path(bad_callers.__file__).parent)
-    process = subprocess.Popen(
-        [sys.executable, bad_callers.__file__, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+    return start_callers(bad_callers.__file__, *arguments)
 
 
 async def test_good_callers_are_answered_beside_two_hundred_that_misbehave(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import greedy_callers
 from photos import photo
 from servers import Server
-from soaking import FAST, address, ask, assert_no_harm, samples
+from soaking import FAST, address, ask, assert_no_harm, samples, start_callers
 
 SECONDS = 120
 GREEDY = 60
@@ -27,15 +26,7 @@ def start_greedy_callers(server: Server, file: Path, keys: list[str]) -> "subpro
     """Start them; they have begun when this returns."""
     host, port = address(server)
     arguments = [host, port, SECONDS, file, ",".join(keys)]
-    process = subprocess.Popen(
-        [sys.executable, greedy_callers.__file__, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=str(Path(greedy_callers.__file__).parent),
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+    return start_callers(greedy_callers.__file__, *arguments)
 
 
 async def ask_politely(server: Server, body: bytes, key: str, ends_at: float) -> Counter[int]:

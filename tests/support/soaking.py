@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +82,19 @@ def post(body: bytes, path: str = "/v1/pose", **headers: str) -> bytes:
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+def start_callers(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start callers in a process of their own; they are ready when this returns."""
+    process = subprocess.Popen(
+        [sys.executable, script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=str(Path(script).parent),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
 
 
 def samples(server: Server, **headers: str) -> dict[str, float]:
