@@ -50,6 +50,23 @@ async def test_a_stream_holds_the_next_message_and_its_frames_until_they_are_ans
     assert mebibytes(memory) == 0
 
 
+async def test_a_frame_takes_as_little_work_after_thousands_of_others() -> None:
+    memory, returns = Memory(90 * MEBIBYTE), 0
+
+    def count() -> None:
+        nonlocal returns
+        returns += 1
+
+    memory.room.on_release = memory.streams.on_release = count
+    async with frame_memory(memory, **TERMS) as frames:
+        for number in range(3000):
+            await frames.room()
+            frames.arrived(MEBIBYTE, at=number)
+            if number % 3 == 2:  # as in `latest`, where an answer forgets the frames before it
+                frames.answered(arrived_at=number)
+    assert returns <= 2 * 3000
+
+
 async def test_without_room_for_another_frame_the_next_is_read_when_all_are_answered() -> None:
     memory = Memory(60 * MEBIBYTE)
     async with frame_memory(memory, **TERMS) as frames:

@@ -21,6 +21,15 @@ class Places:
         self.count -= used
         return used
 
+    def add(self, others: "Places") -> None:
+        """Take over all places of `others`, which are of the same room."""
+        self.count += others.use(others.count)
+
+    def shrink_to(self, count: int) -> None:
+        """Return the places beyond `count`."""
+        if self.count > count:
+            self.room.release(self.use(self.count - count))
+
     def __enter__(self) -> "Places":
         return self
 

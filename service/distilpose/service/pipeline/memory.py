@@ -142,8 +142,9 @@ class Holding:
         self._part = part
         self._counted = counted
         self._caller = caller
-        self._of_bodies: list[Places] = []
-        self._held: list[Places] = []
+        # One count in each room, not one for each piece: a stream holds and returns every frame.
+        self._of_bodies = Places(memory.bodies, 0)
+        self._held = Places(memory.room, 0)
 
     async def receive(self, size_bytes: int, *, at_most_bytes: int, accepted_at: float) -> None:
         """Hold a piece that has arrived of a body that may have `at_most_bytes`.
@@ -194,22 +195,20 @@ class Holding:
         turn = {"accepted_at": accepted_at, "rank": standing.rank}
         if large_bytes and self._part is MemoryPart.BODIES:
             leaving = round(left * memory.bodies.capacity)
-            self._of_bodies.append(
-                await memory.bodies.wait_for(large_bytes, leaving=leaving, **turn)
-            )
+            self._of_bodies.add(await memory.bodies.wait_for(large_bytes, leaving=leaving, **turn))
         # Here a small body's room is enough to leave: the rest is not for bodies alone.
         leaving = min(round(left * memory.room.capacity), _SMALL_BODY_BYTES)
-        self._held.append(await memory.room.wait_for(size_bytes, leaving=leaving, **turn))
+        self._held.add(await memory.room.wait_for(size_bytes, leaving=leaving, **turn))
 
     def take(self, size_bytes: int) -> None:
         """Hold more at once: for what is small, and belongs to work that was accepted."""
-        self._held.append(self._memory.room.take(size_bytes))
+        self._held.add(self._memory.room.take(size_bytes))
         self._count(size_bytes)
 
     def shrink_to(self, size_bytes: int) -> None:
         """Return what turned out not to be needed."""
-        _return_above(size_bytes, self._held)
-        _return_above(max(0, size_bytes - _SMALL_BODY_BYTES), self._of_bodies)
+        self._held.shrink_to(size_bytes)
+        self._of_bodies.shrink_to(max(0, size_bytes - _SMALL_BODY_BYTES))
         self._count(min(0, size_bytes - self.size_bytes))
 
     def close(self) -> None:
@@ -227,10 +226,3 @@ class Holding:
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _return_above(kept: int, held: Sequence[Places]) -> None:
-    for places in held:
-        surplus = max(0, places.count - kept)
-        kept = max(0, kept - places.count)
-        places.room.release(places.use(surplus))
