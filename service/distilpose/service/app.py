@@ -45,8 +45,7 @@ logger = logging.getLogger(__name__)
 
 _DEAD_AFTER_SECONDS: Final = 60.0
 _CPUS_PER_CUT_THREAD: Final = 4
-_SHARE_OF_MEMORY: Final = 0.8
-"""The rest is for sockets, and for holes in the heap between what is used."""
+_SHARE_OF_MEMORY: Final = 0.85
 _LEAST_MEMORY_BYTES: Final = 512 * MEBIBYTE
 _CPU_DETECT_BATCH: Final = 1
 _GPU_DETECT_BATCH: Final = 32

@@ -262,7 +262,7 @@ class LimitsSettings(_Group):
     max_memory_bytes: Auto | Annotated[int, Field(ge=512 * MEBIBYTE)] = Field(
         "auto",
         description="Maximum memory that all requests together may hold, in bytes; a request that "
-        "finds no room within a second is rejected with status 429. auto takes 0.8 of the "
+        "finds no room within a second is rejected with status 429. auto takes 0.85 of the "
         "container's limit, or of half the machine's memory, less what the loaded process holds.",
     )
     max_decoded_bytes: Annotated[int | None, AfterValidator(_ignored_for_max_memory)] = Field(
