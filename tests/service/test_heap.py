@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -84,15 +85,34 @@ async def test_what_is_held_above_the_most_is_given_back_during_work(
 ) -> None:
     monkeypatch.setattr(heap, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(heap, "_REST_SECONDS", 0.05)
-    giving = asyncio.create_task(heap.give_back_above(lambda: 100 * MEBIBYTE))
+    surplus: list[int] = []
+    most = 100 * MEBIBYTE
+    giving = asyncio.create_task(heap.give_back_above(lambda: most, surplus.append))
     await asyncio.sleep(0.1)
     assert trims == []
-    held[0] += 1
+    assert set(surplus) == {0}
+    held[0] += 7
     await asyncio.sleep(0.03)
     assert trims == [0]
-    held[0] -= 1
+    assert surplus[-1] == 7
+    held[0] -= 8
     await asyncio.sleep(0.1)
     assert trims == [0]
+    assert surplus[-1] == 0
+    giving.cancel()
+
+
+async def test_memory_is_looked_at_while_it_is_given_back(
+    trims: list[int], held: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heap, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(ctypes.CDLL(None), "malloc_trim", lambda _: time.sleep(0.3))
+    surplus: list[int] = []
+    giving = asyncio.create_task(heap.give_back_above(lambda: 0, surplus.append))
+    await asyncio.sleep(0.05)
+    held[0] += 5
+    await asyncio.sleep(0.05)
+    assert surplus[-1] == held[0]
     giving.cancel()
 
 

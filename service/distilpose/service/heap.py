@@ -73,20 +73,28 @@ async def give_back_when_idle(life: Life) -> None:
             held_bytes = container.resident_bytes()
 
 
-async def give_back_above(most_bytes: Callable[[], int]) -> None:
+async def give_back_above(
+    most_bytes: Callable[[], int], count_surplus: Callable[[int], None]
+) -> None:
     """Give freed memory back while there is work, if the process holds more than it may.
 
     What was freed lies as holes between what is used. A large photo gets none of them, but pages of
-    its own, and the holes come on top.
+    its own, and the holes come on top. As long as they last, `count_surplus` knows of them.
     """
     trim = _of_glibc("malloc_trim")
     if trim is None:
         return
+    loop = asyncio.get_running_loop()
+    trimming: asyncio.Future[int] | None = None
+    rests_until = 0.0
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        if container.resident_bytes() > most_bytes():
-            await asyncio.to_thread(trim, 0)
-            await asyncio.sleep(_REST_SECONDS)
+        surplus_bytes = max(0, container.resident_bytes() - most_bytes())
+        count_surplus(surplus_bytes)
+        if trimming and trimming.done():
+            trimming, rests_until = None, loop.time() + _REST_SECONDS
+        if surplus_bytes and trimming is None and loop.time() >= rests_until:
+            trimming = loop.run_in_executor(None, trim, 0)
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:

@@ -30,6 +30,8 @@ class MemoryPart(StrEnum):
     IMAGES = "images"
     """Decoders, pixels, crops and drawings."""
     ANSWERS = "answers"
+    HOLES = "holes"
+    """Freed memory that the heap has not given back yet, beyond what is left for it."""
 
 
 class Blame(StrEnum):

@@ -157,7 +157,7 @@ def test_the_limit_may_be_set_once_it_is_known() -> None:
     assert (memory.limit_bytes, memory.bodies.capacity) == (50, 25)
 
 
-def test_the_process_may_hold_what_was_loaded_what_requests_hold_and_an_eighth_of_the_limit(
+def test_the_process_may_hold_what_was_loaded_what_requests_hold_and_some_for_holes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(container, "resident_bytes", lambda: 700)
@@ -165,4 +165,18 @@ def test_the_process_may_hold_what_was_loaded_what_requests_hold_and_an_eighth_o
     assert memory.most_resident_bytes() == sys.maxsize
     memory.set_limit(800)
     with memory.room.take(50):
-        assert memory.most_resident_bytes() == 700 + 50 + 100
+        assert memory.most_resident_bytes() == 700 + 50 + 50
+
+
+def test_holes_in_the_heap_count_as_held_while_they_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(100 * MEBIBYTE)
+    monkeypatch.setattr(container, "resident_bytes", lambda: 50 * MEBIBYTE)
+    memory.set_limit(80 * MEBIBYTE)
+    memory.room.take(20 * MEBIBYTE)
+    most_bytes = memory.most_resident_bytes()
+    for size_mib, counted_mib in ((10, 10), (30, 30), (70, 40), (5, 5), (0, 0)):
+        memory.count_holes(size_mib * MEBIBYTE)
+        assert memory.room.used == (20 + counted_mib) * MEBIBYTE
+        assert held(memory)["images"] == 20 * MEBIBYTE
+        assert memory.held_bytes(MemoryPart.HOLES) == counted_mib * MEBIBYTE
+        assert memory.most_resident_bytes() == most_bytes

@@ -26,7 +26,7 @@ _SHARE_OF_BODIES: Final = 2
 _SHARE_OF_STREAMS: Final = 3
 """The divisor of the limit that open streams may hold. A frame waits for as long as it takes, so
 whatever other streams hold may never be what it waits for."""
-_SHARE_OF_HOLES: Final = 8
+_SHARE_OF_HOLES: Final = 16
 """The divisor of the limit that freed memory may have while the rest is used."""
 _SMALL_BODY_BYTES: Final = MEBIBYTE
 """The first bytes of each body wait behind no larger bodies."""
@@ -49,9 +49,11 @@ class Memory:
         self.bodies = Room(limit_bytes // _SHARE_OF_BODIES)
         self.streams = Room(limit_bytes // _SHARE_OF_STREAMS)
         self.shares = Shares(clock)
-        """The share that each caller had of the memory for messages."""
+        """Each caller's use of memory for messages, and of all that requests are admitted to: who
+        fills the memory with bodies that are never admitted must not make others wait for it."""
         self._held_bytes: Counter[MemoryPart] = Counter()
         self._loaded_bytes: int | None = None
+        self._holes = Places(self.room, 0)
 
     @property
     def limit_bytes(self) -> int:
@@ -62,7 +64,20 @@ class Memory:
         """The memory of the process beyond which it is freed memory that nobody uses."""
         if self._loaded_bytes is None:
             return sys.maxsize
-        return self._loaded_bytes + self.room.used + self.limit_bytes // _SHARE_OF_HOLES
+        requested_bytes = self.room.used - self._holes.count
+        return self._loaded_bytes + requested_bytes + self.limit_bytes // _SHARE_OF_HOLES
+
+    def count_holes(self, size_bytes: int) -> None:
+        """Count freed memory beyond that, as long as it lasts: requests have as much less.
+
+        It is never more than half of the limit, so that something is always answered.
+        """
+        counted_bytes = min(size_bytes, self.limit_bytes // 2)
+        if counted_bytes > self._holes.count:
+            self._holes.add(self.room.take(counted_bytes - self._holes.count))
+        else:
+            self._holes.shrink_to(counted_bytes)
+        self._held_bytes[MemoryPart.HOLES] = counted_bytes
 
     def set_limit(self, limit_bytes: int) -> None:
         """Change the limit, now that all is loaded; what is held already is not touched."""
