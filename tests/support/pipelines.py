@@ -41,7 +41,7 @@ def means(
         max_queue_seconds=max_queue_seconds,
         observer=metrics,
     )
-    memory = Memory(memory_bytes)
+    memory = Memory(memory_bytes, clock=clock)
     return Means(
         decode=decode,
         detect=detect,
@@ -49,7 +49,7 @@ def means(
         cut=Workers(Pool.CUT, 1, observer=metrics, executor=cut_thread, clock=clock),
         memory=memory,
         admission=Admission(
-            [decode, detect, pose, memory], on_refusal=metrics.refused, clock=clock
+            [decode, detect, pose, memory], shares=memory.shares, on_refusal=metrics.refused
         ),
         traffic=Traffic(device.wake),
         image_size_px=image_size_px,

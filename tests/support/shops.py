@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from distilpose.service.batching.admission import Admission
+from distilpose.service.batching.fairness import Shares
 from distilpose.service.batching.room import Room
 from distilpose.service.errors import Overloaded
 from distilpose.service.words import RefusalReason
@@ -59,8 +60,8 @@ class Shop:
         self.queue = Queue(Room(capacity), 1 / items_per_second)
         self.admission = Admission(
             [self.queue],
+            shares=Shares(asyncio.get_running_loop().time),
             on_refusal=lambda reason: self.refusals.update([reason]),
-            clock=asyncio.get_running_loop().time,
         )
         self.answers: Counter[str] = Counter()
         self.answered_items = 0

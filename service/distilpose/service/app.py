@@ -258,7 +258,9 @@ class Service:
             cut=self._cut,
             memory=self.memory,
             admission=Admission(
-                [decode, detect, pose, self.memory], on_refusal=self.metrics.refused
+                [decode, detect, pose, self.memory],
+                shares=self.memory.shares,
+                on_refusal=self.metrics.refused,
             ),
             traffic=traffic,
             image_size_px=settings.detector.image_size,

@@ -1,11 +1,13 @@
 """Requests enter all the rooms that they need at once, or none."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 import pytest
 
 from distilpose.service.batching.admission import Admission, Admitted
+from distilpose.service.batching.fairness import Shares
 from distilpose.service.batching.room import Room
 from distilpose.service.errors import Overloaded
 from distilpose.service.words import RefusalReason
@@ -31,7 +33,7 @@ class Gates:
     def __init__(self, queue: int = 4, memory: int = 100) -> None:
         self.queue = Gate(Room(queue))
         self.memory = Gate(Room(memory), patience_seconds=1.0)
-        self.admission = Admission([self.queue, self.memory])
+        self.admission = Admission([self.queue, self.memory], shares=Shares(time.monotonic))
         self._numbers = iter(range(1000))
 
     def enter(
@@ -194,3 +196,17 @@ async def test_who_leaves_in_the_moment_of_being_let_in_takes_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert gates.used == (0, 0)
+
+
+async def test_what_a_caller_has_had_elsewhere_counts_at_the_gates() -> None:
+    shares = Shares(time.monotonic)
+    queue = Gate(Room(100))
+    admission = Admission([queue], shares=shares)
+    shares.standing("hungry")
+    shares.charge("hungry", 0.8)
+    shares.refused("somebody")
+    queue.room.take(60)
+    with await admission.enter([(queue, 1)], accepted_at=0.0, caller="polite"):
+        assert queue.room.used == 61
+    with pytest.raises(Overloaded, match="more than its share"):
+        await admission.enter([(queue, 1)], accepted_at=0.0, caller="hungry")

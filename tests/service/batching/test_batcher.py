@@ -10,6 +10,7 @@ import pytest
 from distilpose.service.batching.admission import Admission, Admitted
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
+from distilpose.service.batching.fairness import Shares
 from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.errors import DeadlineExceeded, Draining, Internal, Overloaded
 from distilpose.service.words import Fault, Stage
@@ -221,7 +222,9 @@ async def test_a_held_stage_lets_no_batch_go(bench: Bench) -> None:
 
 
 async def admit(batcher: Batcher[int, int], items: int) -> Admitted:
-    return await Admission([batcher]).enter([(batcher, items)], accepted_at=0.0)
+    return await Admission([batcher], shares=Shares(time.monotonic)).enter(
+        [(batcher, items)], accepted_at=0.0
+    )
 
 
 @virtually

@@ -1,6 +1,7 @@
 """The invariants of every batcher under random arrivals, departures, deadlines and failures."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from distilpose.service.batching.admission import Admission
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
+from distilpose.service.batching.fairness import Shares
 from distilpose.service.batching.outcomes import Outcome
 from distilpose.service.errors import DeadlineExceeded, Draining, Internal, Overloaded
 from distilpose.service.words import Stage
@@ -87,7 +89,7 @@ class World:
             more_coming=lambda: self.coming > 0,
             clock=self.clock,
         )
-        self.admission = Admission([self.batcher])
+        self.admission = Admission([self.batcher], shares=Shares(time.monotonic))
 
     def run(self, items: Sequence[int]) -> list[int]:
         assert 1 <= len(items) <= self.scenario.buckets[-1], "a batch over the budget"

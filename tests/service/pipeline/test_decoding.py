@@ -1,11 +1,13 @@
 """The decode queue's room follows the pace of its threads."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from distilpose.service.batching.admission import Admission
+from distilpose.service.batching.fairness import Shares
 from distilpose.service.batching.workers import Workers
 from distilpose.service.errors import Overloaded
 from distilpose.service.pipeline.decoding import Decoding
@@ -75,7 +77,7 @@ def test_a_full_queue_refuses_with_the_time_that_it_takes_to_clear() -> None:
     async def scenario() -> None:
         bench = Bench(0.1)
         decoding = bench.decoding
-        admission = Admission([decoding])
+        admission = Admission([decoding], shares=Shares(time.monotonic))
         wants = [(decoding, decoding.places(2.996))]
         with await admission.enter(wants, accepted_at=0.0):
             with pytest.raises(

@@ -6,7 +6,6 @@ been admitted never comes back here, so no two requests can wait for each other.
 """
 
 import asyncio
-import time
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -103,11 +102,11 @@ class Admission:
         self,
         gates: Sequence[Gate],
         *,
+        shares: Shares,
         on_refusal: Callable[[RefusalReason], None] = lambda _: None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_refusal = on_refusal
-        self._shares = Shares(clock)
+        self._shares = shares
         self._waiters: list[_Waiter] = []
         self._releases: Counter[int] = Counter()
         for gate in gates:

@@ -2,7 +2,7 @@
 
 Whoever asks one request after the other holds nothing in the moment of asking, so places held say
 little about who has had how much. A request's use is the largest part that it takes of any room;
-it is counted when the request asks, and fades.
+it is counted when the request asks, and fades. The memory of its body is counted as well.
 """
 
 import math
