@@ -84,17 +84,18 @@ async def give_back_above(
     trim = _of_glibc("malloc_trim")
     if trim is None:
         return
-    loop = asyncio.get_running_loop()
-    trimming: asyncio.Future[int] | None = None
-    rests_until = 0.0
+    trimming: asyncio.Task[None] | None = None
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         surplus_bytes = max(0, container.resident_bytes() - most_bytes())
         count_surplus(surplus_bytes)
-        if trimming and trimming.done():
-            trimming, rests_until = None, loop.time() + _REST_SECONDS
-        if surplus_bytes and trimming is None and loop.time() >= rests_until:
-            trimming = loop.run_in_executor(None, trim, 0)
+        if surplus_bytes and (trimming is None or trimming.done()):
+            trimming = asyncio.create_task(_trim_and_rest(trim), name="trimming")
+
+
+async def _trim_and_rest(trim: Callable[..., int]) -> None:
+    await asyncio.to_thread(trim, 0)
+    await asyncio.sleep(_REST_SECONDS)
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:

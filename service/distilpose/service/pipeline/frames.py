@@ -35,8 +35,7 @@ class FrameMemory:
             return
         last, memory = self._in_flight[-1], self._memory
         if memory.streams.fits(last.size_bytes) and memory.room.fits(last.size_bytes):
-            memory.streams.take(last.size_bytes)
-            self._places.count += last.size_bytes
+            self._places.add(memory.streams.take(last.size_bytes))
             self._holding.take(last.size_bytes)
             last.is_held = True
             return

@@ -53,7 +53,6 @@ class Memory:
         fills the memory with bodies that are never admitted must not make others wait for it."""
         self._held_bytes: Counter[MemoryPart] = Counter()
         self._loaded_bytes: int | None = None
-        self._holes = Places(self.room, 0)
 
     @property
     def limit_bytes(self) -> int:
@@ -64,7 +63,7 @@ class Memory:
         """The memory of the process beyond which it is freed memory that nobody uses."""
         if self._loaded_bytes is None:
             return sys.maxsize
-        requested_bytes = self.room.used - self._holes.count
+        requested_bytes = self.room.used - self._held_bytes[MemoryPart.HOLES]
         return self._loaded_bytes + requested_bytes + self.limit_bytes // _SHARE_OF_HOLES
 
     def count_holes(self, size_bytes: int) -> None:
@@ -73,11 +72,7 @@ class Memory:
         It is never more than half of the limit, so that something is always answered.
         """
         counted_bytes = min(size_bytes, self.limit_bytes // 2)
-        if counted_bytes > self._holes.count:
-            self._holes.add(self.room.take(counted_bytes - self._holes.count))
-        else:
-            self._holes.shrink_to(counted_bytes)
-        self._held_bytes[MemoryPart.HOLES] = counted_bytes
+        self._change(MemoryPart.HOLES, counted_bytes - self._held_bytes[MemoryPart.HOLES])
 
     def set_limit(self, limit_bytes: int) -> None:
         """Change the limit, now that all is loaded; what is held already is not touched."""
@@ -99,11 +94,14 @@ class Memory:
 
     def count_connections(self, change: int) -> None:
         """Hold the memory of connections that have begun, or return it if `change` is negative."""
-        size_bytes = change * CONNECTION_BYTES
-        self._held_bytes[MemoryPart.CONNECTIONS] += size_bytes
-        if change > 0:
+        self._change(MemoryPart.CONNECTIONS, change * CONNECTION_BYTES)
+
+    def _change(self, part: MemoryPart, size_bytes: int) -> None:
+        """Hold more for a purpose at once, or return it if `size_bytes` is negative."""
+        self._held_bytes[part] += size_bytes
+        if size_bytes > 0:
             self.room.take(size_bytes)
-        else:
+        elif size_bytes < 0:
             self.room.release(-size_bytes)
 
     def hold(self, part: MemoryPart, *, caller: str = "") -> "Holding":
