@@ -45,7 +45,7 @@ async def life() -> AsyncIterator[Life]:
     """A life during which memory is given back."""
     life = Life()
     life.advance(State.READY)
-    giving = asyncio.create_task(heap.give_back_when_idle(life))
+    giving = asyncio.create_task(heap.give_back_when_idle(life, message_bytes=0))
     yield life
     giving.cancel()
 
@@ -148,3 +148,40 @@ def test_threads_use_again_what_others_have_freed() -> None:
     once = 40_000_000 // 4096
     assert page_faults("as usual") > 20 * once
     assert page_faults("kept") < 4 * once
+
+
+MESSAGES = """
+import ctypes, resource, sys
+from distilpose.service import heap
+
+BYTES = 30 * 2**20
+heap.keep_freed_memory()
+if sys.argv[1] == "after a pause":
+    heap.make_room(BYTES)
+    kept = [bytearray(10_000) for _ in range(10_000)]
+    ctypes.CDLL(None).malloc_trim(0)
+if sys.argv[1] != "as usual":
+    heap.make_room(BYTES)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+parts = [b"." * 16_384 for _ in range(BYTES // 16_384)]
+joined = bytearray()
+for part in parts:
+    joined += part
+copied = bytes(joined)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults_of_a_message(when: str) -> int:
+    """The pages that a process is given for the parts of a message of 30 MiB and two copies."""
+    ran = subprocess.run(
+        [sys.executable, "-c", MESSAGES, when], capture_output=True, text=True, check=True
+    )
+    return int(ran.stdout)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
+@pytest.mark.parametrize("when", ["at the start", "after a pause"])
+def test_a_large_message_finds_its_pages(when: str) -> None:
+    assert faults_of_a_message("as usual") > 20_000
+    assert faults_of_a_message(when) < 1000

@@ -27,6 +27,7 @@ from distilpose.service.batching.room import Room, items_that_leave_in_time
 from distilpose.service.batching.workers import Workers
 from distilpose.service.domain import ModelDescription
 from distilpose.service.errors import Draining, NotReady
+from distilpose.service.heap import make_room
 from distilpose.service.life import Life, State
 from distilpose.service.pipeline.decoding import Decoding
 from distilpose.service.pipeline.journey import Means
@@ -161,6 +162,7 @@ class Service:
         models = await self.device.call(self._load)
         self.life.advance(State.WARMING)
         speeds = await self.device.call(lambda: self._warm_up(models))
+        await asyncio.to_thread(make_room, self.settings.grpc.most_message_bytes)
         self._pipeline = self._build_pipeline(models, *speeds)
         self._model = self._describe(models)
         self.device.start(canary=lambda: _check_networks(models), on_lost=self.on_lost)

@@ -11,7 +11,7 @@ and during work only where the process would hold too much.
 import asyncio
 import ctypes
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from distilpose.model import container
 from distilpose.service.life import Life
@@ -44,17 +44,42 @@ def keep_freed_memory() -> None:
     adjust = _of_glibc("mallopt")
     if adjust is None:
         return
-    allowed_bytes = container.memory_limit_bytes() or container.machine_memory_bytes()
     adjust(_M_ARENA_MAX, 1)
     adjust(_M_MMAP_THRESHOLD, _OF_ITS_OWN_BYTES)
-    adjust(_M_TRIM_THRESHOLD, min(_MOST_KEPT_BYTES, allowed_bytes // _SHARE_KEPT))
+    adjust(_M_TRIM_THRESHOLD, _most_kept_bytes())
 
 
-async def give_back_when_idle(life: Life) -> None:
+def make_room(message_bytes: int) -> None:
+    """Let the heap have pages for a message of this size, if it may keep as many.
+
+    gRPC keeps the parts of a message as they arrive. The event loop joins them in one block, which
+    grows by eighths, and copies that to another: for 30 MB this takes 7 ms where the pages are
+    there, and 36 ms where the system has to fill 15,000 of them with zeros first.
+    """
+    sizes = (message_bytes, message_bytes + message_bytes // 8, message_bytes)
+    malloc, free = _of_glibc("malloc"), _of_glibc("free")
+    if malloc is None or free is None or sum(sizes) > _most_kept_bytes():
+        return
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    free.argtypes = [ctypes.c_void_p]
+    blocks = [(malloc(size), size) for size in sizes]
+    for address, size in blocks:
+        if address:
+            ctypes.memset(address, 0, size)
+        free(address)
+
+
+def _most_kept_bytes() -> int:
+    allowed_bytes = container.memory_limit_bytes() or container.machine_memory_bytes()
+    return min(_MOST_KEPT_BYTES, allowed_bytes // _SHARE_KEPT)
+
+
+async def give_back_when_idle(life: Life, *, message_bytes: int) -> None:
     """Give freed memory back in each pause between requests, until cancelled.
 
-    The memory of the process tells of work as well as the requests accepted, since callers that are
-    refused cost some too. It alone would not do: it stays as it was when it is freed.
+    Room for a message of `message_bytes` is made again each time. The memory of the process tells
+    of work as well as the requests accepted, since callers that are refused cost some too. It alone
+    would not do: it stays as it was when it is freed.
     """
     trim = _of_glibc("malloc_trim")
     if trim is None:
@@ -70,6 +95,7 @@ async def give_back_when_idle(life: Life) -> None:
         if times_left:
             times_left -= 1
             await asyncio.to_thread(trim, 0)
+            await asyncio.to_thread(make_room, message_bytes)
             held_bytes = container.resident_bytes()
 
 
@@ -98,6 +124,6 @@ async def _trim_and_rest(trim: Callable[..., int]) -> None:
     await asyncio.sleep(_REST_SECONDS)
 
 
-def _of_glibc(name: str) -> Callable[..., int] | None:
+def _of_glibc(name: str) -> Any:
     """The function of that name; None where another library allocates."""
     return getattr(ctypes.CDLL(None), name, None)

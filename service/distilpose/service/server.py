@@ -73,7 +73,7 @@ async def _serve(settings: Settings, log: Outlet, on_listening: Callable[[str], 
     loading = asyncio.create_task(service.start(), name="start")
     loading.add_done_callback(stopping.on_loaded)
     trimming = asyncio.gather(
-        give_back_when_idle(service.life),
+        give_back_when_idle(service.life, message_bytes=settings.grpc.most_message_bytes),
         give_back_above(service.memory.most_resident_bytes, service.memory.count_holes),
     )
     serving = [server.serve() for server in (*servers, grpc_server) if server]

@@ -218,6 +218,11 @@ class GrpcSettings(_Group):
         description="Time after which a stream is cancelled if its caller does not take an answer.",
     )
 
+    @property
+    def most_message_bytes(self) -> int:
+        """The size of the largest message that may arrive; 0 if gRPC is off."""
+        return self.max_message_bytes if self.port else 0
+
 
 class StreamsSettings(_Group):
     """Video streams."""

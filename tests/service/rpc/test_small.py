@@ -44,7 +44,7 @@ async def test_of_many_half_messages_one_is_read_at_a_time(method: str) -> None:
         await until(lambda: sum(call.sent_bytes for call in calls) >= LIMIT_BYTES)
         assert memory.held_bytes(MemoryPart.BODIES) == most_bytes
         held_bytes = CALLS * AHEAD_BYTES
-        # The last callers may still be on their way here while the first have sent the limit's worth.
+        # The last calls may begin after the first have sent that much.
         await until(lambda: memory.held_bytes(MemoryPart.CONNECTIONS) == held_bytes)
         # The system's buffers, of which nothing is known here, take some as well.
         assert sum(call.sent_bytes for call in calls) < most_bytes + held_bytes + MEBIBYTE
