@@ -1,16 +1,20 @@
-"""Write the averaged weights of a run to a weights file, with a card that records its origin."""
+"""Write the weights of runs to a weights file, with a card that records their origin."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from distilpose.model.card import Card, Figure
+from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.checkpoint import Origin, licences_after
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.train.validate import EarlyFigures
-from distilpose.model.weights import save
+from distilpose.model.weights import load, save
 
 
 def write_weights(
@@ -55,6 +59,53 @@ def write_weights(
         limitations=("Early figures only: run `distilpose evaluate` before you rely on them.",),
     )
     save(path, network.state_dict(), card)
+
+
+def write_mean(path: Path, runs: Sequence[Path]) -> Card:
+    """Write the mean of the weights in `runs`, and return its card.
+
+    Runs that have gone on from one another, or from the same weights, err in different ways, and
+    their mean errs less than each. *Source:* Wortsman et al. 2022, "Model soups", arXiv 2203.05482,
+    the uniform soup.
+
+    Raises:
+        WeightsError: a file cannot be read, or one has another network than the first.
+    """
+    read = [load(run) for run in runs]
+    cards = [weights.card for weights in read]
+    architecture = cards[0].architecture
+    for run, card in zip(runs, cards, strict=True):
+        if card.architecture != architecture:
+            raise WeightsError(
+                f"{run}: is of {card.architecture}, {runs[0]} of {architecture}: their weights "
+                "have no mean"
+            )
+    origins = [
+        str(Origin(run.name, architecture, card.version, weights.sha256, card.licences))
+        for run, card, weights in zip(runs, cards, read, strict=True)
+    ]
+    crops = [card.crops_seen for card in cards if card.crops_seen is not None]
+    mean_card = Card(
+        architecture=architecture,
+        version=f"0+{datetime.now(UTC):%Y%m%d}",
+        created=datetime.now(UTC).date(),
+        source=f"Mean of the weights of {len(runs)} runs: {'; '.join(origins)}.",
+        training_data=" ".join(dict.fromkeys(card.training_data for card in cards)),
+        licences=tuple(dict.fromkeys(each for card in cards for each in card.licences)),
+        crops_seen=max(crops, default=None),
+        calibrated=False,
+        limitations=("Not measured: run `distilpose evaluate` before you rely on it.",),
+    )
+    save(path, _mean([weights.network.state_dict() for weights in read]), mean_card)
+    return mean_card
+
+
+def _mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each tensor; all states have the same."""
+    return {
+        key: torch.stack([state[key].double() for state in states]).mean(0).to(first.dtype)
+        for key, first in states[0].items()
+    }
 
 
 def _early(figures: EarlyFigures | None) -> tuple[Figure, ...]:

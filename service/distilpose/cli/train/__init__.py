@@ -1,4 +1,4 @@
-"""`distilpose train`: teachers, students, the detector, and tables of runs."""
+"""`distilpose train`: teachers, students, the detector, tables of runs, and their mean."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import click
 
 from distilpose.cli.options import reported_errors, together
-from distilpose.cli.train import ablation, detector
+from distilpose.cli.train import ablation, detector, mean
 from distilpose.cli.train.display import TrainDisplay
 from distilpose.cli.train.options import (
     overrides_of,
@@ -30,6 +30,7 @@ def command() -> None:
 
 command.add_command(detector.command, "detector")
 command.add_command(ablation.command, "ablation")
+command.add_command(mean.command, "mean")
 
 
 _going_on = together(
