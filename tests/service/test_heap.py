@@ -15,6 +15,10 @@ from distilpose.service import heap
 from distilpose.service.life import Life, State
 from soaking import MEBIBYTE
 
+needs_glibc = pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt"
+)
+
 
 @pytest.fixture
 def trims(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -116,6 +120,7 @@ async def test_memory_is_looked_at_while_it_is_given_back(
     giving.cancel()
 
 
+# Memory for forty photos, one by one.
 PHOTOS_IN_THREADS = """
 import resource, sys, threading
 from distilpose.service import heap
@@ -135,21 +140,22 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
-def page_faults(how: str) -> int:
-    """The pages that a process was given which needs memory for forty photos, one by one."""
+def page_faults(script: str, how: str) -> int:
+    """The pages that a process was given, as its script counts them."""
     ran = subprocess.run(
-        [sys.executable, "-c", PHOTOS_IN_THREADS, how], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, how], capture_output=True, text=True, check=True
     )
     return int(ran.stdout)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
+@needs_glibc
 def test_threads_use_again_what_others_have_freed() -> None:
     once = 40_000_000 // 4096
-    assert page_faults("as usual") > 20 * once
-    assert page_faults("kept") < 4 * once
+    assert page_faults(PHOTOS_IN_THREADS, "as usual") > 20 * once
+    assert page_faults(PHOTOS_IN_THREADS, "kept") < 4 * once
 
 
+# The parts of a message of 30 MiB, and two copies of it.
 MESSAGES = """
 import ctypes, resource, sys
 from distilpose.service import heap
@@ -172,16 +178,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults_of_a_message(when: str) -> int:
-    """The pages that a process is given for the parts of a message of 30 MiB and two copies."""
-    ran = subprocess.run(
-        [sys.executable, "-c", MESSAGES, when], capture_output=True, text=True, check=True
-    )
-    return int(ran.stdout)
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
+@needs_glibc
 @pytest.mark.parametrize("when", ["at the start", "after a pause"])
 def test_a_large_message_finds_its_pages(when: str) -> None:
-    assert faults_of_a_message("as usual") > 20_000
-    assert faults_of_a_message(when) < 1000
+    assert page_faults(MESSAGES, "as usual") > 20_000
+    assert page_faults(MESSAGES, when) < 1000

@@ -65,6 +65,11 @@ class Card(CardText):
     """True if a calibration is stored with the tensors, which makes scores probabilities."""
 
 
+def version_of(day: date) -> str:
+    """The version of weights that nobody has named: the day they were made on, as 0+20261130."""
+    return f"0+{day:%Y%m%d}"
+
+
 def read_text(path: Path) -> CardText:
     """Read the text of a card from a YAML file.
 

@@ -11,7 +11,7 @@ and during work only where the process would hold too much.
 import asyncio
 import ctypes
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from distilpose.model import container
 from distilpose.service.life import Life
@@ -57,11 +57,11 @@ def make_room(message_bytes: int) -> None:
     there, and 36 ms where the system has to fill 15,000 of them with zeros first.
     """
     sizes = (message_bytes, message_bytes + message_bytes // 8, message_bytes)
-    malloc, free = _of_glibc("malloc"), _of_glibc("free")
-    if malloc is None or free is None or sum(sizes) > _most_kept_bytes():
+    if _of_glibc("mallopt") is None or sum(sizes) > _most_kept_bytes():
         return
-    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    free.argtypes = [ctypes.c_void_p]
+    library = ctypes.CDLL(None)
+    malloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)(("malloc", library))
+    free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(("free", library))
     blocks = [(malloc(size), size) for size in sizes]
     for address, size in blocks:
         if address:
@@ -124,6 +124,6 @@ async def _trim_and_rest(trim: Callable[..., int]) -> None:
     await asyncio.sleep(_REST_SECONDS)
 
 
-def _of_glibc(name: str) -> Any:
+def _of_glibc(name: str) -> Callable[..., int] | None:
     """The function of that name; None where another library allocates."""
     return getattr(ctypes.CDLL(None), name, None)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
+from distilpose.model.card import Card
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.train.helpers import Helped
 from distilpose.model.train.precision import Precision
@@ -34,6 +35,11 @@ class Origin(NamedTuple):
     sha256: str
     """The file's digest, lower-case hexadecimal."""
     licences: tuple[str, ...]
+
+    @classmethod
+    def of_weights(cls, path: Path, card: Card, sha256: str) -> "Origin":
+        """The weights file at `path`, which has this card and digest."""
+        return cls(path.name, card.architecture, card.version, sha256, card.licences)
 
     def __str__(self) -> str:
         """The text for a card."""

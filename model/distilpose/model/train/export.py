@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distilpose.model.card import Card, Figure
+from distilpose.model.card import Card, Figure, version_of
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train.checkpoint import Origin, licences_after
@@ -38,10 +38,11 @@ def write_weights(
     """
     begun = f", from {origin}" if origin else ""
     teacher = f", taught by {settings.teacher.name}" if settings.teacher else ""
+    today = datetime.now(UTC).date()
     card = Card(
         architecture=settings.network,
-        version=f"0+{datetime.now(UTC):%Y%m%d}",
-        created=datetime.now(UTC).date(),
+        version=version_of(today),
+        created=today,
         source=(
             f"Trained by distilpose {version('distilpose')} for {step} steps of "
             f"{settings.run.batch_size} people a process{begun}{teacher}; averaged weights."
@@ -81,14 +82,15 @@ def write_mean(path: Path, runs: Sequence[Path]) -> Card:
                 "have no mean"
             )
     origins = [
-        str(Origin(run.name, architecture, card.version, weights.sha256, card.licences))
-        for run, card, weights in zip(runs, cards, read, strict=True)
+        str(Origin.of_weights(run, weights.card, weights.sha256))
+        for run, weights in zip(runs, read, strict=True)
     ]
+    today = datetime.now(UTC).date()
     crops = [card.crops_seen for card in cards if card.crops_seen is not None]
     mean_card = Card(
         architecture=architecture,
-        version=f"0+{datetime.now(UTC):%Y%m%d}",
-        created=datetime.now(UTC).date(),
+        version=version_of(today),
+        created=today,
         source=f"Mean of the weights of {len(runs)} runs: {'; '.join(origins)}.",
         training_data=" ".join(dict.fromkeys(card.training_data for card in cards)),
         licences=tuple(dict.fromkeys(each for card in cards for each in card.licences)),

@@ -103,7 +103,7 @@ def _read(path: Path) -> _Source:
     tensors, card, digest = read_tensors(path)
     # A bare trunk has seen none of the crops that are counted here.
     is_trunk = all(key.startswith(_TRUNK) for key in tensors)
-    origin = Origin(path.name, card.architecture, card.version, digest, card.licences)
+    origin = Origin.of_weights(path, card, digest)
     return _Source(tensors, 0 if is_trunk else card.crops_seen, {}, origin)
 
 

@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from distilpose.model.card import Card, Figure
+from distilpose.model.card import Card, Figure, version_of
 from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import WeightsError, one_line
@@ -226,7 +226,7 @@ class DetectorRun:
             raise WeightsError(f"{path}: not finite in float16")
         card = Card(
             architecture=PACKAGED_ARCHITECTURE,
-            version=f"0+{today:%Y%m%d}",
+            version=version_of(today),
             created=today.date(),
             source=(
                 f"Trained by distilpose {version('distilpose')} with ultralytics' trainer for "
