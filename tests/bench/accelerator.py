@@ -23,6 +23,7 @@ from distilpose.model.load import packaged_student
 from distilpose.model.runtime import devices
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.engine import PoseEngine, powers_of_two
+from distilpose.model.runtime.precision import PRECISIONS, Precision
 from distilpose.model.weights import load
 
 ROUNDS = 3
@@ -57,26 +58,28 @@ def seconds_a_batch(
     return statistics.median(taken)
 
 
-def engine(device: torch.device, dtype: torch.dtype, largest: int, *, compiled: bool) -> PoseEngine:
+def engine(
+    device: torch.device, precision: Precision, largest: int, *, compiled: bool
+) -> PoseEngine:
     """The student's engine; sizes that are not powers of two are padded, as in the service."""
     buckets = powers_of_two(largest)
     network = load(packaged_student()).network
     return PoseEngine(
-        network, device=device, dtype=dtype, buckets=buckets, compile_network=compiled
+        network, device=device, precision=precision, buckets=buckets, compile_network=compiled
     )
 
 
 def students(device: torch.device, largest: int) -> Iterator[Contestant]:
     """Every way to run the student."""
-    for name, dtype in devices.DTYPES.items():
+    for precision in PRECISIONS:
         for compiled in (False, True):
-            run_by = engine(device, dtype, largest, compiled=compiled)
-            kind = f"{name}{', compiled' if compiled else ''}"
+            run_by = engine(device, precision, largest, compiled=compiled)
+            kind = f"{precision}{', compiled' if compiled else ''}"
             yield Contestant(f"engine, {kind}", partial(answering, run_by))
             yield Contestant(f"network, {kind}", partial(computing, run_by))
         if device.type == "cuda":
-            run_by = engine(device, dtype, largest, compiled=False)
-            yield Contestant(f"graph, {name}", partial(replaying, run_by))
+            run_by = engine(device, precision, largest, compiled=False)
+            yield Contestant(f"graph, {precision}", partial(replaying, run_by))
 
 
 def answering(of: PoseEngine, size: int) -> Callable[[], object]:
@@ -123,15 +126,15 @@ def _inputs(of: PoseEngine, size: int) -> torch.Tensor:
 
 def detectors(device: torch.device) -> Iterator[Contestant]:
     """The packaged detector on squares of 640 pixels."""
-    for name, dtype in devices.DTYPES.items():
-        detector = PersonDetector.load(device=device, dtype=dtype)
-        yield Contestant(f"detector, {name}", partial(finding, detector))
+    for precision in PRECISIONS:
+        detector = PersonDetector.load(device=device, precision=precision)
+        yield Contestant(f"detector, {precision}", partial(finding, detector))
 
 
 def finding(by: PersonDetector, size: int) -> Callable[[], object]:
     """The detector's path from squares in the host's memory to boxes there."""
-    squares_BHWC = np.zeros((size, by.image_size_px, by.image_size_px, 3), np.uint8)
-    return lambda: by.run(squares_BHWC, np.full(size, 0.25, np.float32))
+    squares = [np.zeros((*by.canvases[-1], 3), np.uint8)] * size
+    return lambda: by.run(squares, np.full(size, 0.25, np.float32))
 
 
 def table(

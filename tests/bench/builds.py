@@ -1,17 +1,18 @@
 """Crops and photos a second of our build beside another one, in alternating turns of one run.
 
-    python tests/bench/builds.py --old PYTHON [--turns 5] [--seconds 3]
+    python tests/bench/builds.py --old PYTHON [--dtype float32] [--turns 5] [--seconds 3]
 
 PYTHON is the interpreter of an environment that has the other build:
 
     git worktree add ../old COMMIT && python -m venv ../old/.venv
     ../old/.venv/bin/pip install -e '../old[openvino]'
 
-Both run in float32 on this process's cores (`taskset -c 0,1 python ...` chooses them) and take
-turns, in alternating order, so that other load on the machine affects both. Only `distilpose serve`
-and `load_models` are used of each. `times as fast` is the median of the ratios of the turns, with
-their minimum and maximum: if these differ much, the machine was busy. Compare the build with itself
-(`--old` this interpreter) to see the noise of a ratio.
+Both run on this process's cores (`taskset -c 0,1 python ...` chooses them) in float32, or with
+`--dtype auto` in the precision that each takes by itself. They take turns, in alternating order, so
+that other load on the machine affects both. Only `distilpose serve` and `load_models` are used of
+each. `times as fast` is the median of the ratios of the turns, with their minimum and maximum: if
+these differ much, the machine was busy. Compare the build with itself (`--old` this interpreter) to
+see the noise of a ratio.
 """
 
 import argparse
@@ -68,10 +69,10 @@ class Row(NamedTuple):
 class Engine:
     """A build's student in a separate process."""
 
-    def __init__(self, python: str, crops: Path) -> None:
+    def __init__(self, python: str, crops: Path, dtype: str) -> None:
         self._python = python
         self._process = subprocess.Popen(
-            [python, str(_CHILD), str(crops), str(usable_cpus())],
+            [python, str(_CHILD), str(crops), str(usable_cpus()), dtype],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -139,10 +140,10 @@ def write_crops(folder: Path) -> Path:
 
 
 @contextmanager
-def server_of(name: str, python: str, folder: Path) -> Iterator[Server]:
-    """The service of this interpreter's build, in float32 on the CPU."""
+def server_of(name: str, python: str, folder: Path, dtype: str) -> Iterator[Server]:
+    """The service of this interpreter's build, on the CPU."""
     folder.mkdir()
-    settings = {"MODEL__DEVICE": "cpu", "MODEL__DTYPE": "float32"}
+    settings = {"MODEL__DEVICE": "cpu", "MODEL__DTYPE": dtype}
     server, log = start(folder, 0, settings, python=python)
     process = psutil.Process(server.process.pid)
     try:
@@ -237,6 +238,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--old", metavar="PYTHON", required=True, help="interpreter of the other build"
     )
+    parser.add_argument("--dtype", choices=("float32", "auto"), default="float32")
     parser.add_argument("--turns", type=int, default=5, help="of each build")
     parser.add_argument("--seconds", type=float, default=3, help="of a measurement in a turn")
     return parser.parse_args(arguments)
@@ -250,20 +252,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         crops = write_crops(folder)
-        engines = {build: Engine(python, crops) for build, python in pythons.items()}
+        engines = {build: Engine(python, crops, options.dtype) for build, python in pythons.items()}
         for build, engine in engines.items():
             print(f"{build}: {in_words(engine.about)}")
         rows = engine_rows(engines, options.turns, options.seconds)
         for engine in engines.values():
             engine.stop()
-        print_table("Student alone, float32", rows, options)
+        print_table(f"Student alone, {options.dtype}", rows, options)
         with ExitStack() as running:
             servers = {
-                build: running.enter_context(server_of(build, python, folder / build))
+                build: running.enter_context(
+                    server_of(build, python, folder / build, options.dtype)
+                )
                 for build, python in pythons.items()
             }
             rows = photo_rows(servers, options.turns, options.seconds)
-        print_table("bus.jpg by REST, float32", rows, options)
+        print_table(f"bus.jpg by REST, {options.dtype}", rows, options)
         for build, server in servers.items():
             unanswered = ", ".join(f"{n} of {why}" for why, n in (+server.unanswered).items())
             print(f"{build}: {server.people} people; not answered: {unanswered or 'none'}")

@@ -1,6 +1,6 @@
 """Run crops through the student of this interpreter's build. `builds.py` starts it.
 
-    PYTHON tests/bench/builds_child.py CROPS.npy THREADS
+    PYTHON tests/bench/builds_child.py CROPS.npy THREADS DTYPE
 
 It first prints one line of JSON that describes the build. Then it answers each line {"batch": 4,
 "seconds": 3} with the number of crops and the time taken. It uses only `load_models` of the build,
@@ -19,14 +19,15 @@ import torch
 
 
 def main() -> None:
-    """Load the build's models in float32, and answer until the end of standard input."""
+    """Load the build's models, and answer until the end of standard input."""
     replies, sys.stdout = sys.stdout, sys.stderr  # prints of others are not replies
     crops_BHWC = np.load(sys.argv[1])
     torch.set_num_threads(int(sys.argv[2]))
 
     from distilpose.model import load
 
-    engine = load.load_models(device="cpu", dtype="float32").predictor.engine
+    settings: Any = {"device": "cpu", "dtype": sys.argv[3]}  # as older builds take them
+    engine = load.load_models(**settings).predictor.engine
     about = {"version": version("distilpose"), "source": str(Path(load.__file__).parent)}
     about["runtime"] = str(getattr(engine, "runtime", "unknown"))
     _reply(replies, about)

@@ -28,7 +28,7 @@ import torch
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.container import usable_cpus
-from distilpose.model.letterbox import letterbox
+from distilpose.model.letterbox import letterbox, square
 from distilpose.model.load import packaged_student
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.devices import use_threads
@@ -36,7 +36,8 @@ from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 from distilpose.model.runtime.export import export
 from distilpose.model.runtime.openvino import graphs
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
-from distilpose.model.runtime.openvino.engine import OpenVinoEngine, student_graph
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine
+from distilpose.model.runtime.precision import Precision
 from distilpose.model.runtime.served import ServedStudent
 from distilpose.model.weights import Weights, load
 from odd_images import read
@@ -67,11 +68,11 @@ def eager(*, channels_last: bool) -> Run:
     return run
 
 
-def ours(dtype: torch.dtype, *, compile_network: bool = False) -> Run:
+def ours(precision: Precision, *, compile_network: bool = False) -> Run:
     """The engine with torch: norms folded, channels last."""
     network = packaged().network
     return PoseEngine(
-        network, device=CPU, dtype=dtype, buckets=BATCHES, compile_network=compile_network
+        network, device=CPU, precision=precision, buckets=BATCHES, compile_network=compile_network
     ).run
 
 
@@ -86,30 +87,25 @@ def by_onnxruntime(threads: int) -> Run:
     return lambda crops_BHWC: PoseArrays(*session.run(None, {"crops": crops_BHWC}))
 
 
-def by_openvino_in_bfloat16(threads: int) -> Mapping[str, Run]:
-    """The same graph in bfloat16, if the CPU supports it."""
-    core = graphs.import_openvino().Core()
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return {}
-    student: Any = packaged().network
-    options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads}
-    program = core.compile_model(student_graph(student), "CPU", options)
-    return {"openvino bfloat16": lambda crops_BHWC: PoseArrays(*program(crops_BHWC).values())}
-
-
 def students(threads: int) -> dict[str, Run]:
     """Every way to run the student, eager torch first."""
-    network: Any = packaged().network
-    return {
+
+    def by_openvino(precision: Precision) -> Run:
+        network: Any = packaged().network
+        return OpenVinoEngine(network, precision=precision, buckets=BATCHES).run
+
+    runs = {
         "torch eager": eager(channels_last=False),
         "torch channels-last": eager(channels_last=True),
-        "torch, our engine": ours(torch.float32),
-        "torch compiled": ours(torch.float32, compile_network=True),
-        "torch bfloat16": ours(torch.bfloat16),
+        "torch, our engine": ours("float32"),
+        "torch compiled": ours("float32", compile_network=True),
+        "torch bfloat16": ours("bfloat16"),
         "onnxruntime": by_onnxruntime(threads),
-        "openvino, our engine": OpenVinoEngine(network, buckets=BATCHES).run,
-        **by_openvino_in_bfloat16(threads),
+        "openvino, our engine": by_openvino("float32"),
     }
+    if graphs.computes_bfloat16():
+        runs["openvino bfloat16"] = by_openvino("bfloat16")
+    return runs
 
 
 def detectors() -> dict[str, Run]:
@@ -166,7 +162,7 @@ def main() -> None:
     boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
     crops = crop.cut(bus, geometry.crop_regions(boxes_xyxy_px))
     crops_BHWC = np.concatenate([crops, crop.mirror(crops)])
-    squares_BHWC = np.stack([letterbox(image, 640)[0] for image in (bus, zidane)] * 4)
+    squares_BHWC = np.stack([letterbox(image, square(640))[0] for image in (bus, zidane)] * 4)
     print(f"{usable_cpus()} CPUs, load {os.getloadavg()[0]:.1f}, {rounds} rounds")
     runs = students(usable_cpus())
     differences(runs, crops_BHWC)

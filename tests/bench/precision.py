@@ -24,6 +24,7 @@ from distilpose.model.load import packaged_student
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.devices import use_threads
 from distilpose.model.runtime.engine import PoseEngine
+from distilpose.model.runtime.precision import PRECISIONS
 from distilpose.model.weights import load
 
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def of_people(folder: PeopleFolder, count: int) -> list[Picture]:
 
 def boxes(folder: PeopleFolder, pictures: list[Picture]) -> None:
     """Print the differences for people whom one precision finds with certainty."""
-    detectors = [PersonDetector.load(dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    detectors = [PersonDetector.load(precision=precision) for precision in PRECISIONS]
     changes = []
     for picture in pictures:
         image = folder.read(picture)
@@ -62,8 +63,8 @@ def people(folder: PeopleFolder, pictures: list[Picture]) -> CropsBHWC:
 def poses(crops_BHWC: CropsBHWC) -> None:
     """Print the shifts of keypoints."""
     exact, rough = (
-        PoseEngine(load(packaged_student()).network, device=CPU, dtype=dtype, buckets=(8,))
-        for dtype in (torch.float32, torch.bfloat16)
+        PoseEngine(load(packaged_student()).network, device=CPU, precision=precision, buckets=(8,))
+        for precision in PRECISIONS
     )
     changes = precisions.pose_changes(exact.run(crops_BHWC), rough.run(crops_BHWC))
     shift, score = changes.sure_shift_crop_px.max(), changes.raw_score.max()

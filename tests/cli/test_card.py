@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from calibrations import constant_calibration
 from distilpose.model import weights
 from distilpose.model.card import Card, card_markdown
 from distilpose.model.load import packaged_student
+from distilpose.model.runtime.devices import choose_engine, choose_precision
 from golden_rules import filled_state
 from labelled import FRONTAL, person, picture, write_folder
 
+CPU = torch.device("cpu")
 CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)
 CASES = [
     "ground-truth boxes, flip test",
@@ -21,6 +24,15 @@ CASES = [
     "detector boxes, flip test",
     "detector boxes, no flip test",
 ]
+SERVED = list(
+    dict.fromkeys(
+        [
+            "float32",
+            choose_precision("auto", CPU, choose_engine("auto", CPU, compile_network=False)),
+        ]
+    )
+)
+"""The precisions of a card's figures on this machine."""
 WORDS = {
     "version": "7",
     "source": "Copied.",
@@ -100,11 +112,25 @@ def test_accuracy_is_measured_by_all_four_protocols(out: Path) -> None:
     assert names[-3:] == ["AP as served", "mean OKS", "PCK@0.2"]
 
 
-def test_each_source_has_a_protocol_with_the_command_to_measure_it_again(out: Path) -> None:
-    coco, sport = dict.fromkeys(figure.protocol for figure in weights.read_card(out).accuracy)
-    assert "1 people with keypoints in 1 pictures of coco, float32 by " in coco
-    assert "`distilpose evaluate people-eval --source coco`" in coco
-    assert "`distilpose evaluate people-eval --source sport`" in sport
+def test_each_source_and_precision_has_a_protocol_with_the_command_to_measure_it_again(
+    out: Path,
+) -> None:
+    protocols = list(dict.fromkeys(figure.protocol for figure in weights.read_card(out).accuracy))
+    cases = [(precision, source) for precision in SERVED for source in ("coco", "sport")]
+    assert len(protocols) == len(cases)
+    for protocol, (precision, source) in zip(protocols, cases, strict=True):
+        assert f"1 people with keypoints in 1 pictures of {source}, {precision} by " in protocol
+        again = f"`distilpose evaluate people-eval --source {source} --dtype {precision}`"
+        assert again in protocol
+
+
+def test_speed_is_measured_in_each_precision_and_size_is_told_once(out: Path) -> None:
+    cost = weights.read_card(out).cost
+    assert [figure.name for figure in cost].count("GMACs") == 1
+    speeds = [figure.protocol for figure in cost if figure.name == "batches of 1"]
+    assert [f", {each} by " in text for each, text in zip(SERVED, speeds, strict=True)] == [
+        True for _ in SERVED
+    ]
 
 
 def test_reliability_is_that_of_raw_and_of_calibrated_scores(out: Path) -> None:

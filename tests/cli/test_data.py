@@ -20,6 +20,7 @@ from distilpose.model.data.labels.layouts import LAYOUTS
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import TokenPose, build
+from distilpose.model.runtime.precision import PRECISIONS
 from distilpose.model.weights import load, read_tensors, save, write_tensors
 from labelled import FRONTAL, encoded, noise, person, picture, write_folder
 from photos import BUS_BOXES_XYXY_PX, photo
@@ -228,7 +229,8 @@ def test_photos_are_labelled_by_detector_and_teacher(photos: Path, teacher: Path
     assert f"left out: {photos / 'broken.jpg'}: the JPEG cannot be decoded" in done.stderr
     [picture] = PeopleFolder(photos).pictures
     people = [each for each in picture.people if each.label == "pseudo"]
-    for one, box in zip(people, BUS_BOXES_XYXY_PX[:3], strict=True):
+    people.sort(key=lambda person: person.keypoints_xy_px[0][0])
+    for one, box in zip(people, sorted(BUS_BOXES_XYXY_PX[:3]), strict=True):
         middle_px = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         assert math.dist(one.keypoints_xy_px[0], middle_px) < 6
         np.testing.assert_allclose(one.keypoint_weight, 0.75, atol=0.01)
@@ -263,7 +265,7 @@ def test_labels_say_by_which_networks_and_settings(empty: Path, teacher: Path) -
     }
     assert info["detector"]["name"] == "yolov8n-person"
     assert info["settings"]["min_box_score"] == 0.4
-    assert info["settings"]["dtype"] == "float32"
+    assert info["settings"]["dtype"] in PRECISIONS
     assert info["settings"]["keypoint_score"] == "raw"
 
 

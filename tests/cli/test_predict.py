@@ -18,7 +18,7 @@ from photos import photo, photo_path
 
 @pytest.fixture(scope="module")
 def models() -> Models:
-    return load_models(device="cpu")
+    return load_models(device="cpu", dtype="float32")
 
 
 @pytest.fixture(autouse=True)

@@ -105,12 +105,12 @@ def test_it_starts_with_the_services_threshold_and_without_ellipses(pages: Pages
 def test_a_threshold_finer_than_a_hand_is_shown_and_asked_with_as_it_is(pages: Pages) -> None:
     page = pages.open()
     slider = page.get_by_role("slider", name="Minimum box score")
-    slider.evaluate("(input) => { input.value = '0.305'; }")  # as a server's page would have it
+    slider.evaluate("(input) => { input.value = '0.255'; }")  # as a server's page would have it
     urls = asked(page)
     choose(page, BUS)
-    expect(page.locator("output[for=min-box-score]")).to_have_text("0.305")
+    expect(page.locator("output[for=min-box-score]")).to_have_text("0.255")
     expect_status(page, "4 people found.")
-    assert "min_box_score=0.305" in urls[0]
+    assert "min_box_score=0.255" in urls[0]
     slide(page, "Minimum box score", 0.4567)
     expect(page.locator("output[for=min-box-score]")).to_have_text("0.46")
     expect(slider).to_have_value("0.46")

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from odd_images import TURNS, encode, exif
 from photos import BUS_BOXES_XYXY_PX, BUS_SIZE_WH, photo
 from precisions import MIN_OKS
+from servers import StartServer
 
 BUS = photo("bus.jpg")
 ZIDANE = photo("zidane.jpg")
@@ -80,11 +80,10 @@ def test_an_answer_has_the_documented_shape(client: httpx.Client) -> None:
 
 
 def test_the_service_equals_the_plain_predictor(client: httpx.Client) -> None:
-    from distilpose.model import similarity
     from distilpose.model.load import load_models
     from odd_images import read
 
-    predictor = load_models().predictor
+    predictor = load_models(dtype="float32").predictor
     image = read(BUS)
     [found] = predictor.detect([image], min_box_score=0.25)
     expected = predictor.poses(image, *found)
@@ -92,11 +91,26 @@ def test_the_service_equals_the_plain_predictor(client: httpx.Client) -> None:
     assert len(answered) == len(expected) == len(BUS_BOXES_XYXY_PX)
     for pose, reference in zip(answered, expected, strict=True):
         width_px, height_px = reference.box_xyxy_px[2:] - reference.box_xyxy_px[:2]
-        if predictor.engine.dtype == torch.float32:
-            crop_px = max(width_px, 0.75 * height_px) * 1.25 / 192
-            np.testing.assert_allclose(xy(pose), reference.keypoints_xy_px, atol=0.02 * crop_px)
-        area_px2 = width_px * height_px / 2
-        same = similarity.oks(xy(pose), reference.keypoints_xy_px, area_px2=area_px2)
+        crop_px = max(width_px, 0.75 * height_px) * 1.25 / 192
+        np.testing.assert_allclose(xy(pose), reference.keypoints_xy_px, atol=0.02 * crop_px)
+
+
+def test_the_precision_that_this_machine_takes_by_itself_answers_like_float32(
+    client: httpx.Client, start_server: StartServer
+) -> None:
+    from distilpose.model import similarity
+    from distilpose.model.runtime.precision import PRECISIONS
+
+    with start_server(MODEL__DTYPE="auto").client() as served:
+        answered, expected = poses(post_jpeg(served)), poses(post_jpeg(client))
+        model = served.get("/v1/models").json()["models"][0]
+    assert model["dtype"] == model["detector_dtype"] in PRECISIONS
+    sure = [pose for pose in expected if pose["box_score"] > 0.5]
+    assert len(sure) == 3
+    for reference in sure:
+        x1, y1, x2, y2 = reference["box"]
+        pose = max(answered, key=lambda each: iou(each["box"], reference["box"]))
+        same = similarity.oks(xy(pose), xy(reference), area_px2=(x2 - x1) * (y2 - y1) / 2)
         assert same >= MIN_OKS
 
 

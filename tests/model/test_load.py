@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from calibrations import constant_calibration
 from distilpose.model import weights
-from distilpose.model.errors import WeightsError
+from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import load_models, packaged_student
 from distilpose.model.predict import TeacherPredictor
+from distilpose.model.runtime import devices
 from distilpose.model.runtime.devices import EngineChoice
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
+from distilpose.model.runtime.precision import PrecisionChoice
 from distilpose.model.runtime.teacher import TeacherEngine
 from golden_rules import filled_state
 
@@ -65,3 +68,21 @@ def test_both_networks_run_on_the_engine_asked_for(engine: EngineChoice) -> None
     models = load_models(device="cpu", dtype="float32", engine=engine, detector_image_size_px=64)
     assert models.predictor.engine.runtime == engine
     assert isinstance(models.detector, OpenVinoDetector) == (engine == "openvino")
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_both_networks_compute_in_the_precision_asked_for(dtype: PrecisionChoice) -> None:
+    models = load_models(device="cpu", dtype=dtype, engine="openvino", detector_image_size_px=64)
+    expected = devices.choose_precision(dtype, torch.device("cpu"), "openvino")
+    assert models.predictor.engine.precision == models.detector.precision == expected
+
+
+def test_a_detector_too_large_for_torch_s_bfloat16_stays_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "_computes_bfloat16", lambda *_: True)
+    models = load_models(device="cpu", engine="torch", detector_image_size_px=1056)
+    assert models.predictor.engine.precision == "bfloat16"
+    assert models.detector.precision == "float32"
+    with pytest.raises(ConfigError, match="1056 is over 1024"):
+        load_models(device="cpu", dtype="bfloat16", engine="torch", detector_image_size_px=1056)

@@ -98,7 +98,7 @@ def predictor() -> predict.Predictor:
     torch.manual_seed(0)
     network = build("distilpose-s")
     assert isinstance(network, Student)
-    engine = PoseEngine(network, device=CPU, dtype=torch.float32, buckets=(1, 4))
+    engine = PoseEngine(network, device=CPU, precision="float32", buckets=(1, 4))
     return predict.Predictor(engine)
 
 

@@ -20,7 +20,7 @@ def healthy() -> dict[str, Finding]:
 
 def test_everything_that_serving_needs_is_looked_at(healthy: dict[str, Finding]) -> None:
     codecs = [name for name, each in ACCEPTED.items() if each.pillow_codec or each.package]
-    assert list(healthy) == ["cpus", "torch", "device", "weights", "jpeg", *codecs]
+    assert list(healthy) == ["cpus", "torch", "device", "precision", "weights", "jpeg", *codecs]
     assert all(finding.is_fine for finding in healthy.values())
 
 

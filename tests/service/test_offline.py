@@ -23,7 +23,7 @@ OPTIONS = Options(min_box_score=0.5, max_people=30, min_keypoint_score=0.3)
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return load_models(device="cpu").predictor
+    return load_models(device="cpu", dtype="float32").predictor
 
 
 def test_a_photo_is_answered_as_by_rest_and_drawn(predictor: Predictor, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """A pipeline's shared resources, for tests that give it their own computations."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from distilpose.model.letterbox import ShapeHW, square
 from distilpose.service.batching.admission import Admission
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.device import Device
@@ -31,7 +32,7 @@ def means(
     memory_bytes: int = ROOMY_BYTES,
     max_queue_seconds: float = 1e6,
     clock: Callable[[], float] = time.monotonic,
-    image_size_px: int = 64,
+    canvases: Sequence[ShapeHW] = square(64),
     max_pixels: int = 50_000,
     **others: Any,
 ) -> Means:
@@ -52,7 +53,7 @@ def means(
             [decode, detect, pose, memory], shares=memory.shares, on_refusal=metrics.refused
         ),
         traffic=Traffic(device.wake),
-        image_size_px=image_size_px,
+        canvases=canvases,
         max_pixels=max_pixels,
         metrics=metrics,
         clock=clock,

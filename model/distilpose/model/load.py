@@ -13,11 +13,12 @@ from distilpose.model.errors import WeightsError
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.predict import Predictor, TeacherPredictor
 from distilpose.model.runtime import devices
-from distilpose.model.runtime.detector import PersonDetector
-from distilpose.model.runtime.devices import EngineChoice
+from distilpose.model.runtime.detector import BFLOAT16_LARGEST_PX, PersonDetector
+from distilpose.model.runtime.devices import EngineChoice, Runtime
 from distilpose.model.runtime.engine import PoseEngine, powers_of_two
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
 from distilpose.model.runtime.openvino.engine import OpenVinoEngine
+from distilpose.model.runtime.precision import Precision, PrecisionChoice
 from distilpose.model.runtime.teacher import TeacherEngine
 from distilpose.model.weights import Weights, load
 
@@ -48,7 +49,7 @@ def load_models(
     weights: Path | None = None,
     sha256: str | None = None,
     device: str = "auto",
-    dtype: str = "auto",
+    dtype: PrecisionChoice = "auto",
     engine: EngineChoice = "auto",
     compile_network: Literal["auto", "on", "off"] = "auto",
     pose_max_batch: int | None = None,
@@ -83,6 +84,7 @@ def load_models(
     person_detector = kind.load(
         detector,
         device=compute.device,
+        precision=_detector_precision(dtype, compute, detector_image_size_px),
         image_size_px=detector_image_size_px,
         iou_threshold=detector_iou,
     )
@@ -101,19 +103,27 @@ class _Compute(NamedTuple):
     """The device, precision and runtime of a network."""
 
     device: torch.device
-    dtype: torch.dtype
+    precision: Precision
     compile_network: bool
-    runtime: Literal["torch", "openvino"]
+    runtime: Runtime
 
 
 def _choose(
-    device: str, dtype: str, engine: EngineChoice, compile_network: Literal["auto", "on", "off"]
+    device: str,
+    dtype: PrecisionChoice,
+    engine: EngineChoice,
+    compile_network: Literal["auto", "on", "off"],
 ) -> _Compute:
     chosen = devices.choose_device(device)
-    precision = devices.choose_dtype(dtype, chosen)
     compiled = devices.choose_compile(compile_network, chosen)
-    runtime = devices.choose_engine(engine, chosen, dtype=precision, compile_network=compiled)
-    return _Compute(chosen, precision, compiled, runtime)
+    runtime = devices.choose_engine(engine, chosen, compile_network=compiled)
+    return _Compute(chosen, devices.choose_precision(dtype, chosen, runtime), compiled, runtime)
+
+
+def _detector_precision(dtype: PrecisionChoice, compute: _Compute, image_size_px: int) -> Precision:
+    by_torch = compute.runtime == "torch"
+    too_large = by_torch and image_size_px > BFLOAT16_LARGEST_PX
+    return "float32" if dtype == "auto" and too_large else compute.precision
 
 
 def _predictor(
@@ -124,18 +134,18 @@ def _predictor(
     buckets: Sequence[int],
     calibrate: bool,
 ) -> Predictor:
-    network, device, dtype = loaded.network, compute.device, compute.dtype
+    network, device, precision = loaded.network, compute.device, compute.precision
     if isinstance(network, Teacher):
-        teacher = TeacherEngine(network, device=device, dtype=dtype, buckets=buckets)
+        teacher = TeacherEngine(network, device=device, precision=precision, buckets=buckets)
         return TeacherPredictor(teacher, detector)
     calibration = loaded.calibration if calibrate else None
     if compute.runtime == "openvino":
-        engine: PoseEngine = OpenVinoEngine(network, buckets=buckets)
+        engine: PoseEngine = OpenVinoEngine(network, precision=precision, buckets=buckets)
     else:
         engine = PoseEngine(
             network,
             device=device,
-            dtype=dtype,
+            precision=precision,
             buckets=buckets,
             compile_network=compute.compile_network,
         )

@@ -856,6 +856,7 @@ class Model(_message.Message):
     KEYPOINTS_FIELD_NUMBER: _builtins.int
     DETECTOR_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    DETECTOR_DTYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Such as `distilpose-n`."""
     version: _builtins.str
@@ -869,7 +870,7 @@ class Model(_message.Message):
     device: _builtins.str
     """Device of the networks, such as `cpu`."""
     dtype: _builtins.str
-    """Precision of the networks, such as `float32`."""
+    """Precision of the student, such as `float32`."""
     input_height: _builtins.int
     """Height of a crop, in pixels."""
     input_width: _builtins.int
@@ -878,6 +879,8 @@ class Model(_message.Message):
     """The person detector's name."""
     engine: _builtins.str
     """Runtime of the networks, such as `torch`."""
+    detector_dtype: _builtins.str
+    """Precision of the detector, such as `float32`."""
     @_builtins.property
     def keypoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the 17 keypoints, in the order of every answer."""
@@ -897,10 +900,11 @@ class Model(_message.Message):
         keypoints: _abc.Iterable[_builtins.str] | None = ...,
         detector: _builtins.str = ...,
         engine: _builtins.str = ...,
+        detector_dtype: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrated", b"calibrated", "detector", b"detector", "device", b"device", "dtype", b"dtype", "engine", b"engine", "input_height", b"input_height", "input_width", b"input_width", "keypoints", b"keypoints", "name", b"name", "sha256", b"sha256", "source", b"source", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibrated", b"calibrated", "detector", b"detector", "detector_dtype", b"detector_dtype", "device", b"device", "dtype", b"dtype", "engine", b"engine", "input_height", b"input_height", "input_width", b"input_width", "keypoints", b"keypoints", "name", b"name", "sha256", b"sha256", "source", b"source", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -73,7 +73,8 @@ def command(
         from distilpose.model.weights import read_tensors, write_tensors
 
         use_threads()
-        engine = load_models(weights=weights, calibrate=False, device=device).predictor.engine
+        models = load_models(weights=weights, calibrate=False, device=device, dtype="float32")
+        engine = models.predictor.engine
         fitted = fit(engine, people, layout=layout, on_progress=on_progress)
         for note in fitted.label_notes:
             click.echo(f"{people}: {note}", err=True)

@@ -20,6 +20,7 @@ from distilpose.model.files import trouble_of_file
 if TYPE_CHECKING:
     from distilpose.model.measure.evaluate import Report
     from distilpose.model.measure.protocols import Protocol
+    from distilpose.model.runtime.precision import PrecisionChoice
 
 _SUFFIX: Final = ".safetensors"
 
@@ -44,7 +45,8 @@ def command(
     """Write the tensors and the calibration of WEIGHTS to OUT with a new card, and OUT's .md.
 
     Figures are measured from ground-truth and from detector boxes, with and without flip test, on
-    each annotation file of the folder.
+    each annotation file of the folder: in float32, and in the precision that `serve` would choose
+    here if that is another.
     """
     page = out.with_suffix(".md")
     if out.suffix != _SUFFIX:
@@ -59,18 +61,32 @@ def command(
     ):
         from distilpose.model.card import card_markdown, read_text
         from distilpose.model.load import load_models
-        from distilpose.model.measure.figures import CardMeasurement, card_without_figures
+        from distilpose.model.measure.figures import (
+            CardMeasurement,
+            card_without_figures,
+            combined,
+        )
         from distilpose.model.runtime.devices import use_threads
         from distilpose.model.weights import read_card, read_tensors, write_tensors
 
         words = read_text(text)
         use_threads()
-        models = load_models(weights=weights, allow_teacher=True, device=device)
+        chosen: tuple[PrecisionChoice, ...] = ("float32", "auto")
+        exact, served = (
+            load_models(weights=weights, allow_teacher=True, device=device, dtype=dtype)
+            for dtype in chosen
+        )
+        same = served.predictor.engine.precision == exact.predictor.engine.precision
+        figures = combined(
+            *(
+                CardMeasurement(models, folder, on_progress, _print, layout).figures()
+                for models in ([exact] if same else [exact, served])
+            )
+        )
         tensors, old, _ = read_tensors(weights)
-        measurement = CardMeasurement(models, folder, on_progress, _print, layout)
-        card = card_without_figures(words, old).model_copy(update=measurement.figures())
+        card = card_without_figures(words, old).model_copy(update=figures)
         with outputs.writing(out) as unfinished:
-            write_tensors(unfinished, tensors, card, calibration=models.predictor.calibration)
+            write_tensors(unfinished, tensors, card, calibration=exact.predictor.calibration)
         with outputs.writing(page) as unfinished:
             unfinished.write_text(card_markdown(read_card(out)), "utf-8")
         click.echo(f"wrote {out} and {page.name}")

@@ -19,6 +19,7 @@ from distilpose.cli.tables import reliability_table
 from distilpose.model.files import followed, trouble_of_file
 from distilpose.model.files.folder import OutputFolder
 from distilpose.model.files.outputs import OutputRefused
+from distilpose.model.runtime.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,13 +62,19 @@ if TYPE_CHECKING:
 @overwrite_option
 @layout_option
 @model_options
-@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", *PRECISIONS]),
+    default="auto",
+    show_default=True,
+    help="Precision of both networks; auto: bfloat16 where the hardware computes in it.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["auto", "torch", "openvino"]),
     default="auto",
     show_default=True,
-    help="auto: openvino in float32 on an x86 CPU.",
+    help="auto: openvino on an x86 CPU.",
 )
 def command(
     folder: Path,

@@ -89,11 +89,14 @@ class Model:
     """True if scores are calibrated probabilities."""
     device: str
     dtype: str
+    """Precision of the student, such as `float32`."""
     engine: str
     input_size_hw: tuple[int, int]
     """Size of a crop, in pixels."""
     keypoints: tuple[str, ...]
     detector: str
+    detector_dtype: str = ""
+    """Precision of the detector; empty if the service is too old to say."""
 
 
 def to_fields(answer: ImageAnswer) -> dict[str, Any]:

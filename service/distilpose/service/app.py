@@ -4,11 +4,10 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-import numpy as np
 from prometheus_client import CollectorRegistry
 
 from distilpose.model import container
@@ -16,8 +15,8 @@ from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.load import Models, load_models
 from distilpose.model.runtime import devices
-from distilpose.model.runtime.detector import Detections, PersonDetector
-from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two, time_buckets
+from distilpose.model.runtime.detector import Detections
+from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two
 from distilpose.model.runtime.trial import check_detector, check_student
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.service.batching.admission import Admission
@@ -177,6 +176,7 @@ class Service:
                 "version": self._model.version,
                 "device": self._model.device,
                 "dtype": self._model.dtype,
+                "detector_dtype": self._model.detector_dtype,
                 "engine": self._model.engine,
                 "digest": self._model.sha256,
             }
@@ -187,6 +187,7 @@ class Service:
                 "model": f"{self._model.name} {self._model.version}",
                 "device": self._model.device,
                 "dtype": self._model.dtype,
+                "detector_dtype": self._model.detector_dtype,
                 "engine": self._model.engine,
                 "threads": self._threads,
                 "seconds": round(time.monotonic() - began, 2),
@@ -231,7 +232,7 @@ class Service:
         """
         _check_networks(models)
         pose_seconds = models.predictor.engine.warm_up()
-        detect_seconds = _warm_up_detector(models.detector, self._detect_buckets(models))
+        detect_seconds = models.detector.warm_up(self._detect_buckets(models))
         return _items_per_second(detect_seconds), _items_per_second(pose_seconds)
 
     def _build_pipeline(
@@ -265,7 +266,7 @@ class Service:
                 on_refusal=self.metrics.refused,
             ),
             traffic=traffic,
-            image_size_px=settings.detector.image_size,
+            canvases=models.detector.canvases,
             max_pixels=settings.limits.max_pixels,
             scaled_decode=settings.batching.scaled_decode,
             metrics=self.metrics,
@@ -328,10 +329,11 @@ class Service:
 
     def _detect_buckets(self, models: Models) -> tuple[int, ...]:
         largest = self.settings.batching.detect_max_batch
+        on_cpu = models.detector.device.type == "cpu"
         if largest == "auto":
-            on_cpu = models.predictor.engine.device.type == "cpu"
             largest = _CPU_DETECT_BATCH if on_cpu else _GPU_DETECT_BATCH
-        return powers_of_two(largest)
+        # A CPU pays for padding in full.
+        return powers_of_two(largest, each_up_to=largest if on_cpu else 1)
 
     def _describe(self, models: Models) -> ModelDescription:
         engine = models.predictor.engine
@@ -342,11 +344,12 @@ class Service:
             source=models.card.source,
             calibrated=models.predictor.calibration is not None,
             device=devices.describe(engine.device),
-            dtype=str(engine.dtype).removeprefix("torch."),
+            dtype=engine.precision,
             engine=engine.runtime,
             input_size_hw=(CROP_HEIGHT, CROP_WIDTH),
             keypoints=KEYPOINT_NAMES,
             detector=models.detector.name,
+            detector_dtype=models.detector.precision,
         )
 
 
@@ -393,14 +396,6 @@ def _memory_limit_bytes(settings: Settings, *, is_loaded: bool) -> int:
             f"{_LEAST_MEMORY_BYTES // MEBIBYTE} MiB are needed"
         )
     return left
-
-
-def _warm_up_detector(detector: PersonDetector, buckets: Sequence[int]) -> dict[int, float]:
-    """Run every bucket; return the seconds each one took, as `time_buckets` expects them."""
-    side = detector.image_size_px
-    squares_BHWC = np.zeros((buckets[-1], side, side, 3), np.uint8)
-    scores = np.ones(buckets[-1], np.float32)
-    return time_buckets(lambda n: detector.run(squares_BHWC[:n], scores[:n]), buckets)
 
 
 def _check_networks(models: Models) -> None:

@@ -58,8 +58,8 @@ def _model_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("models", str(err), is_fine=False)
         return
     engine = models.predictor.engine
-    text = f"{devices.describe(engine.device)}, {engine.dtype}, {engine.runtime}"
-    yield Finding("device", text)
+    yield Finding("device", f"{devices.describe(engine.device)}, by {engine.runtime}")
+    yield Finding("precision", f"student {engine.precision}, detector {models.detector.precision}")
     seconds = engine.warm_up()[1]
     card = models.card
     text = f"{card.architecture} {card.version}, sha256 {models.sha256[:12]}"

@@ -194,9 +194,12 @@ class ModelDescription:
     """True if scores are calibrated probabilities."""
     device: str
     dtype: str
+    """Precision of the student, such as float32."""
     engine: str
     """Runtime of the networks: torch or openvino."""
     input_size_hw: tuple[int, int]
     """Size of a crop, in pixels."""
     keypoints: Sequence[str]
     detector: str
+    detector_dtype: str
+    """Precision of the detector."""

@@ -303,13 +303,12 @@ class ModelSettings(_Group):
     )
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto",
-        description="Runtime of both networks; auto takes openvino for float32 on an x86 CPU, "
-        "else torch.",
+        description="Runtime of both networks; auto takes openvino on an x86 CPU, else torch.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Precision of both networks; auto takes bfloat16 on a GPU that supports it, "
-        "else float32.",
+        description="Precision of both networks; auto takes bfloat16 where the GPU, or with "
+        "openvino the CPU, computes in it, else float32.",
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -332,7 +331,7 @@ class DetectorSettings(_Group):
         ge=160,
         le=2048,
         multiple_of=32,
-        description="Side of the detector's square input, in pixels.",
+        description="Long side of the detector's input, in pixels.",
     )
     min_box_score: float = Field(
         0.25,

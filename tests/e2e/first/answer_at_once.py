@@ -17,8 +17,8 @@ from distilpose.model.runtime.openvino.engine import OpenVinoEngine
 ONE_PERSON = Detections(np.array([[200, 100, 400, 600]], np.float32), np.ones(1, np.float32))
 
 
-def detect(_: PersonDetector, squares: Sequence[Any], __: Sequence[float]) -> list[Detections]:
-    return [ONE_PERSON] * len(squares)
+def detect(_: PersonDetector, canvases: Sequence[Any], __: Sequence[float]) -> list[Detections]:
+    return [ONE_PERSON] * len(canvases)
 
 
 def look(_: PoseEngine, crops: CropsBHWC) -> PoseArrays:

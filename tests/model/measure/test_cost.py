@@ -28,7 +28,7 @@ class Timed(PoseEngine):
     """Takes these seconds for its runs, in turn, on a clock that otherwise stands still."""
 
     def __init__(self, runs_seconds: Sequence[float]) -> None:
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.device, self.precision = torch.device("cpu"), "float32"
         self.waiting = list(runs_seconds)
         self.batch_sizes: list[int] = []
         self.now = 0.0

@@ -10,6 +10,7 @@ from distilpose.model.load import Models, load_models
 from distilpose.model.measure.figures import (
     CardMeasurement,
     card_without_figures,
+    combined,
     recalibrated_card,
     reliability_figures,
 )
@@ -125,3 +126,10 @@ def test_everything_a_card_says_is_measured_on_each_source(models: Models, tmp_p
     }
     sizes = {each.name: each.value for each in figures["cost"]}
     assert sizes["million parameters"] == 4.52
+
+
+def test_figures_of_two_measurements_stand_side_by_side_and_what_is_the_same_once() -> None:
+    size = Figure(name="GMACs", value=0.61, protocol="One crop.")
+    first, second = (Figure(name="AP", value=value, protocol=f"{value}") for value in (0.5, 0.4))
+    measured = [{"accuracy": (each,), "cost": (size,)} for each in (first, second)]
+    assert combined(*measured) == {"accuracy": (first, second), "cost": (size,)}

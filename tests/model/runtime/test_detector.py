@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from distilpose.model import geometry
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import ArrayError
 from distilpose.model.geometry import Reduction
-from distilpose.model.letterbox import Letterbox, letterbox
+from distilpose.model.letterbox import Letterbox, letterbox, square
 from distilpose.model.runtime.detector import Detections, PersonDetector, to_image, to_whole
 from photos import BUS_BOXES_XYXY_PX, ZIDANE_BOXES_XYXY_PX, photo_path
 from precisions import MAX_BOX_SCORE_CHANGE, MIN_IOU, box_changes
@@ -61,16 +62,30 @@ ZIDANE_SCORES = [0.8270, 0.8252]
 def test_the_packaged_detector_finds_what_the_uncut_network_found(
     detector: PersonDetector, bus: ImageHWC, zidane: ImageHWC
 ) -> None:
-    of_bus, of_zidane = detector.detect([bus, zidane], min_box_score=0.25)
+    squares, placed = zip(*(letterbox(image, square(640)) for image in (bus, zidane)), strict=True)
+    found = detector.run(squares, np.full(2, 0.25, np.float32))
+    of_bus, of_zidane = map(to_image, found, placed)
 
     assert_same(of_bus, BUS_BOXES_XYXY_PX, BUS_SCORES, within_px=1)
     assert_same(of_zidane, ZIDANE_BOXES_XYXY_PX, ZIDANE_SCORES, within_px=1)
 
 
+def test_without_the_square_s_border_the_same_people_are_found(
+    detector: PersonDetector, bus: ImageHWC, zidane: ImageHWC
+) -> None:
+    of_bus, of_zidane = detector.detect([bus, zidane], min_box_score=0.25)
+
+    for found, boxes_xyxy_px in ((of_bus, BUS_BOXES_XYXY_PX), (of_zidane, ZIDANE_BOXES_XYXY_PX)):
+        assert len(found.scores) == len(boxes_xyxy_px)
+        overlaps = geometry.iou(found.boxes_xyxy_px, np.array(boxes_xyxy_px, np.float32))
+        assert sorted(overlaps.argmax(1)) == list(range(len(boxes_xyxy_px)))
+        assert overlaps.max(1).min() >= 0.89
+
+
 @pytest.fixture(scope="module")
 def in_both_precisions(detector: PersonDetector) -> list[tuple[Detections, Detections]]:
     """Photos, the same at half size, and all of them mirrored; with low-scoring people too."""
-    in_bfloat16 = PersonDetector.load(dtype=torch.bfloat16)
+    in_bfloat16 = PersonDetector.load(precision="bfloat16")
     photos = [read_picture(photo_path(name)) for name in ("bus.jpg", "zidane.jpg")]
     pictures = [*photos, *(image[::2, ::2] for image in photos)]
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in pictures]
@@ -105,18 +120,18 @@ def test_bfloat16_makes_up_nobody_who_is_surely_there(
 
 
 def test_in_bfloat16_boxes_are_placed_in_float32(bus: ImageHWC) -> None:
-    square, _ = letterbox(bus, 640)
-    in_bfloat16 = PersonDetector.load(dtype=torch.bfloat16)
-    (found,) = in_bfloat16.run(square[None], np.array([0.25], np.float32))
+    canvas, _ = letterbox(bus, square(640))
+    in_bfloat16 = PersonDetector.load(precision="bfloat16")
+    (found,) = in_bfloat16.run([canvas], np.array([0.25], np.float32))
     edges_px = torch.from_numpy(found.boxes_xyxy_px)
     # From 256 pixels on, bfloat16 represents only every second integer.
     assert (edges_px.bfloat16() != edges_px).float().mean() > 0.9
 
 
 def test_the_network_gets_red_first_and_pixels_over_255(small_detector: PersonDetector) -> None:
-    squares = torch.tensor([255, 51, 0], dtype=torch.uint8).expand(1, 320, 320, 3)
+    canvases = torch.tensor([255, 51, 0], dtype=torch.uint8).expand(1, 320, 320, 3)
 
-    pixels = small_detector.normalise(squares)
+    pixels = small_detector.normalise(canvases)
 
     assert pixels.shape == (1, 3, 320, 320)
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([1, 0.2, 0])
@@ -169,12 +184,12 @@ def test_no_images_have_no_answers(small_detector: PersonDetector) -> None:
     assert small_detector.detect([], min_box_score=0.25) == []
 
 
-def test_each_square_has_its_own_least_score(
+def test_each_canvas_has_its_own_least_score(
     small_detector: PersonDetector, zidane: ImageHWC
 ) -> None:
-    square, _ = letterbox(zidane, 320)
+    canvas, _ = letterbox(zidane, square(320))
 
-    few, many = small_detector.run(np.stack([square] * 2), np.array([0.999, 0.25], np.float32))
+    few, many = small_detector.run([canvas] * 2, np.array([0.999, 0.25], np.float32))
 
     assert (len(few.scores), len(many.scores)) == (0, 2)
 
@@ -190,14 +205,17 @@ def test_a_box_in_the_border_is_dropped() -> None:
     assert found.scores.tolist() == pytest.approx([0.8])
 
 
-def test_squares_of_another_size_are_refused(small_detector: PersonDetector) -> None:
-    with pytest.raises(ArrayError, match=r"squares: expected shape \('any', 320, 320, 3\)"):
-        small_detector.run(np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.float32))
+@pytest.mark.parametrize("shape", [(64, 64, 3), (320, 320), (320, 208, 3), (160, 320, 4)])
+def test_a_canvas_of_another_shape_is_refused(
+    small_detector: PersonDetector, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ArrayError, match=r"canvas: expected shape \((320|160), 320, 3\)"):
+        small_detector.run([np.zeros(shape, np.uint8)], np.zeros(1, np.float32))
 
 
-def test_one_least_score_for_two_squares_is_refused(small_detector: PersonDetector) -> None:
+def test_one_least_score_for_two_canvases_is_refused(small_detector: PersonDetector) -> None:
     with pytest.raises(ArrayError, match="min_box_scores"):
-        small_detector.run(np.zeros((2, 320, 320, 3), np.uint8), np.zeros(1, np.float32))
+        small_detector.run([np.zeros((320, 320, 3), np.uint8)] * 2, np.zeros(1, np.float32))
 
 
 def test_the_digest_is_logged(caplog: pytest.LogCaptureFixture) -> None:

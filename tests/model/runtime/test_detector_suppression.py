@@ -50,9 +50,8 @@ def candidates(*rows: list[float]) -> torch.Tensor:
 
 
 def run_one(detector: PersonDetector, min_box_score: float = 0.25) -> Detections:
-    (found,) = detector.run(
-        np.zeros((1, 32, 32, 3), np.uint8), np.array([min_box_score], np.float32)
-    )
+    canvas = np.zeros((32, 32, 3), np.uint8)
+    (found,) = detector.run([canvas], np.array([min_box_score], np.float32))
     return found
 
 
@@ -147,7 +146,7 @@ def test_an_image_size_off_the_stride_is_refused() -> None:
 
 def test_an_image_size_too_large_for_bfloat16_is_refused() -> None:
     with pytest.raises(ConfigError, match="1280 is over 1024"):
-        PersonDetector(network(torch.zeros(1, 5, 1)), image_size_px=1280, dtype=torch.bfloat16)
+        PersonDetector(network(torch.zeros(1, 5, 1)), image_size_px=1280, precision="bfloat16")
 
 
 def test_an_overlap_above_one_is_refused() -> None:

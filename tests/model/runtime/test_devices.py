@@ -6,6 +6,7 @@ import torch
 
 from distilpose.model.errors import ConfigError
 from distilpose.model.runtime import devices
+from distilpose.model.runtime.openvino import graphs
 
 CPU = torch.device("cpu")
 
@@ -25,14 +26,31 @@ def test_an_unknown_device_is_refused() -> None:
         devices.choose_device("tpu")
 
 
-def test_precision_is_float32_on_a_cpu_unless_asked_for() -> None:
-    assert devices.choose_dtype("auto", CPU) is torch.float32
-    assert devices.choose_dtype("bfloat16", CPU) is torch.bfloat16
+def test_torch_stays_in_float32_on_a_cpu_unless_asked_for_another_precision() -> None:
+    assert devices.choose_precision("auto", CPU, "torch") == "float32"
+    assert devices.choose_precision("bfloat16", CPU, "torch") == "bfloat16"
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_openvino_takes_bfloat16_where_the_cpu_computes_in_it(
+    native: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "computes_bfloat16", lambda: native)
+    assert devices.choose_precision("auto", CPU, "openvino") == chosen
+    assert devices.choose_precision("float32", CPU, "openvino") == "float32"
+
+
+def test_bfloat16_is_refused_where_openvino_would_emulate_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "computes_bfloat16", lambda: False)
+    with pytest.raises(ConfigError, match="this CPU does not compute in bfloat16 by OpenVINO"):
+        devices.choose_precision("bfloat16", CPU, "openvino")
 
 
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="'int3' is unknown; known: auto, float32, bfloat16"):
-        devices.choose_dtype("int3", CPU)
+        devices.choose_precision("int3", CPU, "torch")
 
 
 def test_a_cpu_does_not_compile_unless_asked_to() -> None:
@@ -41,13 +59,8 @@ def test_a_cpu_does_not_compile_unless_asked_to() -> None:
     assert not devices.choose_compile("off", torch.device("cuda"))
 
 
-def chosen(name: devices.EngineChoice, *, device: str = "cpu", dtype: str = "float32") -> str:
-    return devices.choose_engine(
-        name,
-        torch.device(device),
-        dtype=devices.DTYPES[dtype],
-        compile_network=False,
-    )
+def chosen(name: devices.EngineChoice, *, device: str = "cpu", compiled: bool = False) -> str:
+    return devices.choose_engine(name, torch.device(device), compile_network=compiled)
 
 
 @pytest.fixture
@@ -56,11 +69,10 @@ def on_x86(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("on_x86")
-def test_openvino_runs_on_an_x86_cpu_in_float32() -> None:
+def test_openvino_runs_on_an_x86_cpu() -> None:
     assert chosen("auto") == "openvino"
-    assert chosen("auto", dtype="bfloat16") == "torch"
     assert chosen("auto", device="cuda") == "torch"
-    assert devices.choose_engine("auto", CPU, dtype=torch.float32, compile_network=True) == "torch"
+    assert chosen("auto", compiled=True) == "torch"
 
 
 @pytest.mark.usefixtures("on_x86")
@@ -80,12 +92,12 @@ def test_torch_runs_where_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "got"),
-    [("cuda", "float32", "cuda, float32"), ("cpu", "bfloat16", "cpu, bfloat16")],
+    ("device", "compiled", "got"),
+    [("cuda", False, "cuda, compile off"), ("cpu", True, "cpu, compile on")],
 )
-def test_openvino_is_refused_where_it_does_not_run(device: str, dtype: str, got: str) -> None:
-    with pytest.raises(ConfigError, match=f"needs a cpu, float32 and no torch.compile; got {got}"):
-        chosen("openvino", device=device, dtype=dtype)
+def test_openvino_is_refused_where_it_does_not_run(device: str, compiled: bool, got: str) -> None:
+    with pytest.raises(ConfigError, match=f"needs a cpu and no torch.compile; got {got}"):
+        chosen("openvino", device=device, compiled=compiled)
 
 
 def test_threads_are_set_and_float32_means_float32() -> None:

@@ -11,6 +11,7 @@ from distilpose.model.errors import ArrayError, ConfigError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
 from distilpose.model.runtime.engine import PoseEngine, cast_for_inference, powers_of_two
+from distilpose.model.runtime.precision import PRECISIONS
 from distilpose.model.weights import load
 from golden_rules import filled_state, image_batch
 from odd_images import read
@@ -35,7 +36,7 @@ def student(name: str = "distilpose-s") -> Student:
 
 
 def engine(name: str = "distilpose-s", *, buckets: tuple[int, ...] = (1, 2, 4)) -> PoseEngine:
-    return PoseEngine(student(name), device=CPU, dtype=torch.float32, buckets=buckets)
+    return PoseEngine(student(name), device=CPU, precision="float32", buckets=buckets)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +106,8 @@ def changed_by_bfloat16() -> PoseChanges:
     ]
     crops_BHWC = np.concatenate([*crops, *map(crop.mirror, crops)])
     exact, rough = (
-        PoseEngine(load(packaged_student()).network, device=CPU, dtype=dtype, buckets=(4,))
-        for dtype in (torch.float32, torch.bfloat16)
+        PoseEngine(load(packaged_student()).network, device=CPU, precision=precision, buckets=(4,))
+        for precision in PRECISIONS
     )
     return pose_changes(exact.run(crops_BHWC), rough.run(crops_BHWC))
 
@@ -123,7 +124,7 @@ def test_in_bfloat16_sure_keypoints_stay_within_half_a_heatmap_cell(
 
 
 def test_in_bfloat16_the_output_stays_exact() -> None:
-    rough = PoseEngine(student(), device=CPU, dtype=torch.bfloat16, buckets=(1,))
+    rough = PoseEngine(student(), device=CPU, precision="bfloat16", buckets=(1,))
     dtypes = {parameter.dtype for parameter in rough.network.output_layer.parameters()}
     assert dtypes == {torch.float32}
 
@@ -160,4 +161,4 @@ def test_crops_of_another_size_are_refused() -> None:
 @pytest.mark.parametrize("buckets", [(), (0, 1), (2, 1), (1, 1)])
 def test_buckets_must_rise(buckets: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="buckets must rise"):
-        PoseEngine(student(), device=CPU, dtype=torch.float32, buckets=buckets)
+        PoseEngine(student(), device=CPU, precision="float32", buckets=buckets)

@@ -38,7 +38,7 @@ def student() -> Student:
 @pytest.fixture(scope="module")
 def by_torch() -> PoseArrays:
     cpu = torch.device("cpu")
-    engine = PoseEngine(packaged().network, device=cpu, dtype=torch.float32, buckets=(5,))
+    engine = PoseEngine(packaged().network, device=cpu, precision="float32", buckets=(5,))
     return engine.run(CROPS_BHWC)
 
 
@@ -46,7 +46,7 @@ def test_the_packaged_student_answers_alike_by_torch_onnx_and_openvino(tmp_path:
     boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
     crops_BHWC = crop.cut(read(photo("bus.jpg")), geometry.crop_regions(boxes_xyxy_px))
     cpu = torch.device("cpu")
-    engine = PoseEngine(packaged().network, device=cpu, dtype=torch.float32, buckets=(4,))
+    engine = PoseEngine(packaged().network, device=cpu, precision="float32", buckets=(4,))
     by_torch = engine.run(crops_BHWC)
 
     export(packaged(), tmp_path / "student.onnx", "onnx")
@@ -107,7 +107,7 @@ def on_trunk() -> weights.Weights:
 def answers_of_torch(loaded: weights.Weights, crops_BHWC: CropsBHWC) -> PoseArrays:
     buckets = (len(crops_BHWC),)
     engine = PoseEngine(
-        loaded.network, device=torch.device("cpu"), dtype=torch.float32, buckets=buckets
+        loaded.network, device=torch.device("cpu"), precision="float32", buckets=buckets
     )
     return engine.run(crops_BHWC)
 

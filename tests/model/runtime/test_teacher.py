@@ -13,6 +13,7 @@ from distilpose.model.errors import ArrayError
 from distilpose.model.heatmaps import heatmap_target
 from distilpose.model.networks import Teacher, build
 from distilpose.model.predict import TeacherPredictor
+from distilpose.model.runtime.precision import Precision
 from distilpose.model.runtime.teacher import TeacherEngine
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from golden_rules import filled_state
@@ -41,8 +42,8 @@ def on_trunk() -> Teacher:
     return network.eval()
 
 
-def engine_of(network: Teacher, dtype: torch.dtype = torch.float32) -> TeacherEngine:
-    return TeacherEngine(network, device=CPU, dtype=dtype, buckets=(1, 2))
+def engine_of(network: Teacher, precision: Precision = "float32") -> TeacherEngine:
+    return TeacherEngine(network, device=CPU, precision=precision, buckets=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_poses_lie_in_their_boxes(engine: TeacherEngine) -> None:
 
 @pytest.mark.parametrize("network", [teacher, on_trunk])
 def test_in_bfloat16_the_heatmap_layers_stay_exact(network: Callable[[], Teacher]) -> None:
-    engine = engine_of(network(), torch.bfloat16)
+    engine = engine_of(network(), "bfloat16")
     dtypes = {parameter.dtype for parameter in engine.network.output_layer.parameters()}
     assert dtypes == {torch.float32}
     assert engine.heatmaps(CROPS[:1]).dtype == torch.float32

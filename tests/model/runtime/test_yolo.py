@@ -14,6 +14,7 @@ from torch import nn
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks.offline import import_ultralytics
 from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.openvino.detector import OpenVinoDetector
 from distilpose.model.runtime.yolo import (
     PACKAGED,
     load_network,
@@ -74,27 +75,33 @@ def test_a_checkpoint_finds_its_class_person_among_others(tmp_path: Path) -> Non
     packaged = PersonDetector.load(image_size_px=128)
 
     assert checkpoint.name == "yolov5n"
-    (found,), (expected,) = checkpoint.run(squares, least), packaged.run(squares, least)
+    (found,), (expected,) = checkpoint.run([*squares], least), packaged.run([*squares], least)
     assert len(expected.scores) > 0
     assert np.allclose(found.boxes_xyxy_px, expected.boxes_xyxy_px, atol=0.01)
     assert np.allclose(found.scores, expected.scores, atol=1e-4)
 
 
-def test_a_network_without_suppression_step_answers_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [PersonDetector, OpenVinoDetector])
+@pytest.mark.parametrize("shape_hw", [(64, 64), (64, 32), (32, 64)])
+def test_a_network_without_suppression_step_answers_as_it_is(
+    kind: type[PersonDetector], shape_hw: tuple[int, int], tmp_path: Path
+) -> None:
     module = build("26/yolo26.yaml", ["dog", "person"]).eval()
     module.end2end = True
-    squares = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    torch.manual_seed(0)
+    for layer in module.modules():  # else all scores are equal, and any may be kept
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+    canvases = np.random.default_rng(0).integers(0, 256, (1, *shape_hw, 3), np.uint8)
     with torch.inference_mode():
-        rows = module(torch.from_numpy(squares).permute(0, 3, 1, 2) / 255)[0][0]
+        rows = module(torch.from_numpy(canvases).permute(0, 3, 1, 2) / 255)[0][0]
     people = rows[rows[:, 5] == 1]
 
-    detector = PersonDetector.load(
-        save_checkpoint(module, tmp_path / "nms-free.pt"), image_size_px=64
-    )
-    (found,) = detector.run(squares, np.zeros(1, np.float32))
+    detector = kind.load(save_checkpoint(module, tmp_path / "nms-free.pt"), image_size_px=64)
+    (found,) = detector.run([*canvases], np.zeros(1, np.float32))
 
     assert len(people) > 0
-    assert np.allclose(found.scores, people[:, 4], atol=1e-6)
+    assert np.allclose(found.scores, people[:, 4], atol=1e-5)
     assert np.allclose(np.sort(found.boxes_xyxy_px, 0), np.sort(people[:, :4], 0), atol=0.01)
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from distilpose.model.networks import build
-from distilpose.model.train.precision import Precision, autocast, choose, trial_seconds
+from distilpose.model.runtime.precision import Precision
+from distilpose.model.train.precision import autocast, choose, trial_seconds
 
 CPU = torch.device("cpu")
 

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from distilpose.model import pictures
 from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.geometry import crop_regions
+from distilpose.model.letterbox import square
 from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import EncodedImage, Source
 from distilpose.model.poses.pose import Pose
@@ -46,8 +47,8 @@ def find_the_spot(items: Sequence[DetectItem], half_height: float) -> list[Detec
     found = []
     for item in items:
         # The grey of the border does not count as light.
-        square = np.where(item.square == 114, 0, item.square).astype(np.uint8)
-        middle = middle_of_light_xy(square) + np.float32(0.5)
+        canvas = np.where(item.canvas == 114, 0, item.canvas).astype(np.uint8)
+        middle = middle_of_light_xy(canvas) + np.float32(0.5)
         box = np.concatenate([middle - half, middle + half])[None]
         found.append(Detections(box, np.ones(1, np.float32)))
     return found
@@ -106,7 +107,7 @@ class Bench:
                 point_at_the_spot, stage=Stage.POSE, buckets=(8,), **shared
             ),
             "metrics": metrics,
-            "image_size_px": 160,
+            "canvases": square(160),
             "max_pixels": 5_000_000,
         }
 
@@ -181,7 +182,7 @@ async def test_what_a_smaller_picture_shows_is_answered_in_the_whole_images_pixe
     [pose] = image.poses
     assert shift_crop_px(pose) <= 0.1
     middle_xy_px = pose.box_xyxy_px.reshape(2, 2).mean(0)
-    # A pixel of the detector's square is 16 of the image's.
+    # A pixel of the detector's canvas is 16 of the image's.
     np.testing.assert_allclose(middle_xy_px, np.add(SPOT_XY_PX, 0.5), atol=2)
 
 

@@ -94,9 +94,9 @@ def test_stages_and_waits_make_up_a_one_image_request() -> None:
 def test_a_wait_behind_others_is_counted_as_a_wait() -> None:
     async def scenario() -> None:
         bench = Bench()
-        squares = [DetectItem(np.zeros((64, 64, 3), np.uint8), 0.25)] * 5
+        canvases = [DetectItem(np.zeros((64, 64, 3), np.uint8), 0.25)] * 5
         others = asyncio.create_task(
-            bench.pipeline.means.detect.submit(squares, deadline=float("inf"), accepted_at=-1.0)
+            bench.pipeline.means.detect.submit(canvases, deadline=float("inf"), accepted_at=-1.0)
         )
         await asyncio.sleep(0)
         timing = (await bench.ask()).timing

@@ -11,19 +11,19 @@ from distilpose.model.runtime.engine import PoseArrays
 from distilpose.service.pipeline.stages import DetectItem, kind_of, run_detector, run_student
 
 
-class SquareLog:
-    """A detector that finds as many people as the value of a square's first pixel."""
+class CanvasLog:
+    """A detector that finds as many people as the value of a canvas's first pixel."""
 
-    image_size_px = 32
+    canvases = ((32, 32),)
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.least: list[list[float]] = []
 
-    def run(self, squares: np.ndarray, min_box_scores: np.ndarray) -> list[Detections]:
-        self.shapes.append(squares.shape)
+    def run(self, canvases: Sequence[np.ndarray], min_box_scores: np.ndarray) -> list[Detections]:
+        self.shapes.append(np.stack(canvases).shape)
         self.least.append(min_box_scores.tolist())
-        counts = squares[:, 0, 0, 0]
+        counts = [canvas[0, 0, 0] for canvas in canvases]
         return [Detections(np.zeros((n, 4), np.float32), np.ones(n, np.float32)) for n in counts]
 
 
@@ -37,13 +37,13 @@ class CropLog:
         return PoseArrays(np.stack([flat, flat], 2), flat, np.stack([flat, flat], 2))
 
 
-def squares(*values: int) -> Sequence[DetectItem]:
+def items(*values: int) -> Sequence[DetectItem]:
     return [DetectItem(np.full((32, 32, 3), value, np.uint8), 0.25) for value in values]
 
 
-def test_squares_are_filled_up_to_the_bucket_and_the_rest_is_not_answered() -> None:
-    detector = SquareLog()
-    found = run_detector(detector, (1, 2, 4))(squares(1, 2, 3))  # type: ignore[arg-type]  # as far as it is used
+def test_canvases_are_filled_up_to_the_bucket_and_the_rest_is_not_answered() -> None:
+    detector = CanvasLog()
+    found = run_detector(detector, (1, 2, 4))(items(1, 2, 3))  # type: ignore[arg-type]  # as far as it is used
     assert detector.shapes == [(4, 32, 32, 3)]
     assert detector.least == [[0.25, 0.25, 0.25, np.inf]]
     assert [len(each.scores) for each in found if isinstance(each, Detections)] == [1, 2, 3]

@@ -140,6 +140,7 @@ def test_every_field_of_the_model_s_description_crosses() -> None:
         input_size_hw=(256, 192),
         keypoints=KEYPOINT_NAMES,
         detector="yolo",
+        detector_dtype="bfloat16",
     )
     document = model_out(model).model_dump_json()
     read = from_model(httpx.Response(200, text=f'{{"models": [{document}]}}'))

@@ -36,6 +36,7 @@ MODEL = ModelDescription(
     input_size_hw=(256, 192),
     keypoints=KEYPOINT_NAMES,
     detector="yolo",
+    detector_dtype="bfloat16",
     engine="torch",
 )
 POSE = Pose(

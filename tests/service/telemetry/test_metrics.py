@@ -55,7 +55,7 @@ PROMISED = {
     "log_lines_dropped_total": set(),
     "ready": set(),
     "build_info": {"version"},
-    "model_info": {"name", "version", "device", "dtype", "engine", "digest"},
+    "model_info": {"name", "version", "device", "dtype", "detector_dtype", "engine", "digest"},
 }
 BOUNDARIES = {
     "request_duration_seconds": ".005 .01 .02 .035 .05 .075 .1 .15 .25 .5 1 2.5 5 10",

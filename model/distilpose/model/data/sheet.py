@@ -17,7 +17,7 @@ from distilpose.model.drawing.encode import encode
 from distilpose.model.drawing.skeletons import Tile
 from distilpose.model.errors import DataError
 from distilpose.model.geometry import crop_regions, image_to_crop_affine
-from distilpose.model.letterbox import letterbox
+from distilpose.model.letterbox import letterbox, square
 from distilpose.model.skeleton import MIRROR_PAIRS
 
 EACH_RULE: Final = 5
@@ -100,7 +100,7 @@ def _finding_tile(
 
 
 def _thumbnail(people_folder: PeopleFolder, picture: Picture) -> ImageHWC:
-    return letterbox(people_folder.read(picture), _THUMBNAIL_PX)[0]
+    return letterbox(people_folder.read(picture), square(_THUMBNAIL_PX))[0]
 
 
 def _person_tile(

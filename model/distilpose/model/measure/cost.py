@@ -75,6 +75,6 @@ def measure_speed(engine: PoseEngine, batch_size: int, *, seconds: float = 3.0) 
         batch_size=batch_size,
         runtime=engine.runtime,
         device=engine.device.type,
-        dtype=str(engine.dtype).removeprefix("torch."),
+        dtype=engine.precision,
         threads=torch.get_num_threads(),
     )

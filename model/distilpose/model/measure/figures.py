@@ -55,6 +55,15 @@ def _limited(card: Card) -> Card:
     return card.model_copy(update={"limitations": (*others, _CALIBRATED_LIMITATION)})
 
 
+def combined(*measured: Mapping[str, tuple[Figure, ...]]) -> dict[str, tuple[Figure, ...]]:
+    """The figures of several measurements, each figure once, by the card's fields."""
+    fields = measured[0]
+    return {
+        field: tuple(dict.fromkeys(figure for each in measured for figure in each[field]))
+        for field in fields
+    }
+
+
 def reliability_figures(
     keypoints_by_case: Mapping[str, Keypoints], people: str
 ) -> tuple[Figure, ...]:
@@ -131,7 +140,8 @@ class CardMeasurement:
 
     def _protocol_text(self, report: Report) -> str:
         source = report.sources[0]
-        rerun = f"distilpose evaluate {self.folder.name} --source {source}"
+        precision = self.models.predictor.engine.precision
+        rerun = f"distilpose evaluate {self.folder.name} --source {source} --dtype {precision}"
         rerun += f" --layout {self.layout}" if self.layout else ""
         text = (
             f"{len(report.results)} people with keypoints in {len(report.pictures)} pictures of "
@@ -147,11 +157,12 @@ class CardMeasurement:
     def _reliability(self, served: list[Report]) -> tuple[Figure, ...]:
         """Figures of the served scores, and where these are calibrated of the raw ones too."""
         predictor, answered = self.models.predictor, keypoints_by_group(served)["all"]
+        people = f"{self.folder.name}, {predictor.engine.precision}"
         if predictor.calibration is None:
-            return reliability_figures({RAW_CASE: answered}, self.folder.name)
+            return reliability_figures({RAW_CASE: answered}, people)
         raw = self._evaluate_sources(Predictor(predictor.engine), PLAIN)
         cases = {RAW_CASE: keypoints_by_group(raw)["all"], CALIBRATED_CASE: answered}
-        return reliability_figures(cases, self.folder.name)
+        return reliability_figures(cases, people)
 
     def _cost(self) -> tuple[Figure, ...]:
         engine, cost = self.models.predictor.engine, network_cost(self.models.card.architecture)
@@ -169,8 +180,7 @@ class CardMeasurement:
 
     def _device(self) -> str:
         engine = self.models.predictor.engine
-        dtype = str(engine.dtype).removeprefix("torch.")
-        return f"{dtype} by {engine.runtime} on {describe(engine.device)}"
+        return f"{engine.precision} by {engine.runtime} on {describe(engine.device)}"
 
 
 def _named(report: Report) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ FACTORS: Final = (8, 4, 2)
 
 
 def factor_for_detector(header: ImageHeader, image_size_px: int) -> int:
-    """The largest factor that keeps the detector's square (side in pixels) at full resolution."""
+    """The largest factor that keeps the detector's canvas (its long side) at full resolution."""
     long_side_px = max(header.size_wh)
     return _largest(header, lambda factor: long_side_px >= factor * image_size_px)
 

@@ -1,6 +1,7 @@
 """Find person boxes in images. Knows no poses, no queues and, itself, no ultralytics.
 
-Every image is placed in the same square, so that its boxes do not depend on its batch.
+On a CPU, every image is placed on the smallest of a few canvases that holds it and is run alone;
+elsewhere all are placed in the same square. So its boxes do not depend on its batch.
 One instance belongs to one thread.
 """
 
@@ -17,8 +18,10 @@ import torch
 from distilpose.model.arrays import FloatArray, ImageHWC, check_shape
 from distilpose.model.errors import ConfigError, NotFinite
 from distilpose.model.geometry import Reduction, boxes_from_reduced, clip_boxes
-from distilpose.model.letterbox import Letterbox, letterbox
-from distilpose.model.runtime.devices import faults_as_errors
+from distilpose.model.letterbox import Letterbox, letterbox, rectangles, square
+from distilpose.model.runtime.devices import faults_as_errors, torch_dtype
+from distilpose.model.runtime.engine import time_buckets
+from distilpose.model.runtime.precision import Precision
 from distilpose.model.runtime.yolo import DetectorNetwork, load_network
 
 MAX_BOXES: Final = 300
@@ -27,7 +30,7 @@ MAX_CANDIDATES: Final = 2000
 """Maximum number of candidates for suppression, best first: limits its time to 30 ms at low
 thresholds."""
 BFLOAT16_LARGEST_PX: Final = 1024
-"""Cells of 8 pixels have their centres at n + 0.5, exact in bfloat16 up to n = 127."""
+"""By torch. Cells of 8 pixels have their centres at n + 0.5, exact in bfloat16 up to n = 127."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class PersonDetector:
     """A detection network on one device, ready to find people; takes ownership of the network.
 
     Raises:
-        ConfigError: the size or the overlap is not supported, or not in this `dtype`.
+        ConfigError: the size or the overlap is not supported, or not in this `precision`.
     """
 
     def __init__(
@@ -53,20 +56,28 @@ class PersonDetector:
         network: DetectorNetwork,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        precision: Precision = "float32",
         image_size_px: int = 640,
         iou_threshold: float = 0.6,
     ) -> None:
-        _check_options(network, dtype, image_size_px, iou_threshold)
+        _check_options(network, precision, image_size_px, iou_threshold)
         self.name = network.name
         self.sha256 = network.sha256
         self.device = torch.device(device)
-        self.dtype = dtype
+        self.precision = precision
         self.image_size_px = image_size_px
+        on_cpu = self.device.type == "cpu"
+        self.canvases = (
+            rectangles(image_size_px, multiple_of=network.stride_px)
+            if on_cpu
+            else square(image_size_px)
+        )
+        """Shapes of the canvases that `run` takes, the largest last."""
+        self._dtype = torch_dtype(precision)
         self._iou_threshold = iou_threshold
         self._person_class = network.person_class
         self._end2end = network.end2end
-        self._module = _cast_for_inference(network, self.device, dtype)
+        self._module = _cast_for_inference(network, self.device, self._dtype)
 
     @classmethod
     def load(
@@ -74,7 +85,7 @@ class PersonDetector:
         path: Path | None = None,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        precision: Precision = "float32",
         image_size_px: int = 640,
         iou_threshold: float = 0.6,
     ) -> "PersonDetector":
@@ -82,14 +93,14 @@ class PersonDetector:
 
         Raises:
             WeightsError: there is no such file, or it is not a detector of people.
-            ConfigError: the size or the overlap is not supported, or not in this `dtype`.
+            ConfigError: the size or the overlap is not supported, or not in this `precision`.
         """
         network = load_network(path)
         logger.info("detector %s, sha256 %s", network.name, network.sha256)
         return cls(
             network,
             device=device,
-            dtype=dtype,
+            precision=precision,
             image_size_px=image_size_px,
             iou_threshold=iou_threshold,
         )
@@ -102,39 +113,58 @@ class PersonDetector:
         """
         if not images:
             return []
-        squares, letterboxes = zip(
-            *(letterbox(image, self.image_size_px) for image in images), strict=True
+        canvases, letterboxes = zip(
+            *(letterbox(image, self.canvases) for image in images), strict=True
         )
-        min_box_scores = np.full(len(images), min_box_score, np.float32)
-        found = self.run(np.stack(squares), min_box_scores)
+        found = self.run(canvases, np.full(len(images), min_box_score, np.float32))
         return [to_image(*pair) for pair in zip(found, letterboxes, strict=True)]
 
     @torch.inference_mode()
-    def run(
-        self, squares_BHWC: npt.NDArray[np.uint8], min_box_scores: FloatArray
-    ) -> list[Detections]:
-        """Find the people in letterboxed squares (B, size, size, 3), boxes in the squares' pixels.
+    def run(self, canvases: Sequence[ImageHWC], min_box_scores: FloatArray) -> list[Detections]:
+        """Find the people on B letterboxed canvases, boxes in a canvas's pixels.
 
-        Each square has its own minimum score in `min_box_scores` (B,).
+        Each canvas has its own minimum score in `min_box_scores` (B,).
 
         Raises:
-            ArrayError: the squares or their scores have another shape.
+            ArrayError: a canvas or the scores have another shape.
             OutOfDeviceMemory: the batch does not fit into the device's memory.
             DeviceFault: the device no longer computes.
             NotFinite: the network's output has NaN or infinity.
         """
-        size = self.image_size_px
-        check_shape(squares_BHWC, (None, size, size, 3), name="squares")
-        check_shape(min_box_scores, (len(squares_BHWC),), name="min_box_scores")
+        for canvas in canvases:
+            shape_hw = canvas.shape[:2] if canvas.shape[:2] in self.canvases else self.canvases[-1]
+            check_shape(canvas, (*shape_hw, 3), name="canvas")
+        check_shape(min_box_scores, (len(canvases),), name="min_box_scores")
+        size = 1 if len(self.canvases) > 1 else max(1, len(canvases))
+        found: list[Detections] = []
+        for start in range(0, len(canvases), size):
+            batch = slice(start, start + size)
+            found += self._run_batch(canvases[batch], min_box_scores[batch])
+        return found
+
+    def warm_up(self, buckets: Sequence[int] = (1,)) -> dict[int, float]:
+        """Run canvases of every shape, and every bucket with the largest canvas.
+
+        Returns the seconds of each bucket, as measured by `time_buckets`.
+        """
+        for shape_hw in self.canvases:
+            self.run([np.zeros((*shape_hw, 3), np.uint8)], np.ones(1, np.float32))
+        canvases = [np.zeros((*self.canvases[-1], 3), np.uint8)] * buckets[-1]
+        scores = np.ones(buckets[-1], np.float32)
+        return time_buckets(lambda n: self.run(canvases[:n], scores[:n]), buckets)
+
+    def _run_batch(
+        self, canvases: Sequence[ImageHWC], min_box_scores: FloatArray
+    ) -> list[Detections]:
         with faults_as_errors():
-            rows = self._wanted(squares_BHWC, torch.from_numpy(min_box_scores))
-        return [self._suppress(rows[rows[:, 0] == index, 1:]) for index in range(len(squares_BHWC))]
+            rows = self._wanted(np.stack(canvases), torch.from_numpy(min_box_scores))
+        return [self._suppress(rows[rows[:, 0] == index, 1:]) for index in range(len(canvases))]
 
     def _wanted(
-        self, squares_BHWC: npt.NDArray[np.uint8], min_box_scores: torch.Tensor
+        self, canvases_BHWC: npt.NDArray[np.uint8], min_box_scores: torch.Tensor
     ) -> FloatArray:
         """Rows of image index, corners and score: the candidates that reach the minimum score."""
-        boxes_BA4, scores_BA = self._people(self._answer(squares_BHWC))
+        boxes_BA4, scores_BA = self._people(self._answer(canvases_BHWC))
         wanted = min_box_scores.to(self.device)[:, None]
         # A NaN score passes the threshold: it must be noticed, not lost.
         image, anchor = torch.nonzero(~(scores_BA < wanted), as_tuple=True)
@@ -142,15 +172,15 @@ class PersonDetector:
         rows: FloatArray = torch.cat(columns, 1).cpu().numpy()
         return rows
 
-    def _answer(self, squares_BHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """The network's output for the squares."""
-        output: torch.Tensor = self._module(self.normalise(torch.from_numpy(squares_BHWC)))[0]
+    def _answer(self, canvases_BHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """The network's output for canvases of one shape."""
+        output: torch.Tensor = self._module(self.normalise(torch.from_numpy(canvases_BHWC)))[0]
         return output
 
-    def normalise(self, squares_BHWC: torch.Tensor) -> torch.Tensor:
+    def normalise(self, canvases_BHWC: torch.Tensor) -> torch.Tensor:
         """uint8 RGB (B, H, W, 3) -> the network's input, RGB 0..1 (B, 3, H, W)."""
-        squares = squares_BHWC.to(self.device, non_blocking=True)
-        return squares.permute(0, 3, 1, 2).to(self.dtype).div_(255)
+        canvases = canvases_BHWC.to(self.device, non_blocking=True)
+        return canvases.permute(0, 3, 1, 2).to(self._dtype).div_(255)
 
     def _people(self, output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The network's output for people: boxes (B, A, 4) as corners, and scores (B, A)."""
@@ -185,7 +215,7 @@ class PersonDetector:
 
 
 def to_image(found: Detections, placed: Letterbox) -> Detections:
-    """Boxes in a square's pixels -> boxes in its image's, without those outside the image."""
+    """Boxes in a canvas's pixels -> boxes in its image's, without those outside the image."""
     return _inside(placed.to_image(found.boxes_xyxy_px), found.scores)
 
 
@@ -202,13 +232,13 @@ def _inside(clipped_xyxy_px: FloatArray, scores: FloatArray) -> Detections:
 
 
 def _check_options(
-    network: DetectorNetwork, dtype: torch.dtype, image_size_px: int, iou_threshold: float
+    network: DetectorNetwork, precision: Precision, image_size_px: int, iou_threshold: float
 ) -> None:
     if image_size_px < 1 or image_size_px % network.stride_px:
         raise ConfigError(
             f"detector image size {image_size_px} is not a multiple of {network.stride_px}"
         )
-    if dtype == torch.bfloat16 and image_size_px > BFLOAT16_LARGEST_PX:
+    if precision == "bfloat16" and image_size_px > BFLOAT16_LARGEST_PX:
         raise ConfigError(
             f"detector image size {image_size_px} is over {BFLOAT16_LARGEST_PX}, "
             "the largest at which bfloat16 places boxes exactly"

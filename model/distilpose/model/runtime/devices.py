@@ -4,7 +4,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import cv2
 import torch
@@ -12,10 +12,10 @@ import torch
 from distilpose.model.container import usable_cpus
 from distilpose.model.errors import ConfigError, DeviceFault, OutOfDeviceMemory
 from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.precision import PRECISIONS, Precision
 
-EngineChoice: TypeAlias = Literal["auto", "torch", "openvino"]
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Runtime: TypeAlias = Literal["torch", "openvino"]
+EngineChoice: TypeAlias = Literal["auto"] | Runtime
 
 
 def choose_device(name: str) -> torch.device:
@@ -37,22 +37,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision called `name`; auto is bfloat16 on a GPU that supports it, else float32.
-
-    Not on a CPU so far: the loss of accuracy in bfloat16 has not been measured there.
-
-    Raises:
-        ConfigError: the name is unknown.
-    """
-    if name == "auto":
-        on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if on_gpu else torch.float32
-    if name not in DTYPES:
-        raise ConfigError(f"dtype {name!r} is unknown; known: auto, {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
 def choose_compile(choice: Literal["auto", "on", "off"], device: torch.device) -> bool:
     """Return True if networks should be compiled; auto needs CUDA and, for Triton, a C compiler."""
     if choice != "auto":
@@ -60,30 +44,55 @@ def choose_compile(choice: Literal["auto", "on", "off"], device: torch.device) -
     return device.type == "cuda" and bool(shutil.which("cc") or shutil.which("gcc"))
 
 
-def choose_engine(
-    name: EngineChoice,
-    device: torch.device,
-    *,
-    dtype: torch.dtype,
-    compile_network: bool,
-) -> Literal["torch", "openvino"]:
-    """The runtime called `name`; auto is OpenVINO on an x86 CPU in float32 where it is installed.
+def choose_engine(name: EngineChoice, device: torch.device, *, compile_network: bool) -> Runtime:
+    """The runtime called `name`; auto is OpenVINO on an x86 CPU where it is installed.
 
     It was measured to be faster than torch there; elsewhere it has not been measured.
 
     Raises:
-        ConfigError: OpenVINO cannot run on this device, in this precision, or with torch.compile.
+        ConfigError: OpenVINO cannot run on this device, or with torch.compile.
     """
-    can = device.type == "cpu" and dtype == torch.float32 and not compile_network
+    can = device.type == "cpu" and not compile_network
     if name == "auto":
         measured = platform.machine().lower() in ("x86_64", "amd64")
         return "openvino" if can and measured and graphs.is_installed() else "torch"
     if name == "openvino" and not can:
         raise ConfigError(
-            f"engine openvino needs a cpu, float32 and no torch.compile; got {device.type}, "
-            f"{str(dtype).removeprefix('torch.')}, compile {'on' if compile_network else 'off'}"
+            f"engine openvino needs a cpu and no torch.compile; got {device.type}, "
+            f"compile {'on' if compile_network else 'off'}"
         )
     return name
+
+
+def choose_precision(name: str, device: torch.device, runtime: Runtime) -> Precision:
+    """The precision called `name`; auto is bfloat16 where the hardware computes in it.
+
+    On a GPU torch knows that, and on a CPU OpenVINO. Torch on a CPU stays in float32.
+
+    Raises:
+        ConfigError: the name is unknown, or OpenVINO would only emulate bfloat16 on this CPU.
+    """
+    if name not in ("auto", *PRECISIONS):
+        raise ConfigError(f"dtype {name!r} is unknown; known: auto, {', '.join(PRECISIONS)}")
+    if name == "auto":
+        return "bfloat16" if _computes_bfloat16(device, runtime) else "float32"
+    if name == "bfloat16" and runtime == "openvino" and not graphs.computes_bfloat16():
+        raise ConfigError(
+            "dtype bfloat16: this CPU does not compute in bfloat16 by OpenVINO; take float32 or "
+            "auto, or engine torch, which emulates it slowly"
+        )
+    return cast("Precision", name)
+
+
+def _computes_bfloat16(device: torch.device, runtime: Runtime) -> bool:
+    if runtime == "openvino":
+        return graphs.computes_bfloat16()
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def torch_dtype(precision: Precision) -> torch.dtype:
+    """Torch's type of numbers in this precision."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 
 def use_threads(count: int | None = None) -> None:

@@ -18,7 +18,8 @@ from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.errors import ConfigError
 from distilpose.model.networks import Student, StudentOut, Teacher
-from distilpose.model.runtime.devices import faults_as_errors
+from distilpose.model.runtime.devices import faults_as_errors, torch_dtype
+from distilpose.model.runtime.precision import Precision
 
 Network = TypeVar("Network", bound=Student | Teacher)
 
@@ -56,7 +57,7 @@ def time_buckets(run: Callable[[int], object], buckets: Sequence[int]) -> dict[i
 
 
 class PoseEngine:
-    """A student network ready to run on `device` in `dtype`; takes ownership of the network.
+    """A student network ready to run on `device` in `precision`; takes ownership of the network.
 
     A teacher needs a `TeacherEngine`.
 
@@ -72,16 +73,17 @@ class PoseEngine:
         network: Student | Teacher,
         *,
         device: torch.device,
-        dtype: torch.dtype,
+        precision: Precision,
         buckets: Sequence[int],
         compile_network: bool = False,
     ) -> None:
         if not buckets or buckets[0] < 1 or any(a >= b for a, b in pairwise(buckets)):
             raise ConfigError(f"buckets must rise and start at 1 or more, got {tuple(buckets)}")
         self.device = device
-        self.dtype = dtype
+        self.precision = precision
         self.buckets = tuple(buckets)
-        self.network = cast_for_inference(network, device=device, dtype=dtype)
+        self._dtype = torch_dtype(precision)
+        self.network = cast_for_inference(network, device=device, dtype=self._dtype)
         self._forward = torch.compile(self.network) if compile_network else self.network
         mean_rgb, std_rgb = network.config.normalisation
         self._mean = torch.tensor(mean_rgb, device=device).mul(255)
@@ -128,7 +130,7 @@ class PoseEngine:
     def normalise(self, crops_BHWC: torch.Tensor) -> torch.Tensor:
         """uint8 RGB (B, 256, 192, 3) -> the network's input (B, 3, 256, 192)."""
         crops = crops_BHWC.to(self.device, non_blocking=True).float()
-        return crops.sub_(self._mean).div_(self._std).permute(0, 3, 1, 2).to(self.dtype)
+        return crops.sub_(self._mean).div_(self._std).permute(0, 3, 1, 2).to(self._dtype)
 
 
 def cast_for_inference(network: Network, *, device: torch.device, dtype: torch.dtype) -> Network:

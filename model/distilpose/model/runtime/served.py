@@ -31,16 +31,16 @@ class ServedStudent(nn.Module):
 
 
 class ServedDetector(nn.Module):
-    """A YOLO network that takes unprocessed letterboxed squares."""
+    """A YOLO network that takes unprocessed letterboxed canvases."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, squares_BHWC: Tensor) -> Tensor:
+    def forward(self, canvases_BHWC: Tensor) -> Tensor:
         """Return boxes and scores: (B, 4 + classes, A), or (B, A, 6) after suppression.
 
-        Squares are uint8 RGB.
+        Canvases are uint8 RGB, of one shape.
         """
-        output: Tensor = self.network(squares_BHWC.permute(0, 3, 1, 2).float() / 255)[0]
+        output: Tensor = self.network(canvases_BHWC.permute(0, 3, 1, 2).float() / 255)[0]
         return output

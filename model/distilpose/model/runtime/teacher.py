@@ -15,6 +15,7 @@ from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, HEATMAP_HEIGHT, HE
 from distilpose.model.heatmaps import TARGET_SIGMA_CELL, decode, mirror_heatmaps
 from distilpose.model.networks import Teacher, TeacherOut
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.precision import Precision
 
 PROTOCOL: Final = (
     "A teacher is never served. Its raw scores are the peaks of its heatmaps, whose mean the flip "
@@ -25,7 +26,7 @@ PROTOCOL: Final = (
 
 
 class TeacherEngine(PoseEngine):
-    """A teacher network ready to run on `device` in `dtype`; takes ownership of the network.
+    """A teacher network ready to run on `device` in `precision`; takes ownership of the network.
 
     Keypoints are the peaks of its heatmaps and raw scores their values. It predicts no spread:
     sigma is that of the Gaussians it was trained on.
@@ -39,10 +40,10 @@ class TeacherEngine(PoseEngine):
         network: Teacher,
         *,
         device: torch.device,
-        dtype: torch.dtype,
+        precision: Precision,
         buckets: Sequence[int],
     ) -> None:
-        super().__init__(network, device=device, dtype=dtype, buckets=buckets)
+        super().__init__(network, device=device, precision=precision, buckets=buckets)
 
     def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
         """The teacher's output for any number of crops (B, 256, 192, 3), RGB uint8.

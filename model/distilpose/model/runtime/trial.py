@@ -27,17 +27,16 @@ def check_student(engine: PoseEngine) -> None:
 
 
 def check_detector(detector: PersonDetector) -> None:
-    """Run one square through the detector, and look at every candidate.
+    """Run one canvas through the detector, and look at every candidate.
 
     Raises:
         NotFinite: the answer has NaN or infinity.
-        OutOfDeviceMemory: the square does not fit into the device's memory.
+        OutOfDeviceMemory: the canvas does not fit into the device's memory.
         DeviceFault: the device no longer computes.
     """
-    side = detector.image_size_px
     every_score = np.full(1, -np.inf, np.float32)
     try:
-        detector.run(_gradient(side, side)[None], every_score)
+        detector.run([_gradient(*detector.canvases[-1])], every_score)
     except NotFinite as err:
         raise NotFinite(
             f"the detector answered a fixed picture with NaN or infinity: {_ADVICE}"

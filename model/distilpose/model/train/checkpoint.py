@@ -13,8 +13,8 @@ from torch import Tensor
 
 from distilpose.model.card import Card
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.runtime.precision import Precision
 from distilpose.model.train.helpers import Helped
-from distilpose.model.train.precision import Precision
 from distilpose.model.train.settings import TrainSettings
 from distilpose.model.train.validate import EarlyFigures
 

@@ -28,6 +28,7 @@ import torch
 
 from distilpose.model.errors import ModelError
 from distilpose.model.networks import Student, Teacher
+from distilpose.model.runtime.precision import Precision
 from distilpose.model.train import checkpoint, examples, validate
 from distilpose.model.train.distributed import agreed
 from distilpose.model.train.export import write_weights
@@ -36,7 +37,6 @@ from distilpose.model.train.feed.batch import StoredBatch, TrainBatch
 from distilpose.model.train.feed.loader import Loader
 from distilpose.model.train.helpers import Helped, as_trained
 from distilpose.model.train.observers import Observer
-from distilpose.model.train.precision import Precision
 from distilpose.model.train.schedule import (
     Progress,
     augment_strength,

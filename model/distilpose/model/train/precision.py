@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import torch
 from torch import nn
 
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.runtime import devices
-
-Precision: TypeAlias = Literal["float32", "bfloat16"]
+from distilpose.model.runtime.precision import Precision
 
 _TIMED: Final = 2
 _CROPS_AT_MOST: Final = 16
@@ -35,8 +34,7 @@ def choose(device: torch.device, seconds: Callable[[Precision], float]) -> tuple
     On a CPU it is the one that takes fewer `seconds`; on a GPU bfloat16 if supported.
     """
     if device.type != "cpu":
-        on_gpu = devices.choose_dtype("auto", device) == torch.bfloat16
-        chosen: Precision = "bfloat16" if on_gpu else "float32"
+        chosen = devices.choose_precision("auto", device, "torch")
         return chosen, f"{chosen} on {device.type}"
     wide, narrow = seconds("float32"), seconds("bfloat16")
     chosen = "bfloat16" if narrow < wide else "float32"

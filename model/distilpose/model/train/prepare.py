@@ -18,6 +18,7 @@ from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.networks import Student, Teacher, build
 from distilpose.model.runtime import devices
+from distilpose.model.runtime.precision import Precision
 from distilpose.model.train import checkpoint, precision
 from distilpose.model.train.checkpoint import Checkpoint
 from distilpose.model.train.distributed import agreed
@@ -28,7 +29,6 @@ from distilpose.model.train.helpers import Helped
 from distilpose.model.train.loop import Run
 from distilpose.model.train.objectives import objective
 from distilpose.model.train.observers import Observer, Observers
-from distilpose.model.train.precision import Precision
 from distilpose.model.train.record import Record
 from distilpose.model.train.schedule import Progress
 from distilpose.model.train.settings import DataSettings, TrainSettings

@@ -17,7 +17,7 @@ T = TypeVar("T")
 _PER_SECOND: Final = 1_000_000
 """Places of the room for one second of decoding: it is counted in microseconds."""
 _OVERHEAD_SECONDS: Final = 0.004
-"""The cost of an image of any size; includes scaling it to the detector's square."""
+"""The cost of an image of any size; includes scaling it to the detector's canvas."""
 _MEMORY: Final = 0.95
 """The weight of the past in the measured pace, for each decoded image."""
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from distilpose.model.errors import (
     TooManyPixels,
     Undecodable,
 )
-from distilpose.model.letterbox import Letterbox, letterbox
+from distilpose.model.letterbox import Letterbox, ShapeHW, letterbox
 from distilpose.model.pictures import scaled
 from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import Source
@@ -72,8 +72,8 @@ class Means:
     memory: Memory
     admission: Admission
     traffic: Traffic
-    image_size_px: int
-    """Side of the detector's square input."""
+    canvases: Sequence[ShapeHW]
+    """Shapes of the detector's input, the largest last."""
     max_pixels: int
     metrics: Metrics
     scaled_decode: bool = False
@@ -93,7 +93,7 @@ class _Decoded(NamedTuple):
     """A decoded image, scaled for the detector where that is to see it, and when it was decoded."""
 
     view: _View
-    square: DetectItem | None
+    item: DetectItem | None
     placed: Letterbox | None
     decoded_at: float
 
@@ -202,14 +202,14 @@ class Journey:
         if not self._means.scaled_decode or self._request.keep_pixels:
             return 1
         if given is None:
-            return scaled.factor_for_detector(header, self._means.image_size_px)
+            return scaled.factor_for_detector(header, max(self._means.canvases[-1]))
         return scaled.factor_for_crops(header, geometry.crop_regions(given.boxes_xyxy_px))
 
     async def _decode(
         self, source: Source, header: ImageHeader, factor: int, needs: Needs, *, sees: bool
     ) -> _Decoded:
         """Decode an image, and scale it for the detector if that `sees` it, in one visit."""
-        clock, size_px = self._means.clock, self._means.image_size_px
+        clock, canvases = self._means.clock, self._means.canvases
         min_box_score = self._request.options.min_box_score
 
         def work() -> _Decoded:
@@ -217,8 +217,8 @@ class Journey:
             view, decoded_at = _View(image_HWC, scaled.reduction_of(header, factor)), clock()
             if not sees:
                 return _Decoded(view, None, None, decoded_at)
-            square, placed = letterbox(image_HWC, size_px)
-            return _Decoded(view, DetectItem(square, min_box_score), placed, decoded_at)
+            canvas, placed = letterbox(image_HWC, canvases)
+            return _Decoded(view, DetectItem(canvas, min_box_score), placed, decoded_at)
 
         self._accepted.memory.hold()
         with self._spans.interrupted_wait(Stage.DECODE, clock):
@@ -236,12 +236,12 @@ class Journey:
         return decoded
 
     async def _detect(self, decoded: _Decoded, header: ImageHeader, way: Way) -> _Detected:
-        assert decoded.square is not None  # noqa: S101 - it was made for the detector
+        assert decoded.item is not None  # noqa: S101 - it was made for the detector
         assert decoded.placed is not None  # noqa: S101 - the same
         way.to(None)  # in a queue it waits for the device itself, so no batch is held for it
         with self._spans.interrupted_wait(Stage.DETECT, self._means.clock):
             [outcome] = await self._means.detect.submit(
-                [decoded.square], places=self._accepted.first, **self._terms()
+                [decoded.item], places=self._accepted.first, **self._terms()
             )
         way.to(Stage.POSE)
         self._spans.add_outcomes(Stage.DETECT, [outcome])

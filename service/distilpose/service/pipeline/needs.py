@@ -35,19 +35,19 @@ def needs_of(
     options: Options,
     *,
     index: int,
-    square_px: int,
+    canvas_px: int,
     is_drawn: bool = False,
 ) -> Needs:
     """The most that an image can need, from its header and the options of its request.
 
-    While it is decoded, the decoder's memory; afterwards its pixels, the detector's square of
-    `square_px`, the crops of as many people as may be answered, and a drawing where one is asked
-    for.
+    While it is decoded, the decoder's memory; afterwards its pixels, the detector's canvas of up
+    to `canvas_px` square, the crops of as many people as may be answered, and a drawing where one
+    is asked for.
     """
     cost = pictures.cost_of(source, header)
     people = options.max_people if options.boxes is None else len(options.boxes[index])
     crops = (1 if options.whole_image else people) * options.crops_per_person
-    after = cost.pixels_bytes + square_px * square_px * 3 + crops * _CROP_BYTES * _COPIES_OF_CROPS
+    after = cost.pixels_bytes + canvas_px * canvas_px * 3 + crops * _CROP_BYTES * _COPIES_OF_CROPS
     if is_drawn:
         after += header.pixels * _DRAWN_BYTES_PER_PIXEL
     return Needs(max(cost.peak_bytes, after), Decoding.places(cost.decode_seconds))

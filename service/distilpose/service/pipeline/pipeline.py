@@ -111,7 +111,7 @@ class Pipeline:
                 header,
                 request.options,
                 index=index,
-                square_px=means.image_size_px,
+                canvas_px=max(means.canvases[-1]),
                 is_drawn=request.keep_pixels,
             )
             means.memory.check(needs.memory_bytes, of_stream=request.waits_for_room)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import DeviceFault, NotFinite, OutOfDeviceMemory
@@ -16,23 +15,22 @@ from distilpose.service.words import Fault
 class DetectItem(NamedTuple):
     """A letterboxed image, and the score below which its boxes are ignored."""
 
-    square: npt.NDArray[np.uint8]
+    canvas: ImageHWC
     min_box_score: float
 
 
 def run_detector(
     detector: PersonDetector, buckets: Sequence[int]
 ) -> Callable[[Sequence[DetectItem]], list[Detections | Exception]]:
-    """The detect stage's function for its batcher; black squares pad a batch to its bucket."""
+    """The detect stage's function for its batcher; black canvases pad a batch to its bucket."""
 
     def run(items: Sequence[DetectItem]) -> list[Detections | Exception]:
         bucket = next(size for size in buckets if size >= len(items))
-        side = detector.image_size_px
-        squares_BHWC = np.zeros((bucket, side, side, 3), np.uint8)
+        padding = [np.zeros((*detector.canvases[-1], 3), np.uint8)] * (bucket - len(items))
+        canvases = [*(item.canvas for item in items), *padding]
         min_box_scores = np.full(bucket, np.inf, np.float32)
-        for index, item in enumerate(items):
-            squares_BHWC[index], min_box_scores[index] = item
-        return list(detector.run(squares_BHWC, min_box_scores)[: len(items)])
+        min_box_scores[: len(items)] = [item.min_box_score for item in items]
+        return list(detector.run(canvases, min_box_scores)[: len(items)])
 
     return run
 

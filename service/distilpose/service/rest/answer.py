@@ -221,11 +221,12 @@ class ModelCardOut(BaseModel):
     source: str = Field(description="Origin of the weights, in words.")
     calibrated: bool = Field(description="True if scores are calibrated probabilities.")
     device: str
-    dtype: str
+    dtype: str = Field(description="Precision of the student: float32 or bfloat16.")
     engine: str = Field(description="Runtime of the networks: torch or openvino.")
     input_size: list[int] = Field(description="[height, width] of a crop, in pixels.")
     keypoints: list[str]
     detector: str
+    detector_dtype: str = Field(description="Precision of the detector.")
 
 
 def model_out(model: ModelDescription) -> ModelCardOut:

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 
 from distilpose.model.errors import ConfigError
 from distilpose.model.runtime.detector import PersonDetector
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
+from distilpose.model.runtime.precision import PRECISIONS
 from odd_images import read
 from photos import photo
+from precisions import MAX_BOX_SCORE_CHANGE, MIN_IOU, box_changes
 
 
 def test_it_finds_the_people_that_torch_finds() -> None:
@@ -23,8 +24,18 @@ def test_it_finds_the_people_that_torch_finds() -> None:
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
 
 
-def test_another_precision_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"on the cpu in float32 only, not on cpu in torch\.bfloat16"
-    ):
-        OpenVinoDetector.load(image_size_px=64, dtype=torch.bfloat16)
+def test_in_bfloat16_the_sure_people_stay_where_they_are() -> None:
+    images = [read(photo("bus.jpg")), read(photo("zidane.jpg"))]
+    exact, rough = (
+        OpenVinoDetector.load(precision=precision).detect(images, min_box_score=0.05)
+        for precision in PRECISIONS
+    )
+    changes = [box_changes(*pair) for pair in zip(exact, rough, strict=True)]
+    assert [len(of_image.iou) for of_image in changes] == [3, 2]
+    assert min(of_image.iou.min() for of_image in changes) >= MIN_IOU
+    assert max(of_image.score.max() for of_image in changes) <= MAX_BOX_SCORE_CHANGE
+
+
+def test_another_device_is_refused() -> None:
+    with pytest.raises(ConfigError, match="detects on the cpu only, not on meta"):
+        OpenVinoDetector.load(image_size_px=64, device="meta")

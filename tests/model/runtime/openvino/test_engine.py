@@ -9,11 +9,13 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.openvino import graphs
 from distilpose.model.runtime.openvino.engine import OpenVinoEngine
 from distilpose.model.weights import load
 from golden_rules import scaled_error
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
+from precisions import MAX_RAW_SCORE_CHANGE, MAX_SHIFT_CROP_PX, MIN_OKS, pose_changes
 
 WITHIN_PX = 0.02
 """Crop pixels: the tolerance for batch composition and runtime in float32."""
@@ -31,6 +33,12 @@ def engine() -> OpenVinoEngine:
 
 
 @pytest.fixture(scope="module")
+def in_bfloat16() -> OpenVinoEngine:
+    """The same student in bfloat16; on a CPU without it, OpenVINO computes in float32."""
+    return OpenVinoEngine(packaged(), precision="bfloat16", buckets=tuple(range(1, 9)))
+
+
+@pytest.fixture(scope="module")
 def crops_BHWC() -> CropsBHWC:
     """Five crops of bus.jpg: its four people, and the first one mirrored."""
     boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
@@ -41,7 +49,7 @@ def crops_BHWC() -> CropsBHWC:
 @pytest.fixture(scope="module")
 def by_torch(crops_BHWC: CropsBHWC) -> PoseArrays:
     cpu = torch.device("cpu")
-    engine = PoseEngine(packaged(), device=cpu, dtype=torch.float32, buckets=(1, 2, 4))
+    engine = PoseEngine(packaged(), device=cpu, precision="float32", buckets=(1, 2, 4))
     return engine.run(crops_BHWC)
 
 
@@ -67,12 +75,26 @@ def test_a_padded_bucket_answers_as_a_full_one(
     assert shift_px(answers, PoseArrays(*(column[:3] for column in by_torch))) <= WITHIN_PX
 
 
-@pytest.mark.parametrize("people", [1, 2, 4])
-def test_buckets_of_their_own_program_and_of_the_shared_one_answer_alike(
-    engine: OpenVinoEngine, crops_BHWC: CropsBHWC, by_torch: PoseArrays, people: int
+def test_in_bfloat16_the_poses_are_nearly_those_in_float32(
+    engine: OpenVinoEngine, in_bfloat16: OpenVinoEngine, crops_BHWC: CropsBHWC
 ) -> None:
-    answers = engine.run(crops_BHWC[:people])
-    assert shift_px(answers, PoseArrays(*(column[:people] for column in by_torch))) <= WITHIN_PX
+    changes = pose_changes(engine.run(crops_BHWC), in_bfloat16.run(crops_BHWC))
+    assert changes.oks.min() >= MIN_OKS
+    assert changes.sure_shift_crop_px.max() <= MAX_SHIFT_CROP_PX
+    assert changes.raw_score.max() <= MAX_RAW_SCORE_CHANGE
+    assert bool(changes.raw_score.any()) == graphs.computes_bfloat16()
+
+
+@pytest.mark.parametrize("which", ["engine", "in_bfloat16"])
+def test_an_answer_does_not_depend_on_its_batch_in_any_bit(
+    which: str, request: pytest.FixtureRequest, crops_BHWC: CropsBHWC
+) -> None:
+    engine: OpenVinoEngine = request.getfixturevalue(which)
+    alone = [engine.run(crops_BHWC[index : index + 1]) for index in range(5)]
+    for people in range(1, 6):
+        answers = engine.run(crops_BHWC[:people])
+        for column, *columns_alone in zip(answers, *alone, strict=True):
+            np.testing.assert_array_equal(column, np.concatenate(columns_alone[:people]))
 
 
 def test_mirrored_views_need_no_copy_by_the_caller(
@@ -94,7 +116,7 @@ def on_trunk() -> Student:
 def trunk_engines() -> tuple[OpenVinoEngine, PoseEngine]:
     """OpenVINO's, with a program for one person and one for three, and torch's."""
     cpu = torch.device("cpu")
-    by_torch = PoseEngine(on_trunk(), device=cpu, dtype=torch.float32, buckets=(1, 3))
+    by_torch = PoseEngine(on_trunk(), device=cpu, precision="float32", buckets=(1, 3))
     return OpenVinoEngine(on_trunk(), buckets=(1, 3)), by_torch
 
 
@@ -109,5 +131,5 @@ def test_a_student_on_the_trunk_answers_as_by_torch(
 
 def test_it_says_what_it_is(engine: OpenVinoEngine) -> None:
     assert engine.runtime == "openvino"
-    assert (engine.device.type, engine.dtype) == ("cpu", torch.float32)
+    assert (engine.device.type, engine.precision) == ("cpu", "float32")
     assert list(engine.warm_up()) == [1, 2, 4]

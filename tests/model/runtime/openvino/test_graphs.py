@@ -70,10 +70,10 @@ def test_an_input_need_not_be_contiguous() -> None:
     assert flat.tolist() == [[2, 1, 0, 5, 4, 3], [8, 7, 6, 11, 10, 9]]
 
 
-def test_a_program_of_one_batch_size_leaves_the_graph_to_others() -> None:
+def test_a_program_of_one_shape_leaves_the_graph_to_others() -> None:
     graph = graphs.convert(nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"])
     two_rows = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    [own] = graphs.compiled(graph, threads=1, batch_size=2)(two_rows)
+    [own] = graphs.compiled(graph, threads=1, shape=(2, 2, 3))(two_rows)
     [shared] = graphs.compiled(graph, threads=1)(two_rows[:1])
     assert own.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert shared.tolist() == [[0, 1, 2, 3, 4, 5]]

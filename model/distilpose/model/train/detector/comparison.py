@@ -59,6 +59,7 @@ class Comparison(NamedTuple):
     def _models(self, detector: Path | None) -> Models:
         return load_models(
             device=self.settings.device,
+            dtype="float32",
             detector=detector,
             detector_image_size_px=self.settings.image_size_px,
         )

@@ -47,7 +47,7 @@ def about(models: Models, *, min_box_score: float) -> dict[str, Any]:
         "detector": {"name": models.detector.name, "sha256": models.detector.sha256},
         "settings": {
             "keypoint_score": "probability" if calibrated else "raw",
-            "dtype": str(models.predictor.engine.dtype).removeprefix("torch."),
+            "dtype": models.predictor.engine.precision,
             "min_box_score": min_box_score,
             "doubtful_box_score": DOUBTFUL_BOX_SCORE,
             "min_weight": MIN_WEIGHT,
