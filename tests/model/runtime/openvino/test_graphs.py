@@ -87,6 +87,28 @@ class Untranslatable(nn.Module):
         return answer
 
 
+_DROPPED_ELSEWHERE = """
+import os, signal, threading
+import torch
+from distilpose.model.runtime.openvino import graphs
+
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+graph = graphs.convert(torch.nn.Flatten(), torch.zeros(1, 2), input_name="x", output_names=["y"])
+programs = [graphs.compiled(graph, threads=1)]
+thread = threading.Thread(target=programs.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_signals_are_heard_after_a_program_was_dropped_by_another_thread() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _DROPPED_ELSEWHERE], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n")
+
+
 def test_what_it_cannot_express_is_a_typed_error_that_names_the_way_out() -> None:
     with pytest.raises(ConfigError, match="OpenVINO cannot run Untranslatable, but torch can"):
         graphs.convert(Untranslatable(), torch.zeros(1, 3), input_name="x", output_names=["y"])

@@ -3,6 +3,7 @@
 The only file that knows OpenVINO. Nothing is reported, and importing it sends no telemetry.
 """
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -42,7 +43,18 @@ def computes_bfloat16() -> bool:
     Raises:
         ConfigError: OpenVINO is not installed.
     """
-    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's core, one for the life of the process.
+
+    On CPUs with AVX-512 the first core gives its thread a larger stack for signals. The last one
+    frees it; dropped by another thread, it leaves a thread whose next signal is a segmentation
+    fault.
+    """
+    return import_openvino().Core()
 
 
 def convert(
@@ -107,7 +119,7 @@ def compiled(
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # two services on one machine would share the same cores
     }
-    program = import_openvino().Core().compile_model(graph, "CPU", options)
+    program = _core().compile_model(graph, "CPU", options)
     return lambda array: [np.asarray(output) for output in program(array).values()]
 
 
@@ -120,7 +132,7 @@ def write(graph: Graph, path: Path, *, information: dict[str, str]) -> None:
 
 def read(path: Path) -> Graph:
     """Read the graph that `write` wrote to `path`."""
-    return import_openvino().Core().read_model(path)
+    return _core().read_model(path)
 
 
 def import_openvino(submodule: str = "") -> Any:
