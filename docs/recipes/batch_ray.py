@@ -16,15 +16,13 @@ from distilpose.model import pictures
 from distilpose.model.errors import PictureError
 from distilpose.model.formats import SUFFIXES
 from distilpose.model.load import load_models
-from distilpose.model.runtime.devices import use_threads
 
 
 class Poser:
     """Both networks, loaded once in each worker."""
 
     def __init__(self, threads: int) -> None:
-        use_threads(threads)
-        self.predictor = load_models().predictor
+        self.predictor = load_models(threads=threads).predictor
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Convert a batch of files to rows."""

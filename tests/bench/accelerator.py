@@ -22,8 +22,11 @@ from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.load import packaged_student
 from distilpose.model.runtime import devices
 from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.devices import DeviceKind
 from distilpose.model.runtime.engine import PoseEngine, powers_of_two
 from distilpose.model.runtime.precision import PRECISIONS, Precision
+from distilpose.model.runtime.pytorch.detector import TorchDetector
+from distilpose.model.runtime.pytorch.engine import TorchEngine
 from distilpose.model.weights import load
 
 ROUNDS = 3
@@ -59,17 +62,17 @@ def seconds_a_batch(
 
 
 def engine(
-    device: torch.device, precision: Precision, largest: int, *, compiled: bool
-) -> PoseEngine:
+    device: DeviceKind, precision: Precision, largest: int, *, compiled: bool
+) -> TorchEngine:
     """The student's engine; sizes that are not powers of two are padded, as in the service."""
     buckets = powers_of_two(largest)
     network = load(packaged_student()).network
-    return PoseEngine(
+    return TorchEngine(
         network, device=device, precision=precision, buckets=buckets, compile_network=compiled
     )
 
 
-def students(device: torch.device, largest: int) -> Iterator[Contestant]:
+def students(device: DeviceKind, largest: int) -> Iterator[Contestant]:
     """Every way to run the student."""
     for precision in PRECISIONS:
         for compiled in (False, True):
@@ -77,7 +80,7 @@ def students(device: torch.device, largest: int) -> Iterator[Contestant]:
             kind = f"{precision}{', compiled' if compiled else ''}"
             yield Contestant(f"engine, {kind}", partial(answering, run_by))
             yield Contestant(f"network, {kind}", partial(computing, run_by))
-        if device.type == "cuda":
+        if device == "cuda":
             run_by = engine(device, precision, largest, compiled=False)
             yield Contestant(f"graph, {precision}", partial(replaying, run_by))
 
@@ -88,7 +91,7 @@ def answering(of: PoseEngine, size: int) -> Callable[[], object]:
     return lambda: of.run(crops_BHWC)
 
 
-def computing(of: PoseEngine, size: int) -> Callable[[], object]:
+def computing(of: TorchEngine, size: int) -> Callable[[], object]:
     """The network alone, its input already on the device."""
     inputs_BCHW = _inputs(of, size)
     forward: Any = of._forward
@@ -100,7 +103,7 @@ def computing(of: PoseEngine, size: int) -> Callable[[], object]:
     return run
 
 
-def replaying(of: PoseEngine, size: int) -> Callable[[], object]:
+def replaying(of: TorchEngine, size: int) -> Callable[[], object]:
     """The network, replayed as one CUDA graph."""
     run = computing(of, size)
     for _ in range(3):
@@ -120,14 +123,14 @@ def _crops(size: int) -> tuple[int, int, int, int]:
     return (size, CROP_HEIGHT, CROP_WIDTH, 3)
 
 
-def _inputs(of: PoseEngine, size: int) -> torch.Tensor:
+def _inputs(of: TorchEngine, size: int) -> torch.Tensor:
     return of.normalise(torch.randint(0, 256, _crops(size), dtype=torch.uint8))
 
 
-def detectors(device: torch.device) -> Iterator[Contestant]:
+def detectors(device: DeviceKind) -> Iterator[Contestant]:
     """The packaged detector on squares of 640 pixels."""
     for precision in PRECISIONS:
-        detector = PersonDetector.load(device=device, precision=precision)
+        detector = TorchDetector.load(device=device, precision=precision)
         yield Contestant(f"detector, {precision}", partial(finding, detector))
 
 
@@ -164,7 +167,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="a figure, after its warm-up")
     asked = parser.parse_args()
     device = devices.choose_device(asked.device)
-    on_cuda = device.type == "cuda"
+    on_cuda = device == "cuda"
     print(torch.cuda.get_device_name() if on_cuda else device, f"torch {torch.__version__}")
 
     def measure(run: Callable[[], object]) -> float:

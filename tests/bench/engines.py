@@ -25,20 +25,22 @@ import numpy as np
 import onnxruntime
 import torch
 
+from by_openvino import detector as openvino_detector
+from by_openvino import engine_of
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.container import usable_cpus
 from distilpose.model.letterbox import letterbox, square
 from distilpose.model.load import packaged_student
 from distilpose.model.runtime.detector import PersonDetector
-from distilpose.model.runtime.devices import use_threads
-from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.engine import PoseArrays
 from distilpose.model.runtime.export import export
 from distilpose.model.runtime.openvino import graphs
-from distilpose.model.runtime.openvino.detector import OpenVinoDetector
-from distilpose.model.runtime.openvino.engine import OpenVinoEngine
 from distilpose.model.runtime.precision import Precision
-from distilpose.model.runtime.served import ServedStudent
+from distilpose.model.runtime.pytorch.detector import TorchDetector
+from distilpose.model.runtime.pytorch.devices import use_threads
+from distilpose.model.runtime.pytorch.engine import TorchEngine
+from distilpose.model.runtime.pytorch.served import ServedStudent
 from distilpose.model.weights import Weights, load
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
@@ -71,8 +73,8 @@ def eager(*, channels_last: bool) -> Run:
 def ours(precision: Precision, *, compile_network: bool = False) -> Run:
     """The engine with torch: norms folded, channels last."""
     network = packaged().network
-    return PoseEngine(
-        network, device=CPU, precision=precision, buckets=BATCHES, compile_network=compile_network
+    return TorchEngine(
+        network, device="cpu", precision=precision, buckets=BATCHES, compile_network=compile_network
     ).run
 
 
@@ -92,7 +94,7 @@ def students(threads: int) -> dict[str, Run]:
 
     def by_openvino(precision: Precision) -> Run:
         network: Any = packaged().network
-        return OpenVinoEngine(network, precision=precision, buckets=BATCHES).run
+        return engine_of(network, precision=precision, buckets=BATCHES).run
 
     runs = {
         "torch eager": eager(channels_last=False),
@@ -115,8 +117,8 @@ def detectors() -> dict[str, Run]:
         return lambda squares: detector.run(squares, np.full(len(squares), 0.25, np.float32))
 
     return {
-        "torch, our engine": run(PersonDetector.load()),
-        "openvino, our engine": run(OpenVinoDetector.load()),
+        "torch, our engine": run(TorchDetector.load()),
+        "openvino, our engine": run(openvino_detector()),
     }
 
 

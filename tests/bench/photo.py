@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "supp
 from distilpose.model import pictures
 from distilpose.model.container import usable_cpus
 from distilpose.model.load import load_models
-from distilpose.model.runtime.devices import use_threads
+from distilpose.model.runtime.pytorch.devices import use_threads
 from photos import photo_path
 from servers import start
 

@@ -16,8 +16,8 @@ from distilpose.model.arrays import FloatArray, ImageHWC
 from distilpose.model.load import load_models
 from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections
-from distilpose.model.runtime.devices import use_threads
 from distilpose.model.runtime.engine import PoseArrays
+from distilpose.model.runtime.pytorch.devices import use_threads
 from distilpose.service.domain import ImageAnswer, Options, PoseAnswer
 from distilpose.service.rest.answer import ModelOut, answer_out
 

@@ -21,10 +21,10 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.data.person import Picture
 from distilpose.model.load import packaged_student
-from distilpose.model.runtime.detector import PersonDetector
-from distilpose.model.runtime.devices import use_threads
-from distilpose.model.runtime.engine import PoseEngine
 from distilpose.model.runtime.precision import PRECISIONS
+from distilpose.model.runtime.pytorch.detector import TorchDetector
+from distilpose.model.runtime.pytorch.devices import use_threads
+from distilpose.model.runtime.pytorch.engine import TorchEngine
 from distilpose.model.weights import load
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def of_people(folder: PeopleFolder, count: int) -> list[Picture]:
 
 def boxes(folder: PeopleFolder, pictures: list[Picture]) -> None:
     """Print the differences for people whom one precision finds with certainty."""
-    detectors = [PersonDetector.load(precision=precision) for precision in PRECISIONS]
+    detectors = [TorchDetector.load(precision=precision) for precision in PRECISIONS]
     changes = []
     for picture in pictures:
         image = folder.read(picture)
@@ -63,7 +63,9 @@ def people(folder: PeopleFolder, pictures: list[Picture]) -> CropsBHWC:
 def poses(crops_BHWC: CropsBHWC) -> None:
     """Print the shifts of keypoints."""
     exact, rough = (
-        PoseEngine(load(packaged_student()).network, device=CPU, precision=precision, buckets=(8,))
+        TorchEngine(
+            load(packaged_student()).network, device="cpu", precision=precision, buckets=(8,)
+        )
         for precision in PRECISIONS
     )
     changes = precisions.pose_changes(exact.run(crops_BHWC), rough.run(crops_BHWC))

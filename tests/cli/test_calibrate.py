@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from bus_people import bus_people
+from distilpose.model.header import read_card
 from distilpose.model.load import packaged_student
-from distilpose.model.weights import load, read_card, read_tensors
+from distilpose.model.weights import load, read_tensors
 
 
 def calibrate(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -5,18 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from calibrations import constant_calibration
 from distilpose.model import weights
 from distilpose.model.card import Card, card_markdown
+from distilpose.model.header import read_card
 from distilpose.model.load import packaged_student
 from distilpose.model.runtime.devices import choose_engine, choose_precision
 from golden_rules import filled_state
 from labelled import FRONTAL, person, picture, write_folder
 
-CPU = torch.device("cpu")
 CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)
 CASES = [
     "ground-truth boxes, flip test",
@@ -28,7 +27,7 @@ SERVED = list(
     dict.fromkeys(
         [
             "float32",
-            choose_precision("auto", CPU, choose_engine("auto", CPU, compile_network=False)),
+            choose_precision("auto", "cpu", choose_engine("auto", "cpu", compile_network=False)),
         ]
     )
 )
@@ -97,15 +96,15 @@ def test_tensors_and_calibration_are_those_of_before(out: Path, calibrated: Path
 
 
 def test_words_are_those_of_the_text_with_what_a_calibration_leaves_open(out: Path) -> None:
-    new = weights.read_card(out)
+    new = read_card(out)
     assert (new.version, new.intended_use, new.failures) == ("7", "Tests.", ("Everything.",))
     assert new.limitations[0] == "Was not trained."
     assert new.limitations[1].startswith("Scores and spreads are calibrated on keypoints")
-    assert new.created == weights.read_card(packaged_student()).created
+    assert new.created == read_card(packaged_student()).created
 
 
 def test_accuracy_is_measured_by_all_four_protocols(out: Path) -> None:
-    new = weights.read_card(out)
+    new = read_card(out)
     assert cases(new) == CASES
     names = [figure.name for figure in new.accuracy if figure.case == CASES[0]]
     assert names[0] == "AP"
@@ -115,7 +114,7 @@ def test_accuracy_is_measured_by_all_four_protocols(out: Path) -> None:
 def test_each_source_and_precision_has_a_protocol_with_the_command_to_measure_it_again(
     out: Path,
 ) -> None:
-    protocols = list(dict.fromkeys(figure.protocol for figure in weights.read_card(out).accuracy))
+    protocols = list(dict.fromkeys(figure.protocol for figure in read_card(out).accuracy))
     cases = [(precision, source) for precision in SERVED for source in ("coco", "sport")]
     assert len(protocols) == len(cases)
     for protocol, (precision, source) in zip(protocols, cases, strict=True):
@@ -125,7 +124,7 @@ def test_each_source_and_precision_has_a_protocol_with_the_command_to_measure_it
 
 
 def test_speed_is_measured_in_each_precision_and_size_is_told_once(out: Path) -> None:
-    cost = weights.read_card(out).cost
+    cost = read_card(out).cost
     assert [figure.name for figure in cost].count("GMACs") == 1
     speeds = [figure.protocol for figure in cost if figure.name == "batches of 1"]
     assert [f", {each} by " in text for each, text in zip(SERVED, speeds, strict=True)] == [
@@ -134,7 +133,7 @@ def test_speed_is_measured_in_each_precision_and_size_is_told_once(out: Path) ->
 
 
 def test_reliability_is_that_of_raw_and_of_calibrated_scores(out: Path) -> None:
-    reliability = weights.read_card(out).reliability
+    reliability = read_card(out).reliability
     by_case = {figure.case: figure.value for figure in reliability if figure.name == "ECE"}
     assert by_case.keys() == {"raw scores clamped to 0..1", "calibrated"}
     assert [f for f in reliability if "14 keypoints of people-eval" not in f.protocol] == []
@@ -144,26 +143,26 @@ def test_reliability_is_that_of_raw_and_of_calibrated_scores(out: Path) -> None:
 
 
 def test_cost_is_size_and_speed(out: Path) -> None:
-    cost = {figure.name: figure.value for figure in weights.read_card(out).cost}
+    cost = {figure.name: figure.value for figure in read_card(out).cost}
     assert (cost.pop("million parameters"), cost.pop("GMACs")) == (4.52, 0.61)
     assert "batches of 1" in cost
     assert all(value > 0 for value in cost.values())
 
 
 def test_the_page_beside_it_shows_the_card(out: Path) -> None:
-    assert out.with_suffix(".md").read_text() == card_markdown(weights.read_card(out))
+    assert out.with_suffix(".md").read_text() == card_markdown(read_card(out))
 
 
 @pytest.mark.slow
 def test_a_teacher_has_a_card_too(tmp_path: Path) -> None:
     teacher, people = tmp_path / "teacher.safetensors", people_folder(tmp_path / "people")
-    old = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
+    old = read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
     weights.save(teacher, filled_state("tokenpose-s"), old)
     path = tmp_path / "out.safetensors"
     options = ("--text", text(tmp_path), "--eval", people, "--out", path)
     done = card(teacher, *options)
     assert done.returncode == 0, done.stderr
-    new = weights.read_card(path)
+    new = read_card(path)
     assert (new.architecture, new.calibrated, cases(new)) == ("tokenpose-s", False, CASES[:2])
     assert "A teacher is never served." in new.accuracy[0].protocol
     assert {figure.case for figure in new.reliability} == {"raw scores clamped to 0..1"}

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from distilpose.model import weights
+from distilpose.model.header import read_card
 from distilpose.model.load import packaged_student
 from distilpose.model.measure import gallery
 from distilpose.model.measure.evaluate import MIN_BOX_SCORE
@@ -65,7 +66,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A teacher evaluated with detector boxes, on a person labelled by machine."""
     folder = tmp_path_factory.mktemp("teacher")
-    card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
+    card = read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
     weights.save(folder / "teacher.safetensors", filled_state("tokenpose-s"), card)
     options = ("--weights", folder / "teacher.safetensors", "--json", folder / "report.json")
     data = coco_folder(folder / "data", label="pseudo")
@@ -108,7 +109,7 @@ def test_the_report_has_the_figures(student: tuple[Path, str]) -> None:
 
 
 def test_the_report_has_network_cost_speed_and_reliability(student: tuple[Path, str]) -> None:
-    figures, card = report(student), weights.read_card(packaged_student())
+    figures, card = report(student), read_card(packaged_student())
     assert figures["network"]["version"] == card.version
     assert figures["network"]["calibrated"] == card.calibrated
     assert figures["cost"]["parameters"] == 4_518_030

@@ -1,5 +1,6 @@
 """The Deployment: placement, resources, start, rollout and shutdown of its pods."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,6 +168,12 @@ def test_tmp_is_the_only_place_to_write_to() -> None:
     assert volumes(made)["tmp"]["emptyDir"] == {"sizeLimit": "4Gi"}
     writable = {path for path, m in mounts(made.server()).items() if not m.get("readOnly")}
     assert writable == {"/tmp", "/dev/shm"}  # noqa: S108 - of the container
+
+
+def test_compiled_networks_are_kept_in_the_writable_folder() -> None:
+    dockerfile = Path(__file__).parents[2] / "docker" / "Dockerfile"
+    assert "XDG_CACHE_HOME=/tmp/cache" in dockerfile.read_text()
+    assert render().settings()["model"]["cache"] == "auto"
 
 
 def test_placement_reaches_the_pod() -> None:

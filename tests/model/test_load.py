@@ -3,18 +3,17 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from calibrations import constant_calibration
 from distilpose.model import weights
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.header import read_card
 from distilpose.model.load import load_models, packaged_student
-from distilpose.model.predict import TeacherPredictor
 from distilpose.model.runtime import devices
 from distilpose.model.runtime.devices import EngineChoice
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
 from distilpose.model.runtime.precision import PrecisionChoice
-from distilpose.model.runtime.teacher import TeacherEngine
+from distilpose.model.runtime.pytorch.teacher import TeacherEngine
 from golden_rules import filled_state
 
 CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)
@@ -44,7 +43,7 @@ def test_a_calibration_can_be_left_out(calibrated: Path) -> None:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
-    card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
+    card = read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-s"})
     weights.save(path, filled_state("tokenpose-s"), card)
     return path
 
@@ -58,7 +57,6 @@ def test_a_teacher_is_taken_where_it_is_allowed(teacher: Path) -> None:
     models = load_models(
         weights=teacher, device="cpu", dtype="float32", engine="torch", allow_teacher=True
     )
-    assert isinstance(models.predictor, TeacherPredictor)
     assert isinstance(models.predictor.engine, TeacherEngine)
     assert models.predictor.detector is models.detector
 
@@ -73,7 +71,7 @@ def test_both_networks_run_on_the_engine_asked_for(engine: EngineChoice) -> None
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_both_networks_compute_in_the_precision_asked_for(dtype: PrecisionChoice) -> None:
     models = load_models(device="cpu", dtype=dtype, engine="openvino", detector_image_size_px=64)
-    expected = devices.choose_precision(dtype, torch.device("cpu"), "openvino")
+    expected = devices.choose_precision(dtype, "cpu", "openvino")
     assert models.predictor.engine.precision == models.detector.precision == expected
 
 

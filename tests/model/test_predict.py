@@ -10,7 +10,8 @@ from calibrations import constant_calibration
 from distilpose.model import geometry, predict
 from distilpose.model.errors import ArrayError, ConfigError
 from distilpose.model.networks import Student, build
-from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.engine import PoseArrays, merge_mirrored
+from distilpose.model.runtime.pytorch.engine import TorchEngine
 from golden_rules import filled_state, image_batch
 
 GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"
@@ -37,7 +38,7 @@ def test_the_published_flip_test_is_the_published_one(
     golden_arrays: tuple[PoseArrays, PoseArrays],
 ) -> None:
     golden = np.load(GOLDEN_FOLDER / "flip_test_distilpose-s.npz")
-    merged = predict.merge_mirrored(*golden_arrays, published=True)
+    merged = merge_mirrored(*golden_arrays, published=True)
     np.testing.assert_allclose(merged.xy_crop, golden["merged_pred"], atol=2e-5)
     np.testing.assert_allclose(merged.raw_score, golden["merged_score"][..., 0], atol=2e-5)
     regions = geometry.CropRegions(golden["center"], golden["scale"] * 200)
@@ -51,7 +52,7 @@ def test_our_flip_test_swaps_the_scores_of_left_and_right() -> None:
     mirrored_score = scores.copy()
     mirrored_score[0, 9] = 1.0  # the left wrist of the mirror image is the right one
     mirrored = plain._replace(raw_score=mirrored_score)
-    merged = predict.merge_mirrored(plain, mirrored)
+    merged = merge_mirrored(plain, mirrored)
     assert merged.raw_score[0, 10] == 0.5
     assert merged.raw_score[0, 9] == 0.0
 
@@ -60,8 +61,8 @@ def test_a_symmetric_picture_gives_a_symmetric_merge(
     golden_arrays: tuple[PoseArrays, PoseArrays],
 ) -> None:
     plain, mirrored = golden_arrays
-    one_way = predict.merge_mirrored(plain, mirrored)
-    other_way = predict.merge_mirrored(mirrored, plain)
+    one_way = merge_mirrored(plain, mirrored)
+    other_way = merge_mirrored(mirrored, plain)
     back = geometry.mirror_xy_crop(other_way.xy_crop)
     np.testing.assert_allclose(one_way.xy_crop, back, atol=1e-5)
 
@@ -98,7 +99,7 @@ def predictor() -> predict.Predictor:
     torch.manual_seed(0)
     network = build("distilpose-s")
     assert isinstance(network, Student)
-    engine = PoseEngine(network, device=CPU, precision="float32", buckets=(1, 4))
+    engine = TorchEngine(network, device="cpu", precision="float32", buckets=(1, 4))
     return predict.Predictor(engine)
 
 

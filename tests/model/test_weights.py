@@ -17,6 +17,7 @@ from distilpose.model import weights
 from distilpose.model.card import Card, Figure, card_markdown
 from distilpose.model.configs import TRUNK
 from distilpose.model.errors import WeightsError
+from distilpose.model.header import read_card
 from distilpose.model.networks import Student
 from golden_rules import filled_state
 
@@ -83,7 +84,7 @@ def test_the_position_code_stays_frozen_after_loading(saved: Path) -> None:
 
 def test_the_card_comes_back(saved: Path) -> None:
     assert weights.load(saved).card == _card()
-    assert weights.read_card(saved) == _card()
+    assert read_card(saved) == _card()
 
 
 def test_the_digest_is_that_of_the_file(saved: Path) -> None:
@@ -101,14 +102,14 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"none.safetensors: no such file"):
         weights.load(tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match=r"none.safetensors: no such file"):
-        weights.read_card(tmp_path / "none.safetensors")
+        read_card(tmp_path / "none.safetensors")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         weights.load(tmp_path)
     with pytest.raises(WeightsError):
-        weights.read_card(tmp_path)
+        read_card(tmp_path)
 
 
 def test_a_pickle_is_no_weights_file(tmp_path: Path, state: dict[str, Tensor]) -> None:
@@ -137,7 +138,7 @@ def test_a_card_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
     card = _card().model_dump_json().replace('"version"', '"edition"')
     save_file({"weight": torch.zeros(1)}, path, metadata={"card": card})
     with pytest.raises(WeightsError, match=r"(?s)its card is not one of ours.*edition"):
-        weights.read_card(path)
+        read_card(path)
 
 
 def test_missing_unexpected_and_misshapen_tensors_are_named(
@@ -239,7 +240,7 @@ def test_weights_written_without_their_calibration_no_longer_say_that_they_have_
     path = tmp_path / "student.safetensors"
     card = _card().model_copy(update={"calibrated": True})
     weights.write_tensors(path, {"weight": torch.ones(1)}, card)
-    assert not weights.read_card(path).calibrated
+    assert not read_card(path).calibrated
 
 
 @pytest.mark.parametrize("stored", [{}, {"calibration": '{"log_odds": {}}'}])
@@ -278,7 +279,7 @@ def test_a_missing_folder_is_named_when_writing(tmp_path: Path) -> None:
 def test_a_bare_trunk_has_a_card_but_is_no_network_to_load(tmp_path: Path) -> None:
     path = tmp_path / "trunk.safetensors"
     weights.write_halved(path, {"trunk.layers.0.conv.weight": torch.ones(2, 3)}, _card(TRUNK))
-    assert weights.read_card(path).architecture == "yolo26n-pose-trunk"
+    assert read_card(path).architecture == "yolo26n-pose-trunk"
     with pytest.raises(
         WeightsError, match=r"trunk\.safetensors: yolo26n-pose-trunk is the bare tr"
     ):
@@ -296,7 +297,7 @@ def test_the_packaged_student_says_how_many_crops_it_has_seen_to_readers_of_card
     None
 ):
     path = Path(str(files("distilpose.model"))) / "packaged" / "distilpose-n.safetensors"
-    seen = weights.read_card(path).crops_seen
+    seen = read_card(path).crops_seen
     assert seen is not None
     assert seen >= 401_048
     with safe_open(path, framework="pt") as file:

@@ -16,7 +16,9 @@ from distilpose.model import weights
 from distilpose.model.errors import NotFinite
 from distilpose.model.load import Models, load_models, packaged_student
 from distilpose.model.pictures.source import EncodedImage
-from distilpose.model.runtime.yolo import PACKAGED
+from distilpose.model.runtime.detector import PACKAGED
+from distilpose.model.runtime.pytorch.detector import TorchDetector
+from distilpose.model.runtime.pytorch.engine import TorchEngine
 from distilpose.service import app
 from distilpose.service.app import Service
 from distilpose.service.domain import Options, PoseRequest
@@ -87,7 +89,10 @@ async def test_weights_damaged_in_memory_end_the_service(
     await service.start()
     assert service.ready
     [models] = loaded
-    module = models.predictor.engine.network if network == "student" else models.detector._module
+    engine, detector = models.predictor.engine, models.detector
+    assert isinstance(engine, TorchEngine)
+    assert isinstance(detector, TorchDetector)
+    module = engine.network if network == "student" else detector._module
     with torch.inference_mode():
         for parameter in module.parameters():
             parameter.copy_(flip_exponents(parameter))

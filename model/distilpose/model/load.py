@@ -1,26 +1,31 @@
-"""Load models onto a device, by name or path. Reads no settings itself."""
+"""Load models onto a device, by name or path. Reads no settings itself.
 
+Torch is imported only where it is needed: not for networks that OpenVINO runs from a cache.
+"""
+
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-import torch
+import cv2
 
 from distilpose.model.card import Card
+from distilpose.model.container import usable_cpus
 from distilpose.model.errors import WeightsError
-from distilpose.model.networks import Student, Teacher
-from distilpose.model.predict import Predictor, TeacherPredictor
+from distilpose.model.files.cache import FileCache
+from distilpose.model.header import Header, checked_config, read_header
+from distilpose.model.predict import Predictor
 from distilpose.model.runtime import devices
-from distilpose.model.runtime.detector import BFLOAT16_LARGEST_PX, PersonDetector
-from distilpose.model.runtime.devices import EngineChoice, Runtime
+from distilpose.model.runtime.detector import BFLOAT16_LARGEST_PX, PACKAGED, PersonDetector
+from distilpose.model.runtime.devices import DeviceKind, EngineChoice, Runtime
 from distilpose.model.runtime.engine import PoseEngine, powers_of_two
-from distilpose.model.runtime.openvino.detector import OpenVinoDetector
-from distilpose.model.runtime.openvino.engine import OpenVinoEngine
+from distilpose.model.runtime.openvino import loading as openvino
 from distilpose.model.runtime.precision import Precision, PrecisionChoice
-from distilpose.model.runtime.teacher import TeacherEngine
-from distilpose.model.weights import Weights, load
+
+logger = logging.getLogger(__name__)
 
 _PACKAGED: Final = "packaged"
 _CPU_POSE_BATCH: Final = 8
@@ -52,6 +57,7 @@ def load_models(
     dtype: PrecisionChoice = "auto",
     engine: EngineChoice = "auto",
     compile_network: Literal["auto", "on", "off"] = "auto",
+    threads: int | None = None,
     pose_max_batch: int | None = None,
     buckets: Sequence[int] | None = None,
     detector: Path | None = None,
@@ -59,53 +65,60 @@ def load_models(
     detector_iou: float = 0.6,
     calibrate: bool = True,
     allow_teacher: bool = False,
+    cache: FileCache | None = None,
 ) -> Models:
     """Load student and detector; None means packaged weights and automatic sizes.
 
-    With `calibrate`, scores are calibrated if the weights include a calibration. With
+    On a CPU they use `threads`, one for each CPU that this container may use for None; OpenCV gets
+    one. With `calibrate`, scores are calibrated if the weights include a calibration. With
     `allow_teacher`, a teacher may take the student's place for measuring; it runs in torch's eager
-    mode, regardless of the detector's `engine`.
+    mode, regardless of the detector's `engine`. Programs of OpenVINO are kept in the `cache`.
 
     Raises:
         WeightsError: a file is missing or unreadable, its network is not a student, or its digest
             is not `sha256`.
         ConfigError: the device, the precision or the engine is not available.
     """
-    compute = _choose(device, dtype, engine, compile_network)
+    cv2.setNumThreads(1)  # its calls already run in as many decode threads
+    compute = _choose(device, dtype, engine, compile_network, threads or usable_cpus())
     path = weights or packaged_student()
-    loaded = load(path, sha256=sha256)
-    if not isinstance(loaded.network, Student) and not allow_teacher:
+    header = read_header(path, sha256=sha256)
+    role = checked_config(header.card.architecture, path).role
+    if role == "teacher" and not allow_teacher:
         raise WeightsError(
-            f"{path}: {loaded.card.architecture} is not a student and cannot be served"
+            f"{path}: {header.card.architecture} is not a student and cannot be served"
         )
-    on_cpu = compute.device.type == "cpu"
-    max_batch = pose_max_batch or (_CPU_POSE_BATCH if on_cpu else _GPU_POSE_BATCH)
-    kind = OpenVinoDetector if compute.runtime == "openvino" else PersonDetector
-    person_detector = kind.load(
-        detector,
-        device=compute.device,
-        precision=_detector_precision(dtype, compute, detector_image_size_px),
+    person_detector = _load_detector(
+        detector or PACKAGED,
+        compute._replace(precision=_detector_precision(dtype, compute, detector_image_size_px)),
         image_size_px=detector_image_size_px,
         iou_threshold=detector_iou,
+        cache=cache,
     )
-    predictor = _predictor(
-        loaded,
-        person_detector,
-        compute=compute,
+    logger.info("detector %s, sha256 %s", person_detector.name, person_detector.sha256)
+    on_cpu = compute.device == "cpu"
+    max_batch = pose_max_batch or (_CPU_POSE_BATCH if on_cpu else _GPU_POSE_BATCH)
+    pose_engine = _load_engine(
+        path,
+        header,
+        compute._replace(runtime="torch") if role == "teacher" else compute,
         # A CPU pays for padding in full, and has few sizes to warm up.
         buckets=buckets or powers_of_two(max_batch, each_up_to=_CPU_POSE_BATCH if on_cpu else 1),
-        calibrate=calibrate,
+        cache=cache,
     )
-    return Models(predictor, person_detector, loaded.card, loaded.sha256)
+    calibration = header.calibration if calibrate and role == "student" else None
+    predictor = Predictor(pose_engine, person_detector, calibration=calibration)
+    return Models(predictor, person_detector, header.card, header.sha256)
 
 
 class _Compute(NamedTuple):
-    """The device, precision and runtime of a network."""
+    """The device, precision, runtime and threads of a network."""
 
-    device: torch.device
+    device: DeviceKind
     precision: Precision
     compile_network: bool
     runtime: Runtime
+    threads: int
 
 
 def _choose(
@@ -113,11 +126,13 @@ def _choose(
     dtype: PrecisionChoice,
     engine: EngineChoice,
     compile_network: Literal["auto", "on", "off"],
+    threads: int,
 ) -> _Compute:
-    chosen = devices.choose_device(device)
-    compiled = devices.choose_compile(compile_network, chosen)
-    runtime = devices.choose_engine(engine, chosen, compile_network=compiled)
-    return _Compute(chosen, devices.choose_precision(dtype, chosen, runtime), compiled, runtime)
+    kind = devices.choose_device(device)
+    compiled = devices.choose_compile(compile_network, kind)
+    runtime = devices.choose_engine(engine, kind, compile_network=compiled)
+    precision = devices.choose_precision(dtype, kind, runtime)
+    return _Compute(kind, precision, compiled, runtime, threads)
 
 
 def _detector_precision(dtype: PrecisionChoice, compute: _Compute, image_size_px: int) -> Precision:
@@ -126,27 +141,49 @@ def _detector_precision(dtype: PrecisionChoice, compute: _Compute, image_size_px
     return "float32" if dtype == "auto" and too_large else compute.precision
 
 
-def _predictor(
-    loaded: Weights,
-    detector: PersonDetector,
-    *,
-    compute: _Compute,
-    buckets: Sequence[int],
-    calibrate: bool,
-) -> Predictor:
-    network, device, precision = loaded.network, compute.device, compute.precision
-    if isinstance(network, Teacher):
-        teacher = TeacherEngine(network, device=device, precision=precision, buckets=buckets)
-        return TeacherPredictor(teacher, detector)
-    calibration = loaded.calibration if calibrate else None
+def _load_detector(
+    path: Path, compute: _Compute, *, cache: FileCache | None, **options: Any
+) -> PersonDetector:
     if compute.runtime == "openvino":
-        engine: PoseEngine = OpenVinoEngine(network, precision=precision, buckets=buckets)
-    else:
-        engine = PoseEngine(
-            network,
-            device=device,
-            precision=precision,
-            buckets=buckets,
-            compile_network=compute.compile_network,
+        return openvino.load_detector(
+            path, precision=compute.precision, threads=compute.threads, cache=cache, **options
         )
-    return Predictor(engine, detector, calibration=calibration)
+    from distilpose.model.runtime.pytorch import loading as torch_loading  # noqa: PLC0415 - takes seconds
+
+    return torch_loading.load_detector(
+        path,
+        device=compute.device,
+        precision=compute.precision,
+        threads=compute.threads,
+        **options,
+    )
+
+
+def _load_engine(
+    path: Path,
+    header: Header,
+    compute: _Compute,
+    *,
+    buckets: Sequence[int],
+    cache: FileCache | None,
+) -> PoseEngine:
+    if compute.runtime == "openvino":
+        return openvino.load_student(
+            path,
+            header.sha256,
+            precision=compute.precision,
+            threads=compute.threads,
+            buckets=buckets,
+            cache=cache,
+        )
+    from distilpose.model.runtime.pytorch import loading as torch_loading  # noqa: PLC0415 - takes seconds
+
+    return torch_loading.load_engine(
+        path,
+        header.sha256,
+        device=compute.device,
+        precision=compute.precision,
+        threads=compute.threads,
+        buckets=buckets,
+        compile_network=compute.compile_network,
+    )

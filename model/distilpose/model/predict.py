@@ -11,8 +11,6 @@ from distilpose.model.errors import ConfigError
 from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections, PersonDetector
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
-from distilpose.model.runtime.teacher import TeacherEngine
-from distilpose.model.skeleton import MIRROR_ORDER
 
 
 class Predictor:
@@ -71,46 +69,8 @@ class Predictor:
         Raises:
             ArrayError: the crops have another shape.
         """
-        arrays = self.engine.run(crops_BHWC)
-        if not flip_test:
-            return arrays
-        return merge_mirrored(arrays, self.engine.run(crop.mirror(crops_BHWC)))
-
-
-class TeacherPredictor(Predictor):
-    """Detector and teacher together; there is no calibration for a teacher."""
-
-    def __init__(self, engine: TeacherEngine, detector: PersonDetector | None = None) -> None:
-        super().__init__(engine, detector)
-        self._teacher = engine
-
-    def answers(self, crops_BHWC: CropsBHWC, *, flip_test: bool) -> PoseArrays:
-        """The teacher's outputs for crops (B, 256, 192, 3); the flip test averages heatmaps."""
-        run = self._teacher.run_flip_test if flip_test else self._teacher.run
+        run = self.engine.run_flip_test if flip_test else self.engine.run
         return run(crops_BHWC)
-
-
-def merge_mirrored(
-    plain: PoseArrays, mirrored: PoseArrays, *, published: bool = False
-) -> PoseArrays:
-    """The flip test: the mean of the student's outputs for N crops and their mirror images.
-
-    Left and right of the mirrored output are swapped, scores and sigmas too. `published` leaves
-    the scores unswapped and half a pixel of bias in x, as the authors' code does.
-
-    *Source:* DistilPose's released test path, with its two errors corrected.
-    """
-    order = np.arange(len(MIRROR_ORDER)) if published else MIRROR_ORDER
-    xy_crop = geometry.mirror_xy_crop(mirrored.xy_crop, published=published)
-    return PoseArrays(
-        _mean(plain.xy_crop, xy_crop),
-        _mean(plain.raw_score, mirrored.raw_score[:, order]),
-        _mean(plain.sigma_cell, mirrored.sigma_cell[:, MIRROR_ORDER]),
-    )
-
-
-def _mean(some: FloatArray, other: FloatArray) -> FloatArray:
-    return (some + other) * np.float32(0.5)
 
 
 def answered(

@@ -1,32 +1,33 @@
-"""Weights files: safetensors with an embedded card, written atomically and checked when read.
+"""Weights files: safetensors with a header of ours, written atomically and checked when read.
 
-Card and calibration are JSON in the safetensors metadata, so that they cannot be separated from the
-weights; the number of training crops is stored separately as well, for tools that read no cards.
+The number of training crops is stored beside the card as well, for tools that read no cards.
 Networks keep matrices in float16, vectors and the position code in float32. The functions for
 tensors know no networks: a detector's weights have the same form.
 """
 
-import contextlib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import safetensors.torch
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from distilpose.model.calibration import Calibration
 from distilpose.model.card import Card
-from distilpose.model.configs import TRUNK, network_config
-from distilpose.model.errors import ConfigError, WeightsError, one_line
+from distilpose.model.errors import WeightsError
 from distilpose.model.files import replacing
+from distilpose.model.header import (
+    CALIBRATION_KEY,
+    CARD_KEY,
+    card_of,
+    checked_config,
+    checked_digest,
+    opened,
+    read_header,
+)
 from distilpose.model.networks import Student, Teacher, construct
 
-_CARD_KEY: Final = "card"
-_CALIBRATION_KEY: Final = "calibration"
 _CROPS_KEY: Final = "crops"
 _NAMED_AT_MOST: Final = 3
 
@@ -73,11 +74,12 @@ def load(path: Path, *, sha256: str | None = None) -> Weights:
         WeightsError: the file is missing or not a weights file, its architecture is unknown, its
             digest or tensors are not the expected ones, or it holds NaN or infinity.
     """
-    tensors, card, digest = read_tensors(path, sha256=sha256)
+    header = read_header(path, sha256=sha256)
+    tensors, card, _ = read_tensors(path, sha256=header.sha256)
     network = constructed(card.architecture, path)
     check_fit(tensors, network.state_dict(), f"{path}: {card.architecture}")
     network.load_state_dict(tensors)
-    return Weights(network.eval(), card, _read_calibration(path, card), digest)
+    return Weights(network.eval(), *header)
 
 
 def write_tensors(
@@ -93,9 +95,9 @@ def write_tensors(
     """
     contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
     card = card.model_copy(update={"calibrated": calibration is not None})
-    metadata = {_CARD_KEY: card.model_dump_json()}
+    metadata = {CARD_KEY: card.model_dump_json()}
     if calibration:
-        metadata[_CALIBRATION_KEY] = calibration.model_dump_json()
+        metadata[CALIBRATION_KEY] = calibration.model_dump_json()
     if card.crops_seen is not None:
         metadata[_CROPS_KEY] = str(card.crops_seen)
     data = safetensors.torch.save(contiguous, metadata=metadata)
@@ -113,25 +115,13 @@ def read_tensors(path: Path, *, sha256: str | None = None) -> tuple[dict[str, Te
         WeightsError: the file is missing or not a weights file, its digest is not `sha256`, or it
             holds NaN or infinity.
     """
-    digest = digest_of(path)
-    if sha256 is not None and digest != sha256.lower():
-        raise WeightsError(f"{path}: sha256 is {digest}, expected {sha256}")
-    with _opened(path) as file:
+    digest = checked_digest(path, sha256)
+    with opened(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        card = _card_of(file, path)
+        card = card_of(file, path)
     if broken := _not_finite(tensors):
         raise WeightsError(f"{path}: holds NaN or infinity: {_first_few(broken)}")
     return tensors, card, digest
-
-
-def read_card(path: Path) -> Card:
-    """Return the card of the file at `path`, without reading its tensors.
-
-    Raises:
-        WeightsError: the file is missing or not a weights file.
-    """
-    with _opened(path) as file:
-        return _card_of(file, path)
 
 
 def constructed(name: str, path: Path) -> Student | Teacher:
@@ -140,15 +130,7 @@ def constructed(name: str, path: Path) -> Student | Teacher:
     Raises:
         WeightsError: the network is unknown, or only a part of one.
     """
-    if name == TRUNK:
-        raise WeightsError(
-            f"{path}: {TRUNK} is the bare trunk of a network, which training may start from; it "
-            "has no answers to serve, export or measure"
-        )
-    try:
-        return construct(network_config(name))
-    except ConfigError as err:
-        raise WeightsError(f"{path}: {err}") from err
+    return construct(checked_config(name, path))
 
 
 def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
@@ -194,49 +176,3 @@ def _as_stored(key: str, tensor: Tensor) -> Tensor:
         return tensor
     exact = tensor.ndim < 2 or key.endswith("pos_embedding")
     return tensor.to(torch.float32 if exact else torch.float16)
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 digest of the file at `path`, lower-case hexadecimal.
-
-    Raises:
-        WeightsError: the file is missing or cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as err:
-        raise WeightsError(f"{path}: no such file") from err
-    except OSError as err:
-        raise WeightsError(f"{path}: {err.strerror}") from err
-
-
-def _opened(path: Path) -> contextlib.AbstractContextManager[Any]:
-    try:
-        opened: contextlib.AbstractContextManager[Any] = safe_open(path, framework="pt")
-    except FileNotFoundError as err:
-        raise WeightsError(f"{path}: no such file") from err
-    except (OSError, SafetensorError) as err:
-        raise WeightsError(f"{path}: not a safetensors file: {err}") from err
-    return opened
-
-
-def _card_of(file: Any, path: Path) -> Card:
-    try:
-        return Card.model_validate_json((file.metadata() or {})[_CARD_KEY])
-    except KeyError as err:
-        raise WeightsError(f"{path}: a safetensors file without a card") from err
-    except ValidationError as err:
-        raise WeightsError(f"{path}: its card is not one of ours: {one_line(err)}") from err
-
-
-def _read_calibration(path: Path, card: Card) -> Calibration | None:
-    if not card.calibrated:
-        return None
-    try:
-        with _opened(path) as file:
-            return Calibration.model_validate_json(file.metadata()[_CALIBRATION_KEY])
-    except KeyError as err:
-        raise WeightsError(f"{path}: its calibration is missing") from err
-    except ValidationError as err:
-        raise WeightsError(f"{path}: its calibration is not one of ours: {one_line(err)}") from err

@@ -69,7 +69,7 @@ def command(
         from distilpose.model.load import load_models
         from distilpose.model.measure.calibrate import compare, fit
         from distilpose.model.measure.figures import recalibrated_card
-        from distilpose.model.runtime.devices import use_threads
+        from distilpose.model.runtime.pytorch.devices import use_threads
         from distilpose.model.weights import read_tensors, write_tensors
 
         use_threads()

@@ -60,14 +60,15 @@ def command(
         picture_progress() as on_progress,
     ):
         from distilpose.model.card import card_markdown, read_text
+        from distilpose.model.header import read_card
         from distilpose.model.load import load_models
         from distilpose.model.measure.figures import (
             CardMeasurement,
             card_without_figures,
             combined,
         )
-        from distilpose.model.runtime.devices import use_threads
-        from distilpose.model.weights import read_card, read_tensors, write_tensors
+        from distilpose.model.runtime.pytorch.devices import use_threads
+        from distilpose.model.weights import read_tensors, write_tensors
 
         words = read_text(text)
         use_threads()

@@ -105,7 +105,7 @@ def command(
         from distilpose.model.measure import gallery
         from distilpose.model.measure.evaluate import evaluate
         from distilpose.model.measure.network import report_network
-        from distilpose.model.runtime.devices import use_threads
+        from distilpose.model.runtime.pytorch.devices import use_threads
 
         people = PeopleFolder(folder, sources=source or None, layout=layout)
         use_threads()

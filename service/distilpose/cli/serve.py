@@ -1,5 +1,6 @@
 """`distilpose serve`: REST and gRPC in one process over one pipeline."""
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ def command(config: Path | None) -> None:
     # As process 1 of a container, a process without a handler ignores the signal, and loading the
     # libraries takes seconds.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    gc.disable()  # until all is loaded: until then nearly nothing is garbage
     from distilpose.service.heap import keep_freed_memory
     from distilpose.service.telemetry.outlet import queue_standard_error
 

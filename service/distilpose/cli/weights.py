@@ -20,8 +20,8 @@ def show(file: Path | None) -> None:
     """Print the card of FILE (default: the packaged student) as Markdown."""
     with reported_errors():
         from distilpose.model.card import card_markdown
+        from distilpose.model.header import read_card
         from distilpose.model.load import packaged_student
-        from distilpose.model.weights import read_card
 
         click.echo(card_markdown(read_card(file or packaged_student())), nl=False)
 

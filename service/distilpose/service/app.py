@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from distilpose.model import container
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
+from distilpose.model.files.cache import cache_at
 from distilpose.model.load import Models, load_models
-from distilpose.model.runtime import devices
 from distilpose.model.runtime.detector import Detections
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine, powers_of_two
 from distilpose.model.runtime.trial import check_detector, check_student
@@ -37,6 +37,7 @@ from distilpose.service.pipeline.traffic import Traffic
 from distilpose.service.pipeline.watchdog import Watchdog
 from distilpose.service.security.keys import ApiKeys
 from distilpose.service.settings import MEBIBYTE, Settings, SettingsError
+from distilpose.service.streams.tracking import assignment_solver
 from distilpose.service.telemetry.metrics import Metrics
 from distilpose.service.telemetry.traces import NoTraces, Traces
 from distilpose.service.words import Pool, Stage
@@ -169,6 +170,7 @@ class Service:
         # after there is garbage, and stop the event loop for milliseconds only.
         gc.collect()
         gc.freeze()
+        gc.enable()
         self.life.advance(State.READY)
         self.metrics.model_info.info(
             {
@@ -193,6 +195,7 @@ class Service:
                 "seconds": round(time.monotonic() - began, 2),
             },
         )
+        await asyncio.to_thread(assignment_solver)  # before a stream has to wait for it
 
     async def close(self) -> None:
         """Answer what is still queued with `draining`, and end all threads."""
@@ -208,7 +211,6 @@ class Service:
             self.settings.detector,
             self.settings.batching,
         )
-        devices.use_threads(self._threads)
         return load_models(
             weights=model.weights,
             sha256=model.weights_sha256,
@@ -216,12 +218,14 @@ class Service:
             dtype=model.dtype,
             engine=model.engine,
             compile_network=model.compile,
+            threads=self._threads,
             pose_max_batch=None if batching.pose_max_batch == "auto" else batching.pose_max_batch,
             buckets=None if batching.buckets == "auto" else batching.buckets,
             detector=detector.weights,
             detector_image_size_px=detector.image_size,
             detector_iou=detector.iou,
             calibrate=model.calibrate,
+            cache=cache_at(model.cache),
         )
 
     def _warm_up(self, models: Models) -> tuple[float, float]:
@@ -230,6 +234,8 @@ class Service:
         Raises:
             NotFinite: a network does not answer with finite numbers.
         """
+        models.predictor.engine.restore()
+        models.detector.restore()
         _check_networks(models)
         pose_seconds = models.predictor.engine.warm_up()
         detect_seconds = models.detector.warm_up(self._detect_buckets(models))
@@ -253,7 +259,7 @@ class Service:
         for pool in (self._decode, self._cut, self.drawing):
             self.metrics.watch_pool(pool.pool, pool.threads)
         self.metrics.watch_pool(Pool.DEVICE, 1)
-        self.metrics.watch_memory(lambda: devices.memory_bytes(engine.device))
+        self.metrics.watch_memory(engine.device.memory_bytes)
         means = Means(
             detect=detect,
             pose=pose,
@@ -329,7 +335,7 @@ class Service:
 
     def _detect_buckets(self, models: Models) -> tuple[int, ...]:
         largest = self.settings.batching.detect_max_batch
-        on_cpu = models.detector.device.type == "cpu"
+        on_cpu = models.detector.device.kind == "cpu"
         if largest == "auto":
             largest = _CPU_DETECT_BATCH if on_cpu else _GPU_DETECT_BATCH
         # A CPU pays for padding in full.
@@ -343,7 +349,7 @@ class Service:
             sha256=models.sha256,
             source=models.card.source,
             calibrated=models.predictor.calibration is not None,
-            device=devices.describe(engine.device),
+            device=engine.device.describe(),
             dtype=engine.precision,
             engine=engine.runtime,
             input_size_hw=(CROP_HEIGHT, CROP_WIDTH),

@@ -11,7 +11,7 @@ from distilpose.model.container import cpu_quota, usable_cpus
 from distilpose.model.errors import ModelError
 from distilpose.model.formats import ACCEPTED
 from distilpose.model.load import load_models
-from distilpose.model.runtime import devices
+from distilpose.model.runtime.pytorch.devices import torch_build
 from distilpose.service.settings import Settings
 
 
@@ -28,7 +28,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     quota = cpu_quota()
     quota_text = "none" if quota is None else f"{quota:g}"
     yield Finding("cpus", f"{usable_cpus()} usable, cgroup quota {quota_text}")
-    yield Finding("torch", devices.torch_build())
+    yield Finding("torch", torch_build())
     yield from _model_findings(settings)
     yield Finding("jpeg", f"simplejpeg {version('simplejpeg')} (libjpeg-turbo)")
     for name, each in ACCEPTED.items():
@@ -58,7 +58,7 @@ def _model_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("models", str(err), is_fine=False)
         return
     engine = models.predictor.engine
-    yield Finding("device", f"{devices.describe(engine.device)}, by {engine.runtime}")
+    yield Finding("device", f"{engine.device.describe()}, by {engine.runtime}")
     yield Finding("precision", f"student {engine.precision}, detector {models.detector.precision}")
     seconds = engine.warm_up()[1]
     card = models.card

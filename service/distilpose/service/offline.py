@@ -10,9 +10,9 @@ from distilpose.model import pictures
 from distilpose.model.drawing.encode import encode
 from distilpose.model.drawing.skeletons import draw_poses
 from distilpose.model.errors import PictureError
+from distilpose.model.files.cache import cache_at
 from distilpose.model.load import load_models
 from distilpose.model.predict import Predictor
-from distilpose.model.runtime.devices import use_threads
 from distilpose.service.domain import ImageAnswer, Options
 from distilpose.service.intake import checked_options
 from distilpose.service.photos import Photo
@@ -44,8 +44,9 @@ def answer_lines(
     """
     settings = load_settings()
     options = options_of(given, settings)
-    use_threads()
-    predictor = load_models(weights=weights, detector=detector, device=device).predictor
+    predictor = load_models(
+        weights=weights, detector=detector, device=device, cache=cache_at(settings.model.cache)
+    ).predictor
     for done, (path, drawing) in enumerate(photos, start=1):
         line = answer_line(
             predictor,

@@ -315,6 +315,11 @@ class ModelSettings(_Group):
         description="Compile the networks with torch.compile; auto does so on CUDA where a C "
         "compiler is found.",
     )
+    cache: Literal["auto", "off"] | Path = Field(
+        "auto",
+        description="Folder that keeps compiled networks for the next start, up to 1 GiB; auto "
+        "takes distilpose in the user's cache folder, off keeps nothing.",
+    )
     calibrate: bool = Field(
         True, description="Answer with calibrated scores if the weights include a calibration."
     )

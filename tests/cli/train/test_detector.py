@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from distilpose.cli import main
-from distilpose.model.runtime.detector import PersonDetector
-from distilpose.model.weights import read_card
+from distilpose.model.header import read_card
+from distilpose.model.runtime.pytorch.detector import TorchDetector
 from labelled import person, picture, write_folder
 from tiny_people import write_people
 
@@ -41,7 +41,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_the_weights_are_those_of_a_detector(done: tuple[Path, str]) -> None:
-    PersonDetector.load(done[0] / "yolov8n-person.safetensors", image_size_px=64)
+    TorchDetector.load(done[0] / "yolov8n-person.safetensors", image_size_px=64)
 
 
 def test_figures_before_and_after_are_printed_with_their_protocol(done: tuple[Path, str]) -> None:

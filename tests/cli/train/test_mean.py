@@ -5,8 +5,9 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from distilpose.cli.train import command
+from distilpose.model.header import read_card
 from distilpose.model.load import packaged_student
-from distilpose.model.weights import read_card, read_tensors
+from distilpose.model.weights import read_tensors
 
 
 def mean(*arguments: object) -> Result:

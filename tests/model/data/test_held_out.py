@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.data.held_out import held_out_pictures, jittered, observe
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
+from distilpose.model.runtime.devices import ComputeDevice
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 
 BOX_XYWH = (50.0, 40.0, 72.0, 96.0)
@@ -23,10 +23,11 @@ class Middle(PoseEngine):
     """Finds every keypoint in the middle of its crop."""
 
     def __init__(self) -> None:
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        every_size = range(1, 65)
+        super().__init__(device=ComputeDevice("cpu", 1), precision="float32", buckets=every_size)
         self.crops = 0
 
-    def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+    def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:
         self.crops += len(crops_BHWC)
         shape = (len(crops_BHWC), 17)
         return PoseArrays(

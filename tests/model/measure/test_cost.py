@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
 
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.configs import NETWORKS, PublishedConfig
 from distilpose.model.errors import ConfigError
 from distilpose.model.measure.cost import measure_speed, network_cost
+from distilpose.model.runtime.devices import ComputeDevice
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 from golden_rules import golden_json
 
@@ -27,13 +27,16 @@ PUBLISHED = {
 class Timed(PoseEngine):
     """Takes these seconds for its runs, in turn, on a clock that otherwise stands still."""
 
+    runtime = "torch"
+
     def __init__(self, runs_seconds: Sequence[float]) -> None:
-        self.device, self.precision = torch.device("cpu"), "float32"
+        every_size = range(1, 65)
+        super().__init__(device=ComputeDevice("cpu", 1), precision="float32", buckets=every_size)
         self.waiting = list(runs_seconds)
         self.batch_sizes: list[int] = []
         self.now = 0.0
 
-    def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+    def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:
         self.batch_sizes.append(len(crops_BHWC))
         self.now += self.waiting.pop(0)
         none = np.zeros(0, np.float32)
@@ -102,4 +105,4 @@ def test_a_speed_says_what_it_depends_on(timed: Timed) -> None:
     speed = measure_speed(timed, 2)
     assert (speed.batch_size, speed.runtime) == (2, "torch")
     assert (speed.device, speed.dtype) == ("cpu", "float32")
-    assert speed.threads == torch.get_num_threads()
+    assert speed.threads == 1

@@ -12,11 +12,13 @@ from PIL import Image
 from distilpose.model import weights
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError, NotFinite
+from distilpose.model.header import read_card
 from distilpose.model.load import load_models, packaged_student
 from distilpose.model.measure import accuracy
 from distilpose.model.measure.evaluate import evaluate
 from distilpose.model.networks import build
-from distilpose.model.predict import Predictor, TeacherPredictor
+from distilpose.model.predict import Predictor
+from distilpose.model.runtime.pytorch.teacher import TeacherEngine
 from distilpose.service.domain import ImageAnswer, Options
 from distilpose.service.rest.answer import images_out
 from knowing import (
@@ -287,7 +289,7 @@ def test_the_packaged_models_are_right_about_their_own_answers(
 
 def test_a_teacher_on_the_trunk_is_measured_from_its_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    card = weights.read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-n"})
+    card = read_card(packaged_student()).model_copy(update={"architecture": "tokenpose-n"})
     path = tmp_path / "teacher.safetensors"
     weights.save(path, build("tokenpose-n").state_dict(), card)
     people_folder = PeopleFolder(write_people(tmp_path / "people"))
@@ -295,7 +297,7 @@ def test_a_teacher_on_the_trunk_is_measured_from_its_file(tmp_path: Path) -> Non
     models = load_models(weights=path, device="cpu", dtype="float32", allow_teacher=True)
     report = evaluate(models.predictor, people_folder, flip_test=True)
 
-    assert isinstance(models.predictor, TeacherPredictor)
+    assert isinstance(models.predictor.engine, TeacherEngine)
     assert models.card.architecture == "tokenpose-n"
     assert [result.pose is None for result in report.results] == [False] * 6
 

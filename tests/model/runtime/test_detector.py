@@ -1,233 +1,150 @@
-from collections.abc import Sequence
-from pathlib import Path
+"""The detector's processing of a network's raw output, with a stand-in for the network."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from distilpose.model import geometry
-from distilpose.model.arrays import ImageHWC
-from distilpose.model.errors import ArrayError
-from distilpose.model.geometry import Reduction
-from distilpose.model.letterbox import Letterbox, letterbox, square
-from distilpose.model.runtime.detector import Detections, PersonDetector, to_image, to_whole
-from photos import BUS_BOXES_XYXY_PX, ZIDANE_BOXES_XYXY_PX, photo_path
-from precisions import MAX_BOX_SCORE_CHANGE, MIN_IOU, box_changes
+from distilpose.model.arrays import FloatArray
+from distilpose.model.errors import ConfigError, NotFinite
+from distilpose.model.runtime.detector import MAX_BOXES, Detections, DetectorFacts, PersonDetector
+from distilpose.model.runtime.pytorch.detector import TorchDetector
+from distilpose.model.runtime.pytorch.yolo import DetectorNetwork
 
 
-def read_picture(path: Path) -> ImageHWC:
-    bgr = cv2.imread(str(path))
-    assert bgr is not None
-    return np.asarray(bgr[..., ::-1], np.uint8)
+class Answer(nn.Module):
+    """Returns the same output for every batch, in place of a network and its head."""
+
+    def __init__(self, output: torch.Tensor, *, end2end: bool) -> None:
+        super().__init__()
+        self.output = output
+        self.end2end = end2end
+        self.one2many: dict[str, list[nn.Module]] = {}
+        self.one2one: dict[str, list[nn.Module]] = {}
+        self.dfl = nn.Identity()
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+        assert len(pixels) == len(self.output)
+        return (self.output,)
 
 
-@pytest.fixture(scope="module")
-def bus() -> ImageHWC:
-    return read_picture(photo_path("bus.jpg"))
+def network(output: torch.Tensor, *, end2end: bool = False, person: int = 0) -> DetectorNetwork:
+    module = Answer(output, end2end=end2end)
+    facts = DetectorFacts(
+        name="answer", sha256="0" * 64, person_class=person, end2end=end2end, stride_px=32
+    )
+    return DetectorNetwork(module, module, facts)
 
 
-@pytest.fixture(scope="module")
-def zidane() -> ImageHWC:
-    return read_picture(photo_path("zidane.jpg"))
+def answering(output: torch.Tensor, *, end2end: bool = False, person: int = 0) -> PersonDetector:
+    return TorchDetector(network(output, end2end=end2end, person=person), image_size_px=32)
 
 
-@pytest.fixture(scope="module")
-def detector() -> PersonDetector:
-    return PersonDetector.load()
+def candidates(*rows: list[float]) -> torch.Tensor:
+    """Rows of centre x, centre y, width, height and class scores, as one image's raw output."""
+    return torch.tensor(rows).T[None]
 
 
-@pytest.fixture(scope="module")
-def small_detector() -> PersonDetector:
-    return PersonDetector.load(image_size_px=320)
+def run_one(detector: PersonDetector, min_box_score: float = 0.25) -> Detections:
+    canvas = np.zeros((32, 32, 3), np.uint8)
+    (found,) = detector.run([canvas], np.array([min_box_score], np.float32))
+    return found
 
 
-def assert_same(
-    found: Detections,
-    boxes_xyxy_px: Sequence[Sequence[float]],
-    scores: list[float],
-    *,
-    within_px: float,
-) -> None:
-    assert found.boxes_xyxy_px.shape == (len(scores), 4)
-    assert np.abs(found.boxes_xyxy_px - boxes_xyxy_px).max() < within_px
-    assert np.abs(found.scores - scores).max() < 0.01
-
-
-# The output of the unreduced network of 80 classes, with ultralytics' letterbox and suppression.
-BUS_SCORES = [0.8902, 0.8833, 0.8784, 0.4363]
-ZIDANE_SCORES = [0.8270, 0.8252]
-
-
-def test_the_packaged_detector_finds_what_the_uncut_network_found(
-    detector: PersonDetector, bus: ImageHWC, zidane: ImageHWC
-) -> None:
-    squares, placed = zip(*(letterbox(image, square(640)) for image in (bus, zidane)), strict=True)
-    found = detector.run(squares, np.full(2, 0.25, np.float32))
-    of_bus, of_zidane = map(to_image, found, placed)
-
-    assert_same(of_bus, BUS_BOXES_XYXY_PX, BUS_SCORES, within_px=1)
-    assert_same(of_zidane, ZIDANE_BOXES_XYXY_PX, ZIDANE_SCORES, within_px=1)
-
-
-def test_without_the_square_s_border_the_same_people_are_found(
-    detector: PersonDetector, bus: ImageHWC, zidane: ImageHWC
-) -> None:
-    of_bus, of_zidane = detector.detect([bus, zidane], min_box_score=0.25)
-
-    for found, boxes_xyxy_px in ((of_bus, BUS_BOXES_XYXY_PX), (of_zidane, ZIDANE_BOXES_XYXY_PX)):
-        assert len(found.scores) == len(boxes_xyxy_px)
-        overlaps = geometry.iou(found.boxes_xyxy_px, np.array(boxes_xyxy_px, np.float32))
-        assert sorted(overlaps.argmax(1)) == list(range(len(boxes_xyxy_px)))
-        assert overlaps.max(1).min() >= 0.89
-
-
-@pytest.fixture(scope="module")
-def in_both_precisions(detector: PersonDetector) -> list[tuple[Detections, Detections]]:
-    """Photos, the same at half size, and all of them mirrored; with low-scoring people too."""
-    in_bfloat16 = PersonDetector.load(precision="bfloat16")
-    photos = [read_picture(photo_path(name)) for name in ("bus.jpg", "zidane.jpg")]
-    pictures = [*photos, *(image[::2, ::2] for image in photos)]
-    mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in pictures]
-    return [
-        (
-            detector.detect([image], min_box_score=0.05)[0],
-            in_bfloat16.detect([image], min_box_score=0.05)[0],
-        )
-        for image in (*pictures, *mirrored)
-    ]
-
-
-def test_whoever_is_surely_there_in_float32_has_nearly_the_same_box_in_bfloat16(
-    in_both_precisions: list[tuple[Detections, Detections]],
-) -> None:
-    assert len(in_both_precisions) == 8
-    for exact, rough in in_both_precisions:
-        changes = box_changes(exact, rough)
-        assert len(changes.iou) >= 2
-        assert changes.iou.min() >= MIN_IOU
-        assert changes.score.max() <= MAX_BOX_SCORE_CHANGE
-
-
-def test_bfloat16_makes_up_nobody_who_is_surely_there(
-    in_both_precisions: list[tuple[Detections, Detections]],
-) -> None:
-    assert len(in_both_precisions) == 8
-    for exact, rough in in_both_precisions:
-        changes = box_changes(rough, exact)
-        assert changes.iou.min() >= MIN_IOU
-        assert changes.score.max() <= MAX_BOX_SCORE_CHANGE
-
-
-def test_in_bfloat16_boxes_are_placed_in_float32(bus: ImageHWC) -> None:
-    canvas, _ = letterbox(bus, square(640))
-    in_bfloat16 = PersonDetector.load(precision="bfloat16")
-    (found,) = in_bfloat16.run([canvas], np.array([0.25], np.float32))
-    edges_px = torch.from_numpy(found.boxes_xyxy_px)
-    # From 256 pixels on, bfloat16 represents only every second integer.
-    assert (edges_px.bfloat16() != edges_px).float().mean() > 0.9
-
-
-def test_the_network_gets_red_first_and_pixels_over_255(small_detector: PersonDetector) -> None:
-    canvases = torch.tensor([255, 51, 0], dtype=torch.uint8).expand(1, 320, 320, 3)
-
-    pixels = small_detector.normalise(canvases)
-
-    assert pixels.shape == (1, 3, 320, 320)
-    assert pixels[0, :, 0, 0].tolist() == pytest.approx([1, 0.2, 0])
-
-
-def test_swapping_red_and_blue_changes_the_scores(
-    detector: PersonDetector, zidane: ImageHWC
-) -> None:
-    (swapped,) = detector.detect([zidane[..., ::-1]], min_box_score=0.25)
-
-    assert swapped.scores[1] < ZIDANE_SCORES[1] - 0.1
-
-
-def test_an_image_has_the_same_boxes_alone_and_in_any_company(
-    bus: ImageHWC, zidane: ImageHWC
-) -> None:
-    detector = PersonDetector.load(image_size_px=160)
-    images = [bus, zidane, bus[:, 200:500], zidane[::2, ::2], np.zeros((9, 30, 3), np.uint8)]
-    alone = [detector.detect([image], min_box_score=0.25)[0] for image in images]
-    assert [len(found.scores) for found in alone] == [3, 2, 1, 2, 0]
-    random = np.random.default_rng(0)
-
-    for _ in range(20):
-        batch = random.integers(0, len(images), random.integers(2, 5))
-        together = detector.detect([images[i] for i in batch], min_box_score=0.25)
-        for i, found in zip(batch, together, strict=True):
-            assert len(found.scores) == len(alone[i].scores)
-            assert np.allclose(found.boxes_xyxy_px, alone[i].boxes_xyxy_px, rtol=0, atol=0.02)
-            assert np.allclose(found.scores, alone[i].scores, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((480, 640, 3), np.uint8),
-        np.full((480, 640, 3), 114, np.uint8),
-        np.full((1, 1, 3), 200, np.uint8),
-        np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8),
-    ],
-    ids=["black", "grey", "one pixel", "noise"],
-)
-def test_nobody_is_found_where_nobody_is(small_detector: PersonDetector, image: ImageHWC) -> None:
-    (found,) = small_detector.detect([image], min_box_score=0.25)
-
-    assert found.boxes_xyxy_px.shape == (0, 4)
-    assert found.scores.shape == (0,)
-
-
-def test_no_images_have_no_answers(small_detector: PersonDetector) -> None:
-    assert small_detector.detect([], min_box_score=0.25) == []
-
-
-def test_each_canvas_has_its_own_least_score(
-    small_detector: PersonDetector, zidane: ImageHWC
-) -> None:
-    canvas, _ = letterbox(zidane, square(320))
-
-    few, many = small_detector.run([canvas] * 2, np.array([0.999, 0.25], np.float32))
-
-    assert (len(few.scores), len(many.scores)) == (0, 2)
-
-
-def test_a_box_in_the_border_is_dropped() -> None:
-    in_border_and_image = Detections(
-        np.array([[0, 0, 20, 5], [2, 7, 9, 14]], np.float32), np.array([0.9, 0.8], np.float32)
+def test_the_worse_of_two_overlapping_boxes_is_dropped() -> None:
+    detector = answering(
+        candidates([10, 10, 10, 10, 0.5], [11, 10, 10, 10, 0.9], [25, 10, 10, 10, 0.7])
     )
 
-    found = to_image(in_border_and_image, Letterbox(1, 0, 6, (20, 10)))
+    found = run_one(detector)
 
-    assert found.boxes_xyxy_px.tolist() == [[2, 1, 9, 8]]
-    assert found.scores.tolist() == pytest.approx([0.8])
-
-
-@pytest.mark.parametrize("shape", [(64, 64, 3), (320, 320), (320, 208, 3), (160, 320, 4)])
-def test_a_canvas_of_another_shape_is_refused(
-    small_detector: PersonDetector, shape: tuple[int, ...]
-) -> None:
-    with pytest.raises(ArrayError, match=r"canvas: expected shape \((320|160), 320, 3\)"):
-        small_detector.run([np.zeros(shape, np.uint8)], np.zeros(1, np.float32))
+    assert found.boxes_xyxy_px.tolist() == [[6, 5, 16, 15], [20, 5, 30, 15]]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7])
+    assert found.boxes_xyxy_px.dtype.name == found.scores.dtype.name == "float32"
 
 
-def test_one_least_score_for_two_canvases_is_refused(small_detector: PersonDetector) -> None:
-    with pytest.raises(ArrayError, match="min_box_scores"):
-        small_detector.run([np.zeros((320, 320, 3), np.uint8)] * 2, np.zeros(1, np.float32))
+def test_two_boxes_that_overlap_by_less_than_the_threshold_are_kept() -> None:
+    """Shifted by 3 of 10 pixels they share 7 / 13 = 0.54 of their union."""
+    detector = answering(candidates([10, 10, 10, 10, 0.9], [13, 10, 10, 10, 0.8]))
+
+    assert len(run_one(detector).scores) == 2
 
 
-def test_the_digest_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="distilpose.model.runtime.detector"):
-        detector = PersonDetector.load()
+def test_a_box_dropped_by_a_better_one_drops_no_other() -> None:
+    """The middle box overlaps both; the outer ones share 0.43 of their union."""
+    detector = answering(
+        candidates([10, 10, 10, 10, 0.9], [12, 10, 10, 10, 0.8], [14, 10, 10, 10, 0.7])
+    )
 
-    assert caplog.messages == [f"detector yolov8n-person, sha256 {detector.sha256}"]
+    assert run_one(detector).boxes_xyxy_px[:, 0].tolist() == [5, 9]
 
 
-def test_boxes_are_clipped_to_the_whole_image_and_dropped_outside() -> None:
-    boxes = np.array([[1, 2, 3, 4], [0, 0, 1001, 751], [1000.5, 0, 1001, 9]], np.float32)
-    found = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32))
-    whole = to_whole(found, Reduction(4), (4001, 3003))
-    np.testing.assert_array_equal(whole.boxes_xyxy_px, [[4, 8, 12, 16], [0, 0, 4001, 3003]])
-    np.testing.assert_array_equal(whole.scores, np.array([0.9, 0.8], np.float32))
+def test_of_two_equal_boxes_one_is_kept() -> None:
+    detector = answering(candidates([10, 10, 10, 10, 0.9], [10, 10, 10, 10, 0.9]))
+
+    assert len(run_one(detector).scores) == 1
+
+
+def test_a_score_equal_to_the_least_is_kept() -> None:
+    detector = answering(candidates([10, 10, 10, 10, 0.5], [25, 10, 10, 10, 0.4999]))
+
+    assert run_one(detector, min_box_score=0.5).scores.tolist() == [0.5]
+
+
+def test_only_the_class_person_counts() -> None:
+    detector = answering(
+        candidates([10, 10, 10, 10, 0.9, 0.3], [11, 10, 10, 10, 0.1, 0.6]), person=1
+    )
+
+    assert run_one(detector).scores.tolist() == pytest.approx([0.6])
+
+
+def test_at_most_three_hundred_boxes_are_kept() -> None:
+    scores = np.linspace(0.3, 0.9, 400)
+    detector = answering(candidates(*([20.0 * i, 10, 10, 10, scores[i]] for i in range(400))))
+
+    found = run_one(detector)
+
+    assert found.scores.tolist() == pytest.approx(scores[:99:-1])
+    assert len(found.scores) == MAX_BOXES
+
+
+def test_a_network_that_suppresses_by_itself_is_taken_at_its_word() -> None:
+    """Rows are corners, score, class; two people and something else."""
+    rows: FloatArray = np.array(
+        [
+            [5, 5, 15, 15, 0.4, 1],
+            [0, 0, 30, 30, 0.95, 0],
+            [6, 5, 16, 15, 0.9, 1],
+            [0, 0, 9, 9, 0.1, 1],
+        ],
+        np.float32,
+    )
+    detector = answering(torch.from_numpy(rows)[None], end2end=True, person=1)
+
+    found = run_one(detector)
+
+    assert found.boxes_xyxy_px.tolist() == [[6, 5, 16, 15], [5, 5, 15, 15]]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.4])
+
+
+def test_an_answer_that_is_not_a_number_is_not_an_empty_image() -> None:
+    detector = answering(candidates([10, 10, 10, 10, float("nan")]))
+
+    with pytest.raises(NotFinite, match="not finite"):
+        run_one(detector)
+
+
+def test_an_image_size_off_the_stride_is_refused() -> None:
+    with pytest.raises(ConfigError, match="650 is not a multiple of 32"):
+        TorchDetector(network(torch.zeros(1, 5, 1)), image_size_px=650)
+
+
+def test_an_image_size_too_large_for_bfloat16_is_refused() -> None:
+    with pytest.raises(ConfigError, match="1280 is over 1024"):
+        TorchDetector(network(torch.zeros(1, 5, 1)), image_size_px=1280, precision="bfloat16")
+
+
+def test_an_overlap_above_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"60 is not within 0\.\.1"):
+        TorchDetector(network(torch.zeros(1, 5, 1)), iou_threshold=60)

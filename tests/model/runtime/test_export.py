@@ -7,21 +7,24 @@ import onnxruntime
 import pytest
 import torch
 
+from by_openvino import engine_of
 from calibrations import constant_calibration
 from distilpose.model import crop, geometry, weights
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
-from distilpose.model.runtime.engine import PoseArrays, PoseEngine, cast_for_inference
+from distilpose.model.runtime.engine import PoseArrays
 from distilpose.model.runtime.export import TOLERANCE, Format, _read_openvino, export
 from distilpose.model.runtime.openvino import graphs
-from distilpose.model.runtime.openvino.engine import OpenVinoEngine, student_graph
+from distilpose.model.runtime.openvino.conversion import student_graph
+from distilpose.model.runtime.pytorch.engine import TorchEngine
 from golden_rules import scaled_error
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
 
 CROPS_BHWC = np.random.default_rng(1).integers(0, 256, (5, 256, 192, 3), np.uint8)
+OPTIONS = graphs.options(threads=1, precision="float32")
 CALIBRATION = constant_calibration(score=0.75, sigma_cell=1.0)
 
 
@@ -37,22 +40,20 @@ def student() -> Student:
 
 @pytest.fixture(scope="module")
 def by_torch() -> PoseArrays:
-    cpu = torch.device("cpu")
-    engine = PoseEngine(packaged().network, device=cpu, precision="float32", buckets=(5,))
+    engine = TorchEngine(packaged().network, device="cpu", precision="float32", buckets=(5,))
     return engine.run(CROPS_BHWC)
 
 
 def test_the_packaged_student_answers_alike_by_torch_onnx_and_openvino(tmp_path: Path) -> None:
     boxes_xyxy_px = np.array(BUS_BOXES_XYXY_PX, np.float32)
     crops_BHWC = crop.cut(read(photo("bus.jpg")), geometry.crop_regions(boxes_xyxy_px))
-    cpu = torch.device("cpu")
-    engine = PoseEngine(packaged().network, device=cpu, precision="float32", buckets=(4,))
+    engine = TorchEngine(packaged().network, device="cpu", precision="float32", buckets=(4,))
     by_torch = engine.run(crops_BHWC)
 
     export(packaged(), tmp_path / "student.onnx", "onnx")
     session = onnxruntime.InferenceSession(tmp_path / "student.onnx")
     by_onnx = PoseArrays(*session.run(None, {"crops": crops_BHWC}))
-    by_openvino = OpenVinoEngine(student(), buckets=(4,)).run(crops_BHWC)
+    by_openvino = engine_of(student(), buckets=(4,)).run(crops_BHWC)
 
     for answers in (by_onnx, by_openvino):
         shift_crop_px = np.abs(answers.xy_crop - by_torch.xy_crop) * [192, 256]
@@ -87,7 +88,7 @@ def test_an_openvino_file_answers_as_torch_and_brings_its_card(
     assert export(loaded, path, "openvino") <= TOLERANCE
 
     graph = graphs.read(path)
-    answers = graphs.compiled(graph, threads=1)(CROPS_BHWC)
+    answers = graphs.run(graphs.compiled(graph, OPTIONS), CROPS_BHWC)
 
     for ours, expected in zip(answers, by_torch, strict=True):
         assert scaled_error(ours, expected) <= TOLERANCE
@@ -106,9 +107,7 @@ def on_trunk() -> weights.Weights:
 
 def answers_of_torch(loaded: weights.Weights, crops_BHWC: CropsBHWC) -> PoseArrays:
     buckets = (len(crops_BHWC),)
-    engine = PoseEngine(
-        loaded.network, device=torch.device("cpu"), precision="float32", buckets=buckets
-    )
+    engine = TorchEngine(loaded.network, device="cpu", precision="float32", buckets=buckets)
     return engine.run(crops_BHWC)
 
 
@@ -123,7 +122,8 @@ def trunk_file(on_trunk: weights.Weights, tmp_path_factory: pytest.TempPathFacto
 def test_an_openvino_file_of_a_student_on_the_trunk_answers_as_torch(
     trunk_file: Path, on_trunk: weights.Weights, people: int
 ) -> None:
-    answers = graphs.compiled(graphs.read(trunk_file), threads=1)(CROPS_BHWC[:people])
+    program = graphs.compiled(graphs.read(trunk_file), OPTIONS)
+    answers = graphs.run(program, CROPS_BHWC[:people])
     expected = answers_of_torch(on_trunk, CROPS_BHWC[:people])
     for ours, want in zip(answers, expected, strict=True):
         assert scaled_error(ours, want) <= TOLERANCE
@@ -158,8 +158,7 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(
 @pytest.fixture(scope="module")
 def converted() -> graphs.Graph:
     """The packaged student, converted once for all files of it that are refused."""
-    cpu = torch.device("cpu")
-    return student_graph(cast_for_inference(student(), device=cpu, dtype=torch.float32))
+    return student_graph(student())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -7,9 +7,9 @@ import pytest
 from damaged import damage
 from distilpose.model.errors import NotFinite
 from distilpose.model.load import load_models, packaged_student
+from distilpose.model.runtime.detector import PACKAGED
 from distilpose.model.runtime.devices import EngineChoice
 from distilpose.model.runtime.trial import check_detector, check_student
-from distilpose.model.runtime.yolo import PACKAGED
 
 
 @pytest.fixture(params=["torch", "openvino"])

@@ -14,6 +14,7 @@ from PIL import Image
 import labelled
 from distilpose.model.arrays import ImageHWC
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.header import read_card
 from distilpose.model.load import packaged_student
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train import checkpoint
@@ -22,7 +23,7 @@ from distilpose.model.train.loop import Run, TrainingFailed
 from distilpose.model.train.prepare import prepare
 from distilpose.model.train.settings import load_run
 from distilpose.model.train.validate import EarlyFigures
-from distilpose.model.weights import load, read_card, read_tensors
+from distilpose.model.weights import load, read_tensors
 from photos import photo_path
 from tiny_people import BOXES_XYWH_PX, write_people
 

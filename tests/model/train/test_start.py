@@ -13,13 +13,14 @@ from torch import Tensor
 from distilpose.model.card import Card
 from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.header import read_card
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import build
 from distilpose.model.train import checkpoint
 from distilpose.model.train.checkpoint import TRAINING_DATA, UNKNOWN, Origin
 from distilpose.model.train.settings import DataSettings, RunSettings, TrainSettings
 from distilpose.model.train.start import FROM_NOTHING, frozen_teacher, start_weights
-from distilpose.model.weights import read_card, read_tensors, save, write_tensors
+from distilpose.model.weights import read_tensors, save, write_tensors
 
 
 def card(architecture: str, crops_seen: int | None = None) -> Card:

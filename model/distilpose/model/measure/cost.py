@@ -74,7 +74,7 @@ def measure_speed(engine: PoseEngine, batch_size: int, *, seconds: float = 3.0) 
         crops_per_second=batch_size / statistics.median(runs_seconds),
         batch_size=batch_size,
         runtime=engine.runtime,
-        device=engine.device.type,
+        device=engine.device.kind,
         dtype=engine.precision,
-        threads=torch.get_num_threads(),
+        threads=engine.device.threads,
     )

@@ -13,9 +13,8 @@ from distilpose.model.measure.cost import measure_speed, network_cost
 from distilpose.model.measure.evaluate import MIN_BOX_SCORE, Report
 from distilpose.model.measure.protocols import PLAIN, PROTOCOLS, Protocol, evaluate_sources
 from distilpose.model.measure.reliability import Keypoints, keypoints_by_group
-from distilpose.model.predict import Predictor, TeacherPredictor
-from distilpose.model.runtime import teacher
-from distilpose.model.runtime.devices import describe
+from distilpose.model.predict import Predictor
+from distilpose.model.runtime.pytorch import teacher
 from distilpose.model.similarity import PCK_FRACTION
 
 COCO_NAMES: Final = ("AP", "AP50", "AP75", "AP-M", "AP-L", "AR")
@@ -111,7 +110,7 @@ class CardMeasurement:
 
     @property
     def _is_teacher(self) -> bool:
-        return isinstance(self.models.predictor, TeacherPredictor)
+        return isinstance(self.models.predictor.engine, teacher.TeacherEngine)
 
     @property
     def _protocols(self) -> list[Protocol]:
@@ -180,7 +179,7 @@ class CardMeasurement:
 
     def _device(self) -> str:
         engine = self.models.predictor.engine
-        return f"{engine.precision} by {engine.runtime} on {describe(engine.device)}"
+        return f"{engine.precision} by {engine.runtime} on {engine.device.describe()}"
 
 
 def _named(report: Report) -> dict[str, float | None]:

@@ -12,8 +12,7 @@ from distilpose.model.measure.box_recall import in_words
 from distilpose.model.measure.cost import Cost, Speed, measure_speed, network_cost
 from distilpose.model.measure.evaluate import Report
 from distilpose.model.measure.reliability import Keypoints, keypoints_by_group
-from distilpose.model.predict import TeacherPredictor
-from distilpose.model.runtime import teacher
+from distilpose.model.runtime.pytorch import teacher
 from distilpose.model.similarity import PCK_FRACTION
 
 
@@ -38,7 +37,7 @@ class NetworkReport:
     def protocol(self) -> list[str]:
         """The measuring of the figures in sentences, to be shown beside them."""
         sentences = [*self.accuracy.protocol(), reliability.PROTOCOL]
-        is_teacher = isinstance(self.models.predictor, TeacherPredictor)
+        is_teacher = isinstance(self.models.predictor.engine, teacher.TeacherEngine)
         return [*sentences, teacher.PROTOCOL] if is_teacher else sentences
 
     def summary(self) -> list[str]:

@@ -1,27 +1,24 @@
-"""Run the student on one device, from uint8 crops to arrays. Knows no images, boxes or queues.
+"""From uint8 crops to a student's arrays, whatever runs it. Knows no images, boxes or queues.
 
 One instance belongs to one thread. Inputs are padded to a fixed set of batch sizes (buckets), so
 that the device only sees shapes that `warm_up` has run.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import ClassVar, NamedTuple, TypeVar, cast
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC, FloatArray, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.errors import ConfigError
-from distilpose.model.networks import Student, StudentOut, Teacher
-from distilpose.model.runtime.devices import faults_as_errors, torch_dtype
+from distilpose.model.runtime.devices import ComputeDevice, Runtime
 from distilpose.model.runtime.precision import Precision
-
-Network = TypeVar("Network", bound=Student | Teacher)
+from distilpose.model.skeleton import MIRROR_ORDER
 
 
 class PoseArrays(NamedTuple):
@@ -56,45 +53,33 @@ def time_buckets(run: Callable[[int], object], buckets: Sequence[int]) -> dict[i
     return seconds
 
 
-class PoseEngine:
-    """A student network ready to run on `device` in `precision`; takes ownership of the network.
-
-    A teacher needs a `TeacherEngine`.
+class PoseEngine(ABC):
+    """A student network ready to run on `device` in `precision`.
 
     Raises:
         ConfigError: `buckets` is empty or not ascending.
     """
 
-    runtime: ClassVar[str] = "torch"
-    """Name of the runtime."""
+    runtime: ClassVar[Runtime]
+    """Name of the library that runs the network."""
 
     def __init__(
-        self,
-        network: Student | Teacher,
-        *,
-        device: torch.device,
-        precision: Precision,
-        buckets: Sequence[int],
-        compile_network: bool = False,
+        self, *, device: ComputeDevice, precision: Precision, buckets: Sequence[int]
     ) -> None:
         if not buckets or buckets[0] < 1 or any(a >= b for a, b in pairwise(buckets)):
             raise ConfigError(f"buckets must rise and start at 1 or more, got {tuple(buckets)}")
         self.device = device
         self.precision = precision
         self.buckets = tuple(buckets)
-        self._dtype = torch_dtype(precision)
-        self.network = cast_for_inference(network, device=device, dtype=self._dtype)
-        self._forward = torch.compile(self.network) if compile_network else self.network
-        mean_rgb, std_rgb = network.config.normalisation
-        self._mean = torch.tensor(mean_rgb, device=device).mul(255)
-        self._std = torch.tensor(std_rgb, device=device).mul(255)
+
+    def restore(self) -> None:  # noqa: B027 - nothing is kept by most
+        """Take all that earlier starts kept of the network."""
 
     def warm_up(self) -> dict[int, float]:
         """Run every bucket. Returns the seconds of each, as measured by `time_buckets`."""
         crops = np.zeros((self.buckets[-1], CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
         return time_buckets(lambda bucket: self.run(crops[:bucket]), self.buckets)
 
-    @torch.inference_mode()
     def run(self, crops_BHWC: CropsBHWC) -> PoseArrays:
         """The student's output for any number of crops (B, 256, 192, 3), RGB uint8.
 
@@ -113,47 +98,46 @@ class PoseEngine:
         ]
         return PoseArrays(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
+    def run_flip_test(self, crops_BHWC: CropsBHWC) -> PoseArrays:
+        """The mean of the output for the crops and of that for their mirror images.
+
+        Raises:
+            ArrayError: the crops have another shape.
+            OutOfDeviceMemory: a batch does not fit into the device's memory.
+            DeviceFault: the device no longer computes.
+        """
+        return merge_mirrored(self.run(crops_BHWC), self.run(crop.mirror(crops_BHWC)))
+
     def _run_bucket(self, crops_BHWC: CropsBHWC) -> PoseArrays:
         count = len(crops_BHWC)
         bucket = next(size for size in self.buckets if size >= count)
         padding = [(0, bucket - count), (0, 0), (0, 0), (0, 0)]
         padded = np.pad(crops_BHWC, padding) if bucket > count else crops_BHWC
-        with faults_as_errors():
-            return PoseArrays(*(column[:count] for column in self._answer(padded)))
+        return PoseArrays(*(column[:count] for column in self._answer(padded)))
 
+    @abstractmethod
     def _answer(self, crops_BHWC: CropsBHWC) -> PoseArrays:
         """The network's output for a full bucket."""
-        out = cast("StudentOut", self._forward(self.normalise(torch.from_numpy(crops_BHWC))))
-        columns = (out.xy_crop, out.raw_score, out.sigma_cell)
-        return PoseArrays(*(column.float().cpu().numpy() for column in columns))
-
-    def normalise(self, crops_BHWC: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB (B, 256, 192, 3) -> the network's input (B, 3, 256, 192)."""
-        crops = crops_BHWC.to(self.device, non_blocking=True).float()
-        return crops.sub_(self._mean).div_(self._std).permute(0, 3, 1, 2).to(self._dtype)
 
 
-def cast_for_inference(network: Network, *, device: torch.device, dtype: torch.dtype) -> Network:
-    """Prepare the network in place: norms folded, on `device`, in `dtype` except its output layer.
+def merge_mirrored(
+    plain: PoseArrays, mirrored: PoseArrays, *, published: bool = False
+) -> PoseArrays:
+    """The flip test: the mean of the student's outputs for N crops and their mirror images.
 
-    Coordinates are 0..1: in bfloat16 their resolution would be only 0.75 crop pixels.
+    Left and right of the mirrored output are swapped, scores and sigmas too. `published` leaves
+    the scores unswapped and half a pixel of bias in x, as the authors' code does.
+
+    *Source:* DistilPose's released test path, with its two errors corrected.
     """
-    network.eval().requires_grad_(False)
-    fold_batch_norms(network.convolutions)
-    network.to(device=device, dtype=dtype)
-    network.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    network.output_layer.float()
-    return network
+    order = np.arange(len(MIRROR_ORDER)) if published else MIRROR_ORDER
+    xy_crop = geometry.mirror_xy_crop(mirrored.xy_crop, published=published)
+    return PoseArrays(
+        _mean(plain.xy_crop, xy_crop),
+        _mean(plain.raw_score, mirrored.raw_score[:, order]),
+        _mean(plain.sigma_cell, mirrored.sigma_cell[:, MIRROR_ORDER]),
+    )
 
 
-def fold_batch_norms(module: nn.Module) -> None:
-    """Merge each convolution with the norm registered right behind it, in place.
-
-    In evaluation mode the two are one linear map: it saves 40 % of the stem's time on a CPU.
-    """
-    for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(module, name, fuse_conv_bn_eval(conv, norm))
-            setattr(module, norm_name, nn.Identity())
-    for child in module.children():
-        fold_batch_norms(child)
+def _mean(some: FloatArray, other: FloatArray) -> FloatArray:
+    return (some + other) * np.float32(0.5)

@@ -19,10 +19,11 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.networks import Student
-from distilpose.model.runtime.engine import PoseArrays, cast_for_inference
+from distilpose.model.runtime.engine import PoseArrays
 from distilpose.model.runtime.openvino import graphs
-from distilpose.model.runtime.openvino.engine import student_graph
-from distilpose.model.runtime.served import ServedStudent
+from distilpose.model.runtime.openvino.conversion import student_graph
+from distilpose.model.runtime.pytorch.engine import cast_for_inference
+from distilpose.model.runtime.pytorch.served import ServedStudent
 from distilpose.model.weights import Weights
 
 Format: TypeAlias = Literal["onnx", "openvino"]
@@ -46,7 +47,7 @@ def export(weights: Weights, path: Path, file_format: Format) -> float:
     """
     _check_arguments(weights, path, file_format)
     student: Any = weights.network
-    cast_for_inference(student, device=torch.device("cpu"), dtype=torch.float32)
+    cast_for_inference(student, device="cpu", dtype=torch.float32)
     served = ServedStudent(student).eval()
     crops_BHWC = _made_up_crops()
     with torch.inference_mode():
@@ -129,5 +130,6 @@ def _write_openvino(served: ServedStudent, path: Path, information: dict[str, st
 
 
 def _read_openvino(path: Path, crops_BHWC: CropsBHWC) -> PoseArrays:
-    graph = graphs.read(path)
-    return PoseArrays(*graphs.compiled(graph, threads=1)(crops_BHWC))
+    options = graphs.options(threads=1, precision="float32")
+    program = graphs.compiled(graphs.read(path), options)
+    return PoseArrays(*graphs.run(program, crops_BHWC))

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import nn
 
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH
 from distilpose.model.runtime import devices
+from distilpose.model.runtime.devices import DeviceKind
 from distilpose.model.runtime.precision import Precision
 
 _TIMED: Final = 2
@@ -34,7 +35,7 @@ def choose(device: torch.device, seconds: Callable[[Precision], float]) -> tuple
     On a CPU it is the one that takes fewer `seconds`; on a GPU bfloat16 if supported.
     """
     if device.type != "cpu":
-        chosen = devices.choose_precision("auto", device, "torch")
+        chosen = devices.choose_precision("auto", cast("DeviceKind", device.type), "torch")
         return chosen, f"{chosen} on {device.type}"
     wide, narrow = seconds("float32"), seconds("bfloat16")
     chosen = "bfloat16" if narrow < wide else "float32"

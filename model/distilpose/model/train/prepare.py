@@ -59,7 +59,7 @@ def prepare(
     """
     if not resumes:
         checkpoint.refuse_any(out)  # before minutes of cutting
-    device = devices.choose_device(settings.run.device)
+    device = torch.device(devices.choose_device(settings.run.device))
     if device.type == "cpu":
         cv2.setNumThreads(1)  # its own threads would wait for torch's
     observers = Observers([observer, Record(out)] if rank == 0 else [observer])

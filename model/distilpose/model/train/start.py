@@ -9,12 +9,13 @@ from torch import Tensor
 
 from distilpose.model.configs import NETWORKS, NetworkConfig, TrunkConfig
 from distilpose.model.errors import ConfigError, WeightsError
+from distilpose.model.header import digest_of
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, Teacher
 from distilpose.model.train import checkpoint
 from distilpose.model.train.checkpoint import Origin, licences_after
 from distilpose.model.train.settings import TrainSettings
-from distilpose.model.weights import digest_of, load, read_tensors
+from distilpose.model.weights import load, read_tensors
 
 _STUDENT_HEAD = "keypoint_head.tokenhead."
 _TEACHER_HEAD = "keypoint_head.tokenpose."

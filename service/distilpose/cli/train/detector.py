@@ -67,7 +67,7 @@ def command(
         writing_runs(networks, reads, command="detector", overwrite=overwrite),
     ):
         from distilpose.model.data.labels.layouts import layout_for
-        from distilpose.model.runtime.devices import use_threads
+        from distilpose.model.runtime.pytorch.devices import use_threads
         from distilpose.model.train import checkpoint
         from distilpose.model.train.detector.comparison import Comparison
         from distilpose.model.train.detector.run import add_figures, prepare
@@ -104,8 +104,8 @@ def _settings(
     batch: int,
     device: str,
 ) -> "DetectorSettings":
+    from distilpose.model.runtime.detector import PACKAGED
     from distilpose.model.runtime.devices import choose_device
-    from distilpose.model.runtime.yolo import PACKAGED
     from distilpose.model.train.detector.trainer import DetectorSettings
 
     file = Path(start_from) if start_from else PACKAGED

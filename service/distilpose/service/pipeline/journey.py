@@ -24,7 +24,7 @@ from distilpose.model.pictures.headers import ImageHeader
 from distilpose.model.pictures.source import Source
 from distilpose.model.poses.pose import Pose
 from distilpose.model.runtime.detector import Detections, to_image, to_whole
-from distilpose.model.runtime.engine import PoseArrays
+from distilpose.model.runtime.engine import PoseArrays, merge_mirrored
 from distilpose.service.batching.admission import Admission
 from distilpose.service.batching.batcher import Batcher
 from distilpose.service.batching.room import Places
@@ -290,7 +290,7 @@ class Journey:
             PoseArrays(*(column[part] for column in arrays))
             for part in (slice(people), slice(people, None))
         )
-        return predict.merge_mirrored(plain, mirrored)
+        return merge_mirrored(plain, mirrored)
 
     def _terms(self) -> dict[str, float]:
         return {"deadline": self._request.deadline, "accepted_at": self._accepted.at}

@@ -1,13 +1,13 @@
 """Recognise people from frame to frame. Knows poses and times, but neither streams nor pipeline."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from distilpose.model import geometry
 from distilpose.model.arrays import FloatArray
@@ -27,6 +27,14 @@ _STEADY_FOR_MS: Final = 600.0
 person is hidden."""
 _DOUBT_PER_MS: Final = 3 / 1000
 """The growth, per millisecond unseen, of the distance at which a person is still recognised."""
+
+
+@cache
+def assignment_solver() -> Callable[..., Any]:
+    """SciPy's, imported when first asked for: that takes as long as the start of a server."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+
+    return linear_sum_assignment  # type: ignore[no-any-return]  # scipy has no types
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +98,7 @@ class Tracker:
         if not (poses and self._tracks):
             return {}
         similarity = _similarity(self._tracks, poses, timestamp_ms)
-        rows, columns = linear_sum_assignment(similarity, maximize=True)
+        rows, columns = assignment_solver()(similarity, maximize=True)
         return {
             int(column): self._tracks[row]
             for row, column in zip(rows, columns, strict=True)

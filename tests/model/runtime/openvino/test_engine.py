@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from by_openvino import engine_of
 from distilpose.model import crop, geometry
 from distilpose.model.arrays import CropsBHWC
 from distilpose.model.load import packaged_student
@@ -11,6 +12,7 @@ from distilpose.model.networks import Student, build
 from distilpose.model.runtime.engine import PoseArrays, PoseEngine
 from distilpose.model.runtime.openvino import graphs
 from distilpose.model.runtime.openvino.engine import OpenVinoEngine
+from distilpose.model.runtime.pytorch.engine import TorchEngine
 from distilpose.model.weights import load
 from golden_rules import scaled_error
 from odd_images import read
@@ -29,13 +31,13 @@ def packaged() -> Student:
 
 @pytest.fixture(scope="module")
 def engine() -> OpenVinoEngine:
-    return OpenVinoEngine(packaged(), buckets=(1, 2, 4))
+    return engine_of(packaged(), buckets=(1, 2, 4))
 
 
 @pytest.fixture(scope="module")
 def in_bfloat16() -> OpenVinoEngine:
     """The same student in bfloat16; on a CPU without it, OpenVINO computes in float32."""
-    return OpenVinoEngine(packaged(), precision="bfloat16", buckets=tuple(range(1, 9)))
+    return engine_of(packaged(), precision="bfloat16", buckets=tuple(range(1, 9)))
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +50,7 @@ def crops_BHWC() -> CropsBHWC:
 
 @pytest.fixture(scope="module")
 def by_torch(crops_BHWC: CropsBHWC) -> PoseArrays:
-    cpu = torch.device("cpu")
-    engine = PoseEngine(packaged(), device=cpu, precision="float32", buckets=(1, 2, 4))
+    engine = TorchEngine(packaged(), device="cpu", precision="float32", buckets=(1, 2, 4))
     return engine.run(crops_BHWC)
 
 
@@ -115,9 +116,8 @@ def on_trunk() -> Student:
 @pytest.fixture(scope="module")
 def trunk_engines() -> tuple[OpenVinoEngine, PoseEngine]:
     """OpenVINO's, with a program for one person and one for three, and torch's."""
-    cpu = torch.device("cpu")
-    by_torch = PoseEngine(on_trunk(), device=cpu, precision="float32", buckets=(1, 3))
-    return OpenVinoEngine(on_trunk(), buckets=(1, 3)), by_torch
+    by_torch = TorchEngine(on_trunk(), device="cpu", precision="float32", buckets=(1, 3))
+    return engine_of(on_trunk(), buckets=(1, 3)), by_torch
 
 
 @pytest.mark.parametrize("people", [1, 3])
@@ -131,5 +131,5 @@ def test_a_student_on_the_trunk_answers_as_by_torch(
 
 def test_it_says_what_it_is(engine: OpenVinoEngine) -> None:
     assert engine.runtime == "openvino"
-    assert (engine.device.type, engine.precision) == ("cpu", "float32")
+    assert (engine.device.kind, engine.precision) == ("cpu", "float32")
     assert list(engine.warm_up()) == [1, 2, 4]

@@ -13,9 +13,11 @@ from distilpose.model.configs import network_config
 from distilpose.model.errors import ConfigError
 from distilpose.model.networks import Student
 from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.openvino.conversion import convert
 from golden_rules import filled_state, golden_arrays, image_batch, scaled_error
 
 EXPORTED = 1e-4
+OPTIONS = graphs.options(threads=1, precision="float32")
 
 
 class Answers(nn.Module):
@@ -50,13 +52,13 @@ def test_a_graph_answers_as_published(name: str) -> None:
     assert isinstance(student, Student)
     batch, want = image_batch(), golden_arrays(f"net_{name}")
 
-    graph = graphs.convert(
+    graph = convert(
         Answers(student).eval(),
         batch[:1],
         input_name="crops",
         output_names=["pred", "score", "sigma"],
     )
-    pred, score, sigma = graphs.compiled(graph, threads=1)(batch.numpy())
+    pred, score, sigma = graphs.run(graphs.compiled(graph, OPTIONS), batch.numpy())
 
     assert scaled_error(pred, want["pred"]) <= EXPORTED
     assert scaled_error(score, want["score"][..., 0]) <= EXPORTED
@@ -64,17 +66,17 @@ def test_a_graph_answers_as_published(name: str) -> None:
 
 
 def test_an_input_need_not_be_contiguous() -> None:
-    graph = graphs.convert(nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"])
+    graph = convert(nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"])
     rows = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    [flat] = graphs.compiled(graph, threads=1)(rows[:, :, ::-1])
+    [flat] = graphs.run(graphs.compiled(graph, OPTIONS), rows[:, :, ::-1])
     assert flat.tolist() == [[2, 1, 0, 5, 4, 3], [8, 7, 6, 11, 10, 9]]
 
 
 def test_a_program_of_one_shape_leaves_the_graph_to_others() -> None:
-    graph = graphs.convert(nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"])
+    graph = convert(nn.Flatten(), torch.zeros(1, 2, 3), input_name="x", output_names=["y"])
     two_rows = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    [own] = graphs.compiled(graph, threads=1, shape=(2, 2, 3))(two_rows)
-    [shared] = graphs.compiled(graph, threads=1)(two_rows[:1])
+    [own] = graphs.run(graphs.compiled(graph, OPTIONS, shape=(2, 2, 3)), two_rows)
+    [shared] = graphs.run(graphs.compiled(graph, OPTIONS), two_rows[:1])
     assert own.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert shared.tolist() == [[0, 1, 2, 3, 4, 5]]
 
@@ -91,10 +93,11 @@ _DROPPED_ELSEWHERE = """
 import os, signal, threading
 import torch
 from distilpose.model.runtime.openvino import graphs
+from distilpose.model.runtime.openvino.conversion import convert
 
 signal.signal(signal.SIGTERM, lambda *_: print("heard"))
-graph = graphs.convert(torch.nn.Flatten(), torch.zeros(1, 2), input_name="x", output_names=["y"])
-programs = [graphs.compiled(graph, threads=1)]
+graph = convert(torch.nn.Flatten(), torch.zeros(1, 2), input_name="x", output_names=["y"])
+programs = [graphs.compiled(graph, graphs.options(threads=1, precision="float32"))]
 thread = threading.Thread(target=programs.clear)
 thread.start()
 thread.join()
@@ -111,7 +114,7 @@ def test_signals_are_heard_after_a_program_was_dropped_by_another_thread() -> No
 
 def test_what_it_cannot_express_is_a_typed_error_that_names_the_way_out() -> None:
     with pytest.raises(ConfigError, match="OpenVINO cannot run Untranslatable, but torch can"):
-        graphs.convert(Untranslatable(), torch.zeros(1, 3), input_name="x", output_names=["y"])
+        convert(Untranslatable(), torch.zeros(1, 3), input_name="x", output_names=["y"])
 
 
 def test_where_it_is_missing_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from distilpose.model.errors import DataError
-from distilpose.model.runtime.yolo import PACKAGED
+from distilpose.model.runtime.detector import PACKAGED
 from distilpose.model.train.detector.comparison import Comparison, SourceFigures
 from distilpose.model.train.detector.figures import BoxFigures
 from distilpose.model.train.detector.trainer import DetectorSettings

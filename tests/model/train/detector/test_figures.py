@@ -9,6 +9,7 @@ from distilpose.model.arrays import ImageHWC
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import DataError
 from distilpose.model.runtime.detector import Detections, PersonDetector
+from distilpose.model.runtime.pytorch.detector import TorchDetector
 from distilpose.model.train.detector.figures import BoxFigures, box_figures
 from labelled import person, picture, write_folder
 from tiny_people import write_people
@@ -113,6 +114,6 @@ def test_a_card_lists_both_figures_with_their_protocol(tmp_path: Path) -> None:
 def test_the_packaged_detector_finds_the_people_of_the_photos(tmp_path: Path) -> None:
     people = PeopleFolder(write_people(tmp_path / "people"))
 
-    found = box_figures(PersonDetector.load(image_size_px=640), people)
+    found = box_figures(TorchDetector.load(image_size_px=640), people)
 
     assert found.ap50 > 0.7

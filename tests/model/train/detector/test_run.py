@@ -11,14 +11,15 @@ import torch
 
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import WeightsError
-from distilpose.model.runtime.detector import PersonDetector
-from distilpose.model.runtime.yolo import PACKAGED
+from distilpose.model.header import read_card
+from distilpose.model.runtime.detector import PACKAGED
+from distilpose.model.runtime.pytorch.detector import TorchDetector
 from distilpose.model.train.detector.data import DetectorData, write_detector_data
 from distilpose.model.train.detector.figures import BoxFigures
 from distilpose.model.train.detector.run import DetectorRun, add_figures
 from distilpose.model.train.detector.trainer import DetectorSettings
 from distilpose.model.train.loop import TrainingFailed
-from distilpose.model.weights import read_card, read_tensors, write_tensors
+from distilpose.model.weights import read_tensors, write_tensors
 from tiny_people import write_people
 
 
@@ -62,7 +63,7 @@ def test_a_run_ends_with_its_last_epoch(done: DetectorRun) -> None:
 
 
 def test_a_detector_can_be_made_of_the_weights(done: DetectorRun) -> None:
-    detector = PersonDetector.load(done.weights_path, image_size_px=64)
+    detector = TorchDetector.load(done.weights_path, image_size_px=64)
 
     assert detector.name == "yolov8n-person"
 

@@ -9,7 +9,8 @@ import torch
 
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import ConfigError, WeightsError
-from distilpose.model.runtime.yolo import PACKAGED, person_network
+from distilpose.model.runtime.detector import PACKAGED
+from distilpose.model.runtime.pytorch.yolo import person_network
 from distilpose.model.train.detector.data import DetectorData, write_detector_data
 from distilpose.model.train.detector.trainer import (
     DetectorSettings,

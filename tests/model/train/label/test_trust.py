@@ -10,9 +10,9 @@ from calibrations import constant_calibration
 from distilpose.model.arrays import CropsBHWC, FloatArray, ImageHWC
 from distilpose.model.calibration import Calibrated, Calibration
 from distilpose.model.errors import ArrayError
-from distilpose.model.predict import Predictor, TeacherPredictor
+from distilpose.model.predict import Predictor
 from distilpose.model.runtime.engine import PoseArrays
-from distilpose.model.runtime.teacher import TeacherEngine
+from distilpose.model.runtime.pytorch.teacher import TeacherEngine
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from distilpose.model.train.label.trust import MIN_WEIGHT, WIDENING, label, trust
 
@@ -109,8 +109,8 @@ def test_a_mirrored_photo_gets_mirrored_labels() -> None:
     mirrored_HWC = np.ascontiguousarray(photo_HWC[:, ::-1])
     mirrored_boxes = 171 - BOXES_XYXY_PX[:, [2, 1, 0, 3]]
     mirrored_boxes[:, [1, 3]] = BOXES_XYXY_PX[:, [1, 3]]
-    labels = label(TeacherPredictor(Halves()), photo_HWC, BOXES_XYXY_PX)
-    mirrored = label(TeacherPredictor(Halves()), mirrored_HWC, mirrored_boxes)
+    labels = label(Predictor(Halves()), photo_HWC, BOXES_XYXY_PX)
+    mirrored = label(Predictor(Halves()), mirrored_HWC, mirrored_boxes)
     np.testing.assert_allclose(labels.keypoints_xy_px[0, LEFT_HIP], [70, 80], atol=0.6)
     np.testing.assert_allclose(labels.keypoints_xy_px[0, RIGHT_HIP], [100, 95], atol=0.6)
     np.testing.assert_allclose(mirrored.keypoints_xy_px[0, LEFT_HIP], [71, 95], atol=0.6)
@@ -121,7 +121,7 @@ def test_a_mirrored_photo_gets_mirrored_labels() -> None:
 def test_several_people_are_labelled_each_in_their_box() -> None:
     photo_HWC = with_spots((40, 50), (120, 120))
     boxes = np.array([[4, 2, 76, 98], [84, 72, 156, 168]], np.float32)
-    labels = label(TeacherPredictor(Halves()), photo_HWC, boxes)
+    labels = label(Predictor(Halves()), photo_HWC, boxes)
     np.testing.assert_allclose(labels.keypoints_xy_px[:, NOSE], [[40, 50], [120, 120]], atol=0.6)
 
 

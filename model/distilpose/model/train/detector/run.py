@@ -25,7 +25,7 @@ from distilpose.model.data.labels.layouts import Layout
 from distilpose.model.data.people import PeopleFolder
 from distilpose.model.errors import WeightsError, one_line
 from distilpose.model.files import replacing
-from distilpose.model.runtime.yolo import PACKAGED_ARCHITECTURE, person_network
+from distilpose.model.runtime.pytorch.yolo import PACKAGED_ARCHITECTURE, person_network
 from distilpose.model.train.detector.data import DetectorData, write_detector_data
 from distilpose.model.train.detector.trainer import (
     DetectorSettings,

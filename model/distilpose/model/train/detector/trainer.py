@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from distilpose.model.errors import ConfigError, WeightsError
 from distilpose.model.files import replacing
 from distilpose.model.networks.offline import import_ultralytics
-from distilpose.model.runtime.yolo import PACKAGED, person_network
+from distilpose.model.runtime.detector import PACKAGED
+from distilpose.model.runtime.pytorch.yolo import person_network
 from distilpose.model.train.detector.data import DetectorData
 
 CALM_SHARE: Final = 0.15

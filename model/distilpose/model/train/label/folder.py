@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from distilpose.model.data.person import DOUBTFUL_LABEL
 from distilpose.model.load import load_models
-from distilpose.model.runtime.devices import use_threads
+from distilpose.model.runtime.pytorch.devices import use_threads
 from distilpose.model.train.label import file
 from distilpose.model.train.label.photos import LabelledFolder, label_photos, photo_paths
 

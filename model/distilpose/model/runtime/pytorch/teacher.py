@@ -14,8 +14,10 @@ from distilpose.model.arrays import CropsBHWC, check_shape
 from distilpose.model.configs import CROP_HEIGHT, CROP_WIDTH, HEATMAP_HEIGHT, HEATMAP_WIDTH
 from distilpose.model.heatmaps import TARGET_SIGMA_CELL, decode, mirror_heatmaps
 from distilpose.model.networks import Teacher, TeacherOut
-from distilpose.model.runtime.engine import PoseArrays, PoseEngine
+from distilpose.model.runtime.devices import DeviceKind
+from distilpose.model.runtime.engine import PoseArrays
 from distilpose.model.runtime.precision import Precision
+from distilpose.model.runtime.pytorch.engine import TorchEngine
 
 PROTOCOL: Final = (
     "A teacher is never served. Its raw scores are the peaks of its heatmaps, whose mean the flip "
@@ -25,7 +27,7 @@ PROTOCOL: Final = (
 """The differences between a teacher's figures and a student's, to be shown beside them."""
 
 
-class TeacherEngine(PoseEngine):
+class TeacherEngine(TorchEngine):
     """A teacher network ready to run on `device` in `precision`; takes ownership of the network.
 
     Keypoints are the peaks of its heatmaps and raw scores their values. It predicts no spread:
@@ -39,8 +41,8 @@ class TeacherEngine(PoseEngine):
         self,
         network: Teacher,
         *,
-        device: torch.device,
-        precision: Precision,
+        device: DeviceKind = "cpu",
+        precision: Precision = "float32",
         buckets: Sequence[int],
     ) -> None:
         super().__init__(network, device=device, precision=precision, buckets=buckets)

@@ -3,6 +3,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ import pytest
 import torch
 from torch import nn
 
+import by_openvino
 from distilpose.model.errors import WeightsError
+from distilpose.model.header import read_card
 from distilpose.model.networks.offline import import_ultralytics
-from distilpose.model.runtime.detector import PersonDetector
-from distilpose.model.runtime.openvino.detector import OpenVinoDetector
-from distilpose.model.runtime.yolo import (
-    PACKAGED,
+from distilpose.model.runtime.detector import PACKAGED, PersonDetector
+from distilpose.model.runtime.pytorch.detector import TorchDetector
+from distilpose.model.runtime.pytorch.yolo import (
     load_network,
     person_network,
 )
-from distilpose.model.weights import read_card, read_tensors, write_tensors
+from distilpose.model.weights import read_tensors, write_tensors
 
 
 def build(yaml_name: str, names: list[str], kind: str = "DetectionModel") -> Any:
@@ -71,8 +73,8 @@ def test_a_checkpoint_finds_its_class_person_among_others(tmp_path: Path) -> Non
     squares = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), np.uint8)
     least = np.array([1e-4], np.float32)
 
-    checkpoint = PersonDetector.load(path, image_size_px=128)
-    packaged = PersonDetector.load(image_size_px=128)
+    checkpoint = TorchDetector.load(path, image_size_px=128)
+    packaged = TorchDetector.load(image_size_px=128)
 
     assert checkpoint.name == "yolov5n"
     (found,), (expected,) = checkpoint.run([*squares], least), packaged.run([*squares], least)
@@ -81,10 +83,10 @@ def test_a_checkpoint_finds_its_class_person_among_others(tmp_path: Path) -> Non
     assert np.allclose(found.scores, expected.scores, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [PersonDetector, OpenVinoDetector])
+@pytest.mark.parametrize("load", [TorchDetector.load, by_openvino.detector])
 @pytest.mark.parametrize("shape_hw", [(64, 64), (64, 32), (32, 64)])
 def test_a_network_without_suppression_step_answers_as_it_is(
-    kind: type[PersonDetector], shape_hw: tuple[int, int], tmp_path: Path
+    load: Callable[..., PersonDetector], shape_hw: tuple[int, int], tmp_path: Path
 ) -> None:
     module = build("26/yolo26.yaml", ["dog", "person"]).eval()
     module.end2end = True
@@ -97,7 +99,7 @@ def test_a_network_without_suppression_step_answers_as_it_is(
         rows = module(torch.from_numpy(canvases).permute(0, 3, 1, 2) / 255)[0][0]
     people = rows[rows[:, 5] == 1]
 
-    detector = kind.load(save_checkpoint(module, tmp_path / "nms-free.pt"), image_size_px=64)
+    detector = load(save_checkpoint(module, tmp_path / "nms-free.pt"), image_size_px=64)
     (found,) = detector.run([*canvases], np.zeros(1, np.float32))
 
     assert len(people) > 0
@@ -188,6 +190,7 @@ def test_loading_leaves_the_random_numbers_of_the_process_alone() -> None:
 OBSERVED_RUN = """
 import json, os, sys, warnings
 import cv2, numpy, PIL.Image, torch
+from collections.abc import Callable
 from pathlib import Path
 
 seen = []
@@ -218,12 +221,12 @@ def process_settings():
 
 TEMP = os.path.realpath(os.environ["TMPDIR"])
 OWN = ("YOLO_", "ULTRALYTICS_")
-from distilpose.model.runtime.detector import PersonDetector
+from distilpose.model.runtime.pytorch.detector import TorchDetector
 before = process_settings()
 sys.addaudithook(watch)
 image = numpy.zeros((64, 64, 3), numpy.uint8)
 for path in (None, *map(Path, sys.argv[1:])):
-    PersonDetector.load(path, image_size_px=64).detect([image], min_box_score=0.5)
+    TorchDetector.load(path, image_size_px=64).detect([image], min_box_score=0.5)
 after = process_settings()
 changed = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
 from ultralytics import settings

@@ -3,9 +3,11 @@
 Shape letters: B batch, H height, W width, K = 17 keypoints, A places where a person may be.
 """
 
+import torch
 from torch import Tensor, nn
 
 from distilpose.model.networks import Student
+from distilpose.model.runtime.detector import DetectorFacts
 
 
 class ServedStudent(nn.Module):
@@ -33,14 +35,27 @@ class ServedStudent(nn.Module):
 class ServedDetector(nn.Module):
     """A YOLO network that takes unprocessed letterboxed canvases."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, facts: DetectorFacts) -> None:
         super().__init__()
         self.network = network
+        self.facts = facts
 
     def forward(self, canvases_BHWC: Tensor) -> Tensor:
-        """Return boxes and scores: (B, 4 + classes, A), or (B, A, 6) after suppression.
+        """Return the boxes of people as `PersonDetector` takes them.
 
         Canvases are uint8 RGB, of one shape.
         """
         output: Tensor = self.network(canvases_BHWC.permute(0, 3, 1, 2).float() / 255)[0]
+        return people_of(output, self.facts)
+
+
+def people_of(output: Tensor, facts: DetectorFacts) -> Tensor:
+    """A YOLO network's output without the scores of other classes than person.
+
+    One that suppresses overlapping boxes itself returns few, with their class: (B, A, 6). Of any
+    other one (B, 4 + classes, A) remain boxes and scores of people, (B, 5, A).
+    """
+    if facts.end2end:
         return output
+    score = 4 + facts.person_class
+    return torch.cat([output[:, :4], output[:, score : score + 1]], 1)

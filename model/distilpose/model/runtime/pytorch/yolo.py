@@ -9,30 +9,22 @@ from torch import nn
 
 from distilpose.model.errors import WeightsError
 from distilpose.model.networks.offline import import_ultralytics, load_checkpoint
+from distilpose.model.runtime.detector import PACKAGED, DetectorFacts, check_path
 from distilpose.model.weights import read_tensors
 
-PACKAGED: Final = Path(__file__).parents[1] / "packaged" / "person-detector.safetensors"
 PACKAGED_ARCHITECTURE: Final = "yolov8n-person"
 _PERSON: Final = "person"
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorNetwork:
-    """A YOLO detection network, with the information needed to read its output."""
+    """A YOLO detection network, with what has to be known of it."""
 
     module: nn.Module
     """The network: float32, in evaluation mode, convolutions and norms fused, on the CPU."""
     head: nn.Module
     """Its last layer."""
-    person_class: int
-    """The index of the class person among its classes."""
-    end2end: bool
-    """True if the network suppresses overlapping boxes itself."""
-    stride_px: int
-    """The input's side must be a multiple of this."""
-    name: str
-    sha256: str
-    """The digest of the file that was loaded, lower-case hexadecimal."""
+    facts: DetectorFacts
 
 
 def load_network(path: Path | None = None) -> DetectorNetwork:
@@ -43,11 +35,7 @@ def load_network(path: Path | None = None) -> DetectorNetwork:
             called person.
     """
     path = PACKAGED if path is None else path
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such file; detector weights are given as the path of a file, because "
-            "nothing is downloaded at run time"
-        )
+    check_path(path)
     if path.suffix == ".safetensors":
         module, name, sha256 = _from_safetensors(path)
     elif path.suffix == ".pt":
@@ -57,15 +45,14 @@ def load_network(path: Path | None = None) -> DetectorNetwork:
         raise WeightsError(f"{path}: detector weights are .pt or .safetensors files")
     head, person_class = _check(module, path)
     module.fuse(verbose=False).eval().requires_grad_(False)
-    return DetectorNetwork(
-        module=module,
-        head=head,
+    facts = DetectorFacts(
+        name=name,
+        sha256=sha256,
         person_class=person_class,
         end2end=bool(head.end2end),
         stride_px=int(module.stride.max()),
-        name=name,
-        sha256=sha256,
     )
+    return DetectorNetwork(module, head, facts)
 
 
 def _from_safetensors(path: Path) -> tuple[Any, str, str]:

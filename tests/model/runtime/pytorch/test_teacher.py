@@ -12,9 +12,9 @@ from distilpose.model.arrays import CropsBHWC
 from distilpose.model.errors import ArrayError
 from distilpose.model.heatmaps import heatmap_target
 from distilpose.model.networks import Teacher, build
-from distilpose.model.predict import TeacherPredictor
+from distilpose.model.predict import Predictor
 from distilpose.model.runtime.precision import Precision
-from distilpose.model.runtime.teacher import TeacherEngine
+from distilpose.model.runtime.pytorch.teacher import TeacherEngine
 from distilpose.model.skeleton import KEYPOINT_NAMES
 from golden_rules import filled_state
 
@@ -43,7 +43,7 @@ def on_trunk() -> Teacher:
 
 
 def engine_of(network: Teacher, precision: Precision = "float32") -> TeacherEngine:
-    return TeacherEngine(network, device=CPU, precision=precision, buckets=(1, 2))
+    return TeacherEngine(network, device="cpu", precision=precision, buckets=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_flip_test_averages_heatmaps_with_left_and_right_swapped_back() -> N
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_a_predictor_asks_the_teacher_with_or_without_the_flip_test(flip_test: bool) -> None:
     asked = LeftWristSeen()
-    arrays = TeacherPredictor(asked).answers(crop.mirror(DARK_TO_BRIGHT), flip_test=flip_test)
+    arrays = Predictor(asked).answers(crop.mirror(DARK_TO_BRIGHT), flip_test=flip_test)
     want = asked.run_flip_test if flip_test else asked.run
     for got, column in zip(arrays, want(crop.mirror(DARK_TO_BRIGHT)), strict=True):
         np.testing.assert_array_equal(got, column)
@@ -106,7 +106,7 @@ def test_a_predictor_asks_the_teacher_with_or_without_the_flip_test(flip_test: b
 def test_poses_lie_in_their_boxes(engine: TeacherEngine) -> None:
     photo = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
     box_xyxy_px = np.array([[100, 50, 190, 170]], np.float32)
-    [pose] = TeacherPredictor(engine).poses(photo, box_xyxy_px, np.ones(1, np.float32))
+    [pose] = Predictor(engine).poses(photo, box_xyxy_px, np.ones(1, np.float32))
     size_px = 120 * 1.25  # the crop's height
     assert (np.abs(pose.keypoints_xy_px - [145, 110]) <= size_px / 2).all()
     np.testing.assert_allclose(pose.sigma_px, 2 * size_px / 64, rtol=1e-5)

@@ -10,8 +10,9 @@ from distilpose.model import crop, geometry
 from distilpose.model.errors import ArrayError, ConfigError
 from distilpose.model.load import packaged_student
 from distilpose.model.networks import Student, build
-from distilpose.model.runtime.engine import PoseEngine, cast_for_inference, powers_of_two
+from distilpose.model.runtime.engine import powers_of_two
 from distilpose.model.runtime.precision import PRECISIONS
+from distilpose.model.runtime.pytorch.engine import TorchEngine, cast_for_inference
 from distilpose.model.weights import load
 from golden_rules import filled_state, image_batch
 from odd_images import read
@@ -24,7 +25,7 @@ from precisions import (
     pose_changes,
 )
 
-GOLDEN_FOLDER = Path(__file__).parents[2] / "golden"
+GOLDEN_FOLDER = Path(__file__).parents[3] / "golden"
 CPU = torch.device("cpu")
 
 
@@ -35,8 +36,8 @@ def student(name: str = "distilpose-s") -> Student:
     return network
 
 
-def engine(name: str = "distilpose-s", *, buckets: tuple[int, ...] = (1, 2, 4)) -> PoseEngine:
-    return PoseEngine(student(name), device=CPU, precision="float32", buckets=buckets)
+def engine(name: str = "distilpose-s", *, buckets: tuple[int, ...] = (1, 2, 4)) -> TorchEngine:
+    return TorchEngine(student(name), device="cpu", precision="float32", buckets=buckets)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_folding_the_norms_changes_nothing_but_rounding(name: str) -> None:
     batch = image_batch()
     with torch.inference_mode():
         expected = network(batch)
-        folded = cast_for_inference(network, device=CPU, dtype=torch.float32)
+        folded = cast_for_inference(network, device="cpu", dtype=torch.float32)
         answered = folded(batch)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
     for ours, theirs in ((answered.xy_crop, expected.xy_crop), (answered[3], expected[3])):
@@ -106,7 +107,9 @@ def changed_by_bfloat16() -> PoseChanges:
     ]
     crops_BHWC = np.concatenate([*crops, *map(crop.mirror, crops)])
     exact, rough = (
-        PoseEngine(load(packaged_student()).network, device=CPU, precision=precision, buckets=(4,))
+        TorchEngine(
+            load(packaged_student()).network, device="cpu", precision=precision, buckets=(4,)
+        )
         for precision in PRECISIONS
     )
     return pose_changes(exact.run(crops_BHWC), rough.run(crops_BHWC))
@@ -124,7 +127,7 @@ def test_in_bfloat16_sure_keypoints_stay_within_half_a_heatmap_cell(
 
 
 def test_in_bfloat16_the_output_stays_exact() -> None:
-    rough = PoseEngine(student(), device=CPU, precision="bfloat16", buckets=(1,))
+    rough = TorchEngine(student(), device="cpu", precision="bfloat16", buckets=(1,))
     dtypes = {parameter.dtype for parameter in rough.network.output_layer.parameters()}
     assert dtypes == {torch.float32}
 
@@ -161,4 +164,4 @@ def test_crops_of_another_size_are_refused() -> None:
 @pytest.mark.parametrize("buckets", [(), (0, 1), (2, 1), (1, 1)])
 def test_buckets_must_rise(buckets: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="buckets must rise"):
-        PoseEngine(student(), device=CPU, precision="float32", buckets=buckets)
+        TorchEngine(student(), device="cpu", precision="float32", buckets=buckets)
