@@ -66,6 +66,19 @@ def test_each_shape_precision_and_network_has_its_own(graph: graphs.Graph, tmp_p
     assert len(counted.shapes) == 4
 
 
+def test_another_cpu_compiles_what_one_converted(
+    graph: graphs.Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counted(graph)
+    kept = Kept(FileCache(tmp_path), {"weights": "w"})
+    kept.graph({}, lambda: graph)
+    counted.programs(tmp_path).run(PIXELS)
+    monkeypatch.setattr(graphs, "cpu", lambda: {"FULL_DEVICE_NAME": "another"})
+    counted.programs(tmp_path).run(PIXELS)
+    assert len(counted.shapes) == 2
+    assert Kept(FileCache(tmp_path), {"weights": "w"}).has_graph({})
+
+
 def test_those_in_the_cache_are_restored_together_and_no_others(
     graph: graphs.Graph, tmp_path: Path
 ) -> None:

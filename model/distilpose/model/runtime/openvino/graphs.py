@@ -103,11 +103,15 @@ def run(program: Program, array: npt.NDArray[Any]) -> list[FloatArray]:
     return [np.asarray(output) for output in program(array).values()]
 
 
-def identity() -> dict[str, str]:
-    """The versions of OpenVINO and of this CPU that a stored program is good for."""
+def version() -> str:
+    """OpenVINO's version, with its build."""
+    return str(import_openvino().get_version())
+
+
+def cpu() -> dict[str, str]:
+    """The CPU, as OpenVINO sees it: a program that was compiled on it is good for it alone."""
     names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
-    cpu = {name: str(_core().get_property("CPU", name)) for name in names}
-    return {"openvino": str(import_openvino().get_version()), **cpu}
+    return {name: str(_core().get_property("CPU", name)) for name in names}
 
 
 def write(graph: Graph, path: Path, *, information: dict[str, str]) -> None:

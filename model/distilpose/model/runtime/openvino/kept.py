@@ -12,11 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 class Kept:
-    """A network in a cache, told from all others by its `identity`."""
+    """A network in a cache, told from all others by its `identity`.
+
+    Its graph serves every CPU; a program only the kind of CPU that compiled it.
+    """
 
     def __init__(self, cache: FileCache, identity: Mapping[str, object]) -> None:
         self._cache = cache
-        self._identity = {**identity, **graphs.identity()}
+        self._identity = {**identity, "openvino": graphs.version()}
         self._views: list[memoryview] = []
 
     def has_graph(self, what: Mapping[str, object]) -> bool:
@@ -43,7 +46,7 @@ class Kept:
         self, what: Mapping[str, object], options: Mapping[str, object]
     ) -> graphs.Program | None:
         """The program that is kept for `what`, if there is one; several threads may ask at once."""
-        if not (view := self._cache.get(self._key({"program": what}))):
+        if not (view := self._cache.get(self._program_key(what))):
             return None
         try:
             program = graphs.restored(view, options)
@@ -56,10 +59,13 @@ class Kept:
 
     def keep(self, what: Mapping[str, object], program: graphs.Program) -> None:
         """Keep the program for `what` from now on."""
-        self._cache.put(self._key({"program": what}), graphs.stored(program))
+        self._cache.put(self._program_key(what), graphs.stored(program))
 
     def _graph_keys(self, what: Mapping[str, object]) -> tuple[str, ...]:
         return tuple(self._key({"graph": what, "part": part}) for part in ("graph", "weights"))
+
+    def _program_key(self, what: Mapping[str, object]) -> str:
+        return self._key({"program": what, **graphs.cpu()})
 
     def _key(self, what: Mapping[str, object]) -> str:
         return key_of({**self._identity, **what})
