@@ -19,7 +19,7 @@ def command(config: Path | None) -> None:
     # As process 1 of a container, a process without a handler ignores the signal, and loading the
     # libraries takes seconds.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    gc.disable()  # until all is loaded: until then nearly nothing is garbage
+    gc.disable()  # imports make little garbage, and looking for it takes a tenth of their time
     from distilpose.service.heap import keep_freed_memory
     from distilpose.service.telemetry.outlet import queue_standard_error
 
@@ -31,6 +31,7 @@ def command(config: Path | None) -> None:
         from distilpose.service.settings import load_settings
         from distilpose.service.telemetry import logs
 
+        gc.enable()
         settings = load_settings(config)
         telemetry = settings.telemetry
         logs.configure(log, level=telemetry.log_level, log_format=telemetry.log_format)

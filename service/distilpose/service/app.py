@@ -170,7 +170,6 @@ class Service:
         # after there is garbage, and stop the event loop for milliseconds only.
         gc.collect()
         gc.freeze()
-        gc.enable()
         self.life.advance(State.READY)
         self.metrics.model_info.info(
             {

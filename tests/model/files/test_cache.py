@@ -9,6 +9,8 @@ import pytest
 
 from distilpose.model.files.cache import FileCache, cache_at, forget_pages, user_cache_folder
 
+SUFFIX = ".distilpose-cache"
+
 
 def kept(cache: FileCache, key: str) -> bytes | None:
     data = cache.get(key)
@@ -22,7 +24,7 @@ def test_what_is_put_is_there_for_the_next_process(tmp_path: Path) -> None:
     assert cache.has("a")
     assert kept(cache, "b") is None
     assert not cache.has("b")
-    assert [file.name for file in cache.folder.iterdir()] == ["a"]
+    assert [file.name for file in cache.folder.iterdir()] == ["a" + SUFFIX]
     assert cache.folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -32,7 +34,7 @@ def test_a_view_outlives_its_file_and_forgotten_pages(tmp_path: Path) -> None:
     view = cache.get("a")
     assert view is not None
     cache.put("a", b"new")
-    (tmp_path / "a").unlink()
+    (tmp_path / f"a{SUFFIX}").unlink()
     forget_pages(view)
     assert bytes(view) == b"old" * 5000
 
@@ -41,18 +43,28 @@ def test_the_oldest_leave_and_use_makes_young(tmp_path: Path) -> None:
     cache = FileCache(tmp_path, limit_bytes=3 * (10 + 32))
     for age, key in enumerate(("c", "b", "a")):
         cache.put(key, key.encode() * 10)
-        os.utime(tmp_path / key, ns=(0, (age + 1) * 10**9))
+        os.utime(tmp_path / f"{key}{SUFFIX}", ns=(0, (age + 1) * 10**9))
     assert kept(cache, "c") == b"c" * 10  # the oldest until now
     cache.put("d", b"d" * 10)
     assert [cache.has(key) for key in "abcd"] == [True, False, True, True]
 
 
 def test_what_a_killed_process_left_leaves_as_well(tmp_path: Path) -> None:
-    (tmp_path / "a.123").write_bytes(b"half a network")
-    os.utime(tmp_path / "a.123", (0, 0))
+    half = tmp_path / f"a{SUFFIX}.123"
+    half.write_bytes(b"half a network")
+    os.utime(half, (0, 0))
     cache = FileCache(tmp_path, limit_bytes=50)
     cache.put("a", b"network")
-    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a" + SUFFIX]
+
+
+def test_other_files_in_its_folder_stay(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "photo.jpg").write_bytes(b"a user's own" * 99)
+    os.utime(tmp_path / "photo.jpg", (0, 0))
+    cache = FileCache(tmp_path, limit_bytes=1)
+    cache.put("a", b"network")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "photo.jpg"]
 
 
 def test_processes_share_it(tmp_path: Path) -> None:
@@ -91,7 +103,7 @@ def test_where_nothing_can_be_kept_one_line_says_so(
 def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, damage: bytes) -> None:
     cache = FileCache(tmp_path)
     cache.put("a", b"network")
-    (tmp_path / "a").write_bytes(damage)
+    (tmp_path / f"a{SUFFIX}").write_bytes(damage)
     assert kept(cache, "a") is None
     cache.put("a", b"network")
     assert kept(cache, "a") == b"network"

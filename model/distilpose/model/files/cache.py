@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 
 _LIMIT_BYTES: Final = 2**30
 _DIGEST_BYTES: Final = 32
+_SUFFIX: Final = ".distilpose-cache"
 
 
 def user_cache_folder() -> Path:
@@ -56,7 +57,8 @@ class FileCache:
     """Bytes by key in `folder`, at most `limit_bytes` of them; processes may share it.
 
     It never fails: what cannot be read is not there, and what cannot be written is not kept. The
-    first time, a line in the log says so.
+    first time, a line in the log says so. Keys are names without a dot. Other files in the folder
+    stay as they are.
     """
 
     def __init__(self, folder: Path, limit_bytes: int = _LIMIT_BYTES) -> None:
@@ -69,7 +71,7 @@ class FileCache:
 
         They are a private view of the file, whose pages can be forgotten.
         """
-        path = self.folder / key
+        path = self._path(key)
         try:
             with path.open("rb") as file:
                 view = memoryview(mmap(file.fileno(), 0, access=ACCESS_COPY))
@@ -87,12 +89,12 @@ class FileCache:
 
     def has(self, key: str) -> bool:
         """Return True if something is there under `key`."""
-        return (self.folder / key).exists()
+        return self._path(key).exists()
 
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` under `key`, and remove the oldest files beyond the limit."""
-        path = self.folder / key
-        unfinished = self.folder / f"{key}.{os.getpid()}"
+        path = self._path(key)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -105,10 +107,13 @@ class FileCache:
         except OSError as err:
             self._complain(err)
 
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}{_SUFFIX}"
+
     def _remove_oldest(self) -> None:
         """Unfinished files of killed processes grow old as well."""
         found = []
-        for path in self.folder.iterdir():
+        for path in self.folder.glob(f"*{_SUFFIX}*"):
             with suppress(FileNotFoundError):  # another process was first
                 found.append((path.stat(), path))
         total = sum(stat.st_size for stat, _ in found)

@@ -71,7 +71,7 @@ def test_a_damaged_graph_is_converted_again(
     kept = Kept(FileCache(tmp_path), {"weights": "w"})
     expected = answer(kept.graph({}, network))
     for file in tmp_path.iterdir():
-        FileCache(tmp_path).put(file.name, b"no graph")
+        FileCache(tmp_path).put(file.stem, b"no graph")
     assert answer(kept.graph({}, network)) == expected
     assert "a network in the cache is of no use, and is made again" in caplog.text
     assert network.conversions == 2

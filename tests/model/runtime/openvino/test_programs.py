@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_restored_is_replaced(
     counted = Counted(graph)
     [expected] = counted.programs(tmp_path).run(PIXELS)
     [file] = tmp_path.iterdir()
-    FileCache(tmp_path).put(file.name, b"of another version")
+    FileCache(tmp_path).put(file.stem, b"of another version")
     [answer] = counted.programs(tmp_path).run(PIXELS)
     np.testing.assert_array_equal(answer, expected)
     assert "a network in the cache is of no use, and is made again" in caplog.text
