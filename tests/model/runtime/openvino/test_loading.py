@@ -16,6 +16,8 @@ from distilpose.model.load import packaged_student
 from distilpose.model.runtime.detector import PACKAGED
 from distilpose.model.runtime.openvino import loading
 from distilpose.model.runtime.openvino.detector import OpenVinoDetector
+from distilpose.model.runtime.openvino.engine import OpenVinoEngine
+from distilpose.model.runtime.precision import PRECISIONS, Precision
 from distilpose.model.weights import read_tensors, write_tensors
 
 _ONE_PHOTO = """
@@ -64,6 +66,30 @@ def detector(path: Path, cache: FileCache) -> OpenVinoDetector:
     return loading.load_detector(
         path, precision="float32", threads=usable_cpus(), cache=cache, image_size_px=64
     )
+
+
+def student(cache: FileCache | None, precision: Precision) -> OpenVinoEngine:
+    return loading.load_student(
+        packaged_student(),
+        digest_of(packaged_student()),
+        precision=precision,
+        threads=usable_cpus(),
+        buckets=(1, 2),
+        cache=cache,
+    )
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_answer_does_not_depend_on_what_is_kept(tmp_path: Path, precision: Precision) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (1, 256, 192, 3), np.uint8)
+    student(FileCache(tmp_path), precision)  # which keeps the graph, and no program
+    answers = [
+        student(cache, precision).run(crops) for cache in (None, FileCache(tmp_path / "new"))
+    ]
+    answers += [student(FileCache(tmp_path), precision).run(crops) for _ in range(2)]
+    for answer in answers[1:]:
+        for column, expected in zip(answer, answers[0], strict=True):
+            np.testing.assert_array_equal(column, expected)
 
 
 def test_facts_of_a_detector_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
