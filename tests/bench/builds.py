@@ -36,12 +36,12 @@ import httpx
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # ultralytics brings it, without types
 
+import servers
 from bench.contestants import Load, Served, Workload
 from distilpose.model import crop, geometry
 from distilpose.model.container import usable_cpus
 from odd_images import read
 from photos import BUS_BOXES_XYXY_PX, photo
-from servers import start
 
 Build = TypeVar("Build")
 
@@ -142,12 +142,7 @@ def write_crops(folder: Path) -> Path:
 @contextmanager
 def server_of(name: str, python: str, folder: Path, dtype: str) -> Iterator[Server]:
     """The service of this interpreter's build, on the CPU."""
-    folder.mkdir()
-    settings = {"MODEL__DEVICE": "cpu", "MODEL__DTYPE": dtype}
-    server, log = start(folder, 0, settings, python=python)
-    process = psutil.Process(server.process.pid)
-    try:
-        server.wait_until_ready()
+    with running_build(python, folder, {"MODEL__DTYPE": dtype}) as (server, process):
         with server.client() as client:
             jpeg = {"content-type": "image/jpeg"}
             answer = client.post("/v1/pose", content=photo("bus.jpg"), headers=jpeg)
@@ -155,6 +150,19 @@ def server_of(name: str, python: str, folder: Path, dtype: str) -> Iterator[Serv
         address = str(httpx.URL(server.url).netloc, "ascii")
         process.suspend()
         yield Server(name, Served(name, address, process, naps=True), people)
+
+
+@contextmanager
+def running_build(
+    python: str, folder: Path, settings: dict[str, str]
+) -> Iterator[tuple[servers.Server, psutil.Process]]:
+    """The service of this interpreter's build, on the CPU, and its process, to suspend."""
+    folder.mkdir()
+    server, log = servers.start(folder, 0, {"MODEL__DEVICE": "cpu", **settings}, python=python)
+    process = psutil.Process(server.process.pid)
+    try:
+        server.wait_until_ready()
+        yield server, process
     finally:
         if process.is_running():
             process.resume()
@@ -260,15 +268,15 @@ def main() -> None:
             engine.stop()
         print_table(f"Student alone, {options.dtype}", rows, options)
         with ExitStack() as running:
-            servers = {
+            builds = {
                 build: running.enter_context(
                     server_of(build, python, folder / build, options.dtype)
                 )
                 for build, python in pythons.items()
             }
-            rows = photo_rows(servers, options.turns, options.seconds)
+            rows = photo_rows(builds, options.turns, options.seconds)
         print_table(f"bus.jpg by REST, {options.dtype}", rows, options)
-        for build, server in servers.items():
+        for build, server in builds.items():
             unanswered = ", ".join(f"{n} of {why}" for why, n in (+server.unanswered).items())
             print(f"{build}: {server.people} people; not answered: {unanswered or 'none'}")
 

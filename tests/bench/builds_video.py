@@ -25,10 +25,10 @@ import cv2
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # ultralytics brings it, without types
 
-from bench.builds import in_turns, machine
+from bench.builds import in_turns, machine, running_build
 from bench.streams import Recognised, one_stream
 from moving_people import SIZE_WH, Clip, Person
-from servers import Server, start
+from servers import Server
 from soaking import PATIENT
 
 FRAME_WH = (1280, 720)
@@ -40,15 +40,15 @@ class Build:
     """A build's service, suspended between its turns, and what it recognised."""
 
     server: Server
+    process: psutil.Process
     recognised: list[Recognised] = field(default_factory=list)
 
     def turn(self, jpegs: Sequence[bytes], truth: Sequence[list[Person]]) -> list[float]:
         """Frames a second of the clip, from the first to the last answer."""
-        process = psutil.Process(self.server.process.pid)
-        process.resume()
+        self.process.resume()
         streamed = one_stream(self.server.grpc_target, jpegs, detect_every=DETECT_EVERY)
         seconds, answers = asyncio.run(streamed)
-        process.suspend()
+        self.process.suspend()
         self.recognised.append(Recognised())
         for people, answer in zip(truth, answers, strict=True):
             self.recognised[-1].add(people, answer)
@@ -82,19 +82,10 @@ def _moved(person: Person, scale: float, left_px: int) -> Person:
 @contextmanager
 def build_of(python: str, folder: Path, dtype: str) -> Iterator[Build]:
     """The service of this interpreter's build, on the CPU, suspended."""
-    folder.mkdir()
-    settings = {"MODEL__DEVICE": "cpu", "MODEL__DTYPE": dtype, **PATIENT}
-    server, log = start(folder, 0, settings, python=python)
-    process = psutil.Process(server.process.pid)
-    try:
-        server.wait_until_ready()
+    settings = {"MODEL__DTYPE": dtype, **PATIENT}
+    with running_build(python, folder, settings) as (server, process):
         process.suspend()
-        yield Build(server)
-    finally:
-        if process.is_running():
-            process.resume()
-        server.stop()
-        log.close()
+        yield Build(server, process)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ _DOUBT_PER_MS: Final = 3 / 1000
 @cache
 def assignment_solver() -> Callable[..., Any]:
     """SciPy's, imported when first asked for: that takes as long as the start of a server."""
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - see above
 
     return linear_sum_assignment  # type: ignore[no-any-return]  # scipy has no types
 

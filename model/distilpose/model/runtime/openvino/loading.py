@@ -48,7 +48,7 @@ def load_student(
     """
 
     def convert() -> graphs.Graph:
-        from distilpose.model.runtime.openvino.conversion import load_student_graph  # noqa: PLC0415
+        from distilpose.model.runtime.openvino.conversion import load_student_graph  # noqa: PLC0415 - needs torch
 
         return load_student_graph(path, sha256)
 
@@ -79,7 +79,7 @@ def load_detector(
 
     @once
     def network() -> "DetectorNetwork":
-        from distilpose.model.runtime.pytorch.yolo import load_network  # noqa: PLC0415
+        from distilpose.model.runtime.pytorch.yolo import load_network  # noqa: PLC0415 - needs torch
 
         return load_network(path)
 
@@ -89,7 +89,7 @@ def load_detector(
     @once
     def graph(canvas_hw: ShapeHW) -> graphs.Graph:
         def convert() -> graphs.Graph:
-            from distilpose.model.runtime.openvino.conversion import detector_graph  # noqa: PLC0415
+            from distilpose.model.runtime.openvino.conversion import detector_graph  # noqa: PLC0415 - needs torch
 
             return detector_graph(network(), canvas_hw)
 
